@@ -1,0 +1,30 @@
+//! The part of the block layer that needs no proof.
+//!
+//! QEMU sorts its block-layer functions into *global state*, *I/O*, *I/O or
+//! global state* and *common* (`include/block/block-common.h`). Common
+//! functions touch no shared state, so any thread may call them and they ask
+//! for no proof. Everything in this crate is of that kind:
+//!
+//! * [`Perm`] and [`Role`]: what a parent may do with a child, and what the
+//!   child is for, with the [default rules](role::default_child_perms);
+//! * [`GraphError`] and [`IoError`]: what can go wrong, in QEMU's words where
+//!   QEMU has words for it;
+//! * [`limits`]: which offsets and lengths a request may have;
+//! * [`names`]: what a node may be called;
+//! * [`sync`]: the one place that names `std::sync` or its model-checked twin.
+//!
+//! The crate depends on nothing else of the block layer: dependencies point
+//! `block-common` ← `block-io` ← `block-gs` ← the rest.
+
+#![forbid(unsafe_code)]
+
+pub mod error;
+pub mod limits;
+pub mod names;
+pub mod perm;
+pub mod role;
+pub mod sync;
+
+pub use error::{GraphError, IoError, ParentDescription};
+pub use perm::Perm;
+pub use role::Role;

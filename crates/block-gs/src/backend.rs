@@ -1,0 +1,337 @@
+//! Backends: the roots of the graph, global-state half.
+
+use std::fmt;
+use std::sync::Arc;
+
+use block_common::role::PermPair;
+use block_common::{GraphError, Perm, Role, names};
+use block_io::Root;
+use block_io::aio::AioContext;
+
+use crate::graph::section::{ClosedRoot, Section};
+use crate::graph::write::{self, NewEdge, NewParent};
+use crate::graph::{BackendKey, BackendState};
+use crate::layer::LayerShared;
+use crate::{BqlGuard, IoThread, Node, context_change, permissions, reap};
+
+/// A strong reference to a backend (`BlockBackend`): what a device, a job or
+/// an export does its I/O through.
+///
+/// `Send + Sync`, cloned and dropped anywhere. Requests go through its
+/// [`Root`], from any number of threads at once and without a proof of global
+/// state. Everything that changes the backend takes a `BqlGuard`.
+#[derive(Clone)]
+pub struct Backend(Arc<BackendHold>);
+
+pub(crate) struct BackendHold {
+    key: BackendKey,
+    root: Root,
+    layer: Arc<LayerShared>,
+}
+
+impl Drop for BackendHold {
+    fn drop(&mut self) {
+        let key = self.key;
+        self.layer
+            .schedule(Box::new(move |bql| reap::reap_backend(bql, key)));
+    }
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Backend({})", self.name())
+    }
+}
+
+impl Backend {
+    /// A backend without a node, at home in the main loop (`blk_new`). An
+    /// empty name makes it an unnamed one. `perm` is what it will do with its
+    /// node, `shared` what it lets others do.
+    ///
+    /// # Errors
+    /// [`GraphError::DuplicateBackend`], [`GraphError::DeviceNameIsNode`],
+    /// [`GraphError::InvalidNodeName`] for a malformed name.
+    pub fn new(
+        bql: &mut BqlGuard,
+        name: &str,
+        perm: Perm,
+        shared: Perm,
+    ) -> Result<Backend, GraphError> {
+        if !name.is_empty() {
+            names::check_node_name(name)?;
+            if bql.graph().backend_by_name(name).is_some() {
+                return Err(GraphError::DuplicateBackend(name.to_owned()));
+            }
+            if bql.graph().node_by_name(name).is_some() {
+                return Err(GraphError::DeviceNameIsNode(name.to_owned()));
+            }
+        }
+        let root = Root::new(name, bql.context().clone());
+        let layer = Arc::clone(bql.state().shared());
+        let backends = &mut bql.graph_mut().backends;
+        let key = backends.insert(BackendState {
+            name: name.to_owned(),
+            root: root.clone(),
+            edge: None,
+            perm,
+            shared,
+            allow_context_change: false,
+            hold: Default::default(),
+        });
+        let hold = Arc::new(BackendHold { key, root, layer });
+        backends[key].hold = Arc::downgrade(&hold);
+        Ok(Backend(hold))
+    }
+
+    /// The backend called `name` (`blk_by_name`).
+    pub fn find(bql: &BqlGuard, name: &str) -> Option<Backend> {
+        let key = bql.graph().backend_by_name(name)?;
+        Backend::of(bql, key)
+    }
+
+    fn of(bql: &BqlGuard, key: BackendKey) -> Option<Backend> {
+        bql.graph().backends[key].hold.upgrade().map(Backend)
+    }
+
+    /// The name; empty for an unnamed backend.
+    pub fn name(&self) -> &str {
+        self.0.root.name()
+    }
+
+    /// Where its requests enter. The root, and tasks that use it, may outlive
+    /// the backend; they find no medium then.
+    pub fn root(&self) -> &Root {
+        &self.0.root
+    }
+
+    /// The node below, if there is one (`blk_bs`).
+    pub fn node(&self, bql: &mut BqlGuard) -> Option<Node> {
+        let graph = bql.graph();
+        let edge = graph.backends[self.key(bql)].edge?;
+        let child = graph.edges[edge].child;
+        Some(Node::of(bql, child))
+    }
+
+    /// Puts a node below the backend (`blk_insert_bs`). The backend's parked
+    /// requests, if any, find it. The node comes to the backend's context, or
+    /// else the backend to the node's.
+    ///
+    /// # Errors
+    /// [`GraphError::BackendHasNode`]; refusals of the permission system;
+    /// [`GraphError::ContextOfActiveBackend`]. Nothing has changed then.
+    pub fn insert(&self, bql: &mut BqlGuard, node: &Node) -> Result<(), GraphError> {
+        let (key, child) = (self.key(bql), node.key(bql));
+        self.check_empty(bql)?;
+        permissions::check_inactive(bql.graph(), child, bql.graph().backends[key].perm)?;
+        self.merge_context(bql, node)?;
+        let closed = ClosedRoot::close(bql, key);
+        // Somebody else may have come first while we waited.
+        if let Err(error) = self.check_empty(bql) {
+            closed.reopen(bql);
+            return Err(error);
+        }
+        // A second reason keeps requests out until permissions are granted.
+        let root = self.root().clone();
+        root.close(bql.access());
+        let PermPair { perm, shared } = self.perms(bql);
+        let edge = write::link(
+            bql,
+            &Section::default(),
+            NewEdge {
+                parent: NewParent::Backend(closed),
+                name: "root",
+                role: Role::empty(),
+                child,
+                perm,
+                shared,
+            },
+        );
+        let granted = permissions::refresh(bql, [child]);
+        if granted.is_err() {
+            remove_edge(bql, key);
+            debug_assert!(bql.graph().backends[key].edge != Some(edge));
+        }
+        root.open(bql.access());
+        granted
+    }
+
+    /// Takes the node away (`blk_remove_bs`). Requests that come later find
+    /// no medium. A node that nobody else refers to is closed.
+    pub fn remove(&self, bql: &mut BqlGuard) {
+        let key = self.key(bql);
+        detach(bql, key);
+    }
+
+    /// Puts another node below the backend while requests run
+    /// (`blk_replace_bs`): each of them sees the old node or the new one.
+    ///
+    /// # Errors
+    /// As [`insert`](Backend::insert); the old node stays then.
+    pub fn replace(&self, bql: &mut BqlGuard, node: &Node) -> Result<(), GraphError> {
+        let key = self.key(bql);
+        let Some(old) = self.node(bql) else {
+            return self.insert(bql, node);
+        };
+        self.merge_context(bql, node)?;
+        let mut section = Section::default();
+        section.cover(bql, [old.clone(), node.clone()]);
+        let result = replace_edge(bql, &section, key, node);
+        section.close(bql);
+        result
+    }
+
+    /// Changes what the backend does with its node and lets others do
+    /// (`blk_set_perm`).
+    ///
+    /// # Errors
+    /// Refusals of the permission system; nothing has changed then.
+    pub fn set_perm(&self, bql: &mut BqlGuard, perm: Perm, shared: Perm) -> Result<(), GraphError> {
+        let key = self.key(bql);
+        if let Some(edge) = bql.graph().backends[key].edge {
+            permissions::try_set_perm(bql, edge, PermPair { perm, shared })?;
+        }
+        let state = &mut bql.graph_mut().backends[key];
+        state.perm = perm;
+        state.shared = shared;
+        Ok(())
+    }
+
+    /// What the backend does with its node, and lets others do
+    /// (`blk_get_perm`).
+    pub fn perms(&self, bql: &BqlGuard) -> PermPair {
+        let state = &bql.graph().backends[self.key(bql)];
+        PermPair {
+            perm: state.perm,
+            shared: state.shared,
+        }
+    }
+
+    /// Whether the backend follows its node to another context
+    /// (`blk_set_allow_aio_context_change`). Not at first.
+    pub fn set_allow_context_change(&self, bql: &mut BqlGuard, allow: bool) {
+        let key = self.key(bql);
+        bql.graph_mut().backends[key].allow_context_change = allow;
+    }
+
+    /// Moves the backend, and everything connected to it, to the context of
+    /// an iothread, or with `None` to the main loop (`blk_set_aio_context`).
+    ///
+    /// # Errors
+    /// What another parent answers; nothing has moved then.
+    pub fn set_iothread(
+        &self,
+        bql: &mut BqlGuard,
+        iothread: Option<&IoThread>,
+    ) -> Result<(), GraphError> {
+        let context = match iothread {
+            Some(iothread) => iothread.context().clone(),
+            None => bql.context().clone(),
+        };
+        self.set_context(bql, &context)
+    }
+
+    fn set_context(&self, bql: &mut BqlGuard, context: &AioContext) -> Result<(), GraphError> {
+        let key = self.key(bql);
+        match self.node(bql) {
+            Some(node) => context_change::change(bql, &node, context, Some(key)),
+            None => {
+                let closed = ClosedRoot::close(bql, key);
+                self.root().set_context(bql.access(), context.clone());
+                closed.reopen(bql);
+                Ok(())
+            }
+        }
+    }
+
+    /// The node comes to the backend, or else the backend to the node.
+    fn merge_context(&self, bql: &mut BqlGuard, node: &Node) -> Result<(), GraphError> {
+        let (above, below) = (self.root().context(), node.io().context());
+        if above == below {
+            return Ok(());
+        }
+        let Err(first) = context_change::change(bql, node, &above, None) else {
+            return Ok(());
+        };
+        if !bql.graph().backends[self.key(bql)].allow_context_change {
+            return Err(first);
+        }
+        self.set_context(bql, &below)
+    }
+
+    fn check_empty(&self, bql: &BqlGuard) -> Result<(), GraphError> {
+        if bql.graph().backends[self.key(bql)].edge.is_none() {
+            return Ok(());
+        }
+        Err(GraphError::BackendHasNode(self.name().to_owned()))
+    }
+
+    fn key(&self, bql: &BqlGuard) -> BackendKey {
+        assert!(
+            self.0.layer.id() == bql.layer_id(),
+            "backend '{}' belongs to another block layer than the one this thread is in",
+            self.name()
+        );
+        self.0.key
+    }
+}
+
+/// All backends (`blk_next`). The iterator borrows the guard.
+pub fn backends(bql: &BqlGuard) -> impl Iterator<Item = Backend> {
+    let all = bql.graph().backends.values();
+    all.filter_map(|state| state.hold.upgrade().map(Backend))
+}
+
+/// Takes the node of a backend away, in a drained section of the node.
+pub(crate) fn detach(bql: &mut BqlGuard, key: BackendKey) {
+    let Some(edge) = bql.graph().backends[key].edge else {
+        return;
+    };
+    let child = bql.graph().edges[edge].child;
+    let node = Node::of(bql, child);
+    let mut section = Section::default();
+    section.cover(bql, [node.clone()]);
+    // What ran while we waited may have done it for us.
+    if bql
+        .graph()
+        .backends
+        .get(key)
+        .is_some_and(|state| state.edge == Some(edge))
+    {
+        write::unlink(bql, &section, edge);
+        section.close(bql);
+        reap::free_edge(bql, edge);
+    } else {
+        section.close(bql);
+    }
+    // Without its backend the node has no reason to be in an iothread. The
+    // backend itself stays where it is.
+    let main = bql.context().clone();
+    let _ = context_change::change(bql, &node, &main, None);
+}
+
+/// As [`detach`], for an insertion that was refused: the root is closed by
+/// the caller, and nothing has run through the edge.
+fn remove_edge(bql: &mut BqlGuard, key: BackendKey) {
+    detach(bql, key);
+}
+
+fn replace_edge(
+    bql: &mut BqlGuard,
+    section: &Section,
+    key: BackendKey,
+    node: &Node,
+) -> Result<(), GraphError> {
+    let edge = bql.graph().backends[key]
+        .edge
+        .ok_or(GraphError::StaleEdge)?;
+    let (old, new) = (bql.graph().edges[edge].child, node.key(bql));
+    if !section.covers(old) {
+        return Err(GraphError::StaleEdge);
+    }
+    write::relink(bql, section, edge, new);
+    if let Err(error) = permissions::refresh(bql, [old, new]) {
+        write::relink(bql, section, edge, old);
+        return Err(error);
+    }
+    Ok(())
+}

@@ -1,0 +1,187 @@
+//! Making nodes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use block_common::{GraphError, IoError, Role, names};
+use block_io::{IoNode, NodeIdentity, NodeUid, Request};
+
+use crate::drain::Drained;
+use crate::driver::BlockDriver;
+use crate::graph::NodeState;
+use crate::{BqlGuard, Node};
+
+/// A node about to be made (`bdrv_open` from its driver on).
+///
+/// ```
+/// # use std::sync::Arc;
+/// use block_gs::{BlockDriver, BqlGuard, GraphError, Node, NodeBuilder};
+/// use block_common::Role;
+///
+/// fn over(
+///     bql: &mut BqlGuard,
+///     driver: Arc<dyn BlockDriver>,
+///     file: &Node,
+/// ) -> Result<Node, GraphError> {
+///     NodeBuilder::new("disk").child("file", file, Role::IMAGE).open(bql, driver)
+/// }
+/// ```
+#[must_use = "the node is made by `open`"]
+pub struct NodeBuilder {
+    identity: NodeIdentity,
+    name: String,
+    children: Vec<(String, Node, Role)>,
+    writable: bool,
+    force_share: bool,
+    never_freeze: bool,
+}
+
+impl fmt::Debug for NodeBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NodeBuilder({})", self.name)
+    }
+}
+
+impl NodeBuilder {
+    /// A node called `name`; with an empty name it gets one that users cannot
+    /// give.
+    pub fn new(name: &str) -> Self {
+        NodeBuilder {
+            identity: NodeIdentity::fresh(),
+            name: name.to_owned(),
+            children: Vec::new(),
+            writable: true,
+            force_share: false,
+            never_freeze: false,
+        }
+    }
+
+    /// Which node it will be: for the [`GraphCell`](block_io::GraphCell)s of
+    /// its driver.
+    pub fn uid(&self) -> NodeUid {
+        self.identity.uid()
+    }
+
+    /// The name it will have; may be empty.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Gives it a child from the beginning.
+    pub fn child(mut self, name: &str, child: &Node, role: Role) -> Self {
+        self.children.push((name.to_owned(), child.clone(), role));
+        self
+    }
+
+    /// Opens it for reading only.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.writable = !read_only;
+        self
+    }
+
+    /// Lets others do anything with its children (`force-share`).
+    pub fn force_share(mut self, force_share: bool) -> Self {
+        self.force_share = force_share;
+        self
+    }
+
+    /// Forbids that links to it be frozen (`never_freeze`).
+    pub fn never_freeze(mut self, never_freeze: bool) -> Self {
+        self.never_freeze = never_freeze;
+        self
+    }
+
+    /// Makes the node: attaches its children, checks permissions and asks the
+    /// driver for the length. It is born quiesced if the whole graph is.
+    ///
+    /// # Errors
+    /// [`GraphError::InvalidNodeName`], [`GraphError::NodeNameTooLong`],
+    /// [`GraphError::DuplicateNodeName`], [`GraphError::NameIsDevice`] for
+    /// the name; those of [`Transaction::commit`](crate::Transaction::commit)
+    /// for the children; [`GraphError::CouldNotOpen`] when the length cannot
+    /// be found out. No node has been made then.
+    pub fn open(
+        self,
+        bql: &mut BqlGuard,
+        driver: Arc<dyn BlockDriver>,
+    ) -> Result<Node, GraphError> {
+        let name = self.checked_name(bql)?;
+        let NodeBuilder {
+            identity,
+            children,
+            writable,
+            force_share,
+            never_freeze,
+            ..
+        } = self;
+        let context = match children.first() {
+            Some((_, child, _)) => child.io().context(),
+            None => bql.context().clone(),
+        };
+        let io_driver: Arc<dyn block_io::DriverIo> = driver.clone();
+        let io = IoNode::new(identity, &name, io_driver, context, writable);
+        let node = register(
+            bql,
+            NodeState {
+                io,
+                driver,
+                parents: Default::default(),
+                children: Default::default(),
+                quiesce: 0,
+                hold: Default::default(),
+                monitor_owned: false,
+                writable,
+                inactive: false,
+                force_share,
+                never_freeze,
+                closing: false,
+                walk: 0,
+            },
+        );
+        // On an error the handle is dropped, and the node with it.
+        let mut section = node.drain(bql);
+        let mut changes = section.transaction();
+        for (name, child, role) in &children {
+            changes.attach_child(name, child, *role);
+        }
+        changes.commit()?;
+        read_length(&mut section).map_err(|error| GraphError::CouldNotOpen {
+            name: node.name().to_owned(),
+            error,
+        })?;
+        drop(section);
+        Ok(node)
+    }
+
+    fn checked_name(&self, bql: &mut BqlGuard) -> Result<String, GraphError> {
+        if self.name.is_empty() {
+            return Ok(bql.graph_mut().automatic_name());
+        }
+        names::check_node_name(&self.name)?;
+        let graph = bql.graph();
+        if graph.backend_by_name(&self.name).is_some() {
+            return Err(GraphError::NameIsDevice(self.name.clone()));
+        }
+        if graph.node_by_name(&self.name).is_some() {
+            return Err(GraphError::DuplicateNodeName(self.name.clone()));
+        }
+        Ok(self.name.clone())
+    }
+}
+
+fn register(bql: &mut BqlGuard, state: NodeState) -> Node {
+    let name = state.io.name().to_owned();
+    let graph = bql.graph_mut();
+    let key = graph.nodes.insert(state);
+    graph.names.insert(name, key);
+    graph.node_order.push(key);
+    for _ in 0..graph.drain_all {
+        let effects = bql.graph_mut().quiesce(key);
+        effects.run(bql);
+    }
+    Node::of(bql, key)
+}
+
+fn read_length(section: &mut Drained<'_>) -> Result<u64, IoError> {
+    section.io(async |request: Request<'_>| request.refresh_length().await)
+}

@@ -1,0 +1,182 @@
+//! Moving nodes, and everything connected to them, to another AioContext.
+//!
+//! The two ends of an edge are in one context, so a move takes the whole
+//! connected part of the graph along. Every parent is asked before anything
+//! moves; one that cannot follow refuses for all.
+
+use std::sync::Arc;
+
+use block_common::GraphError;
+use block_io::aio::AioContext;
+
+use crate::graph::section::Section;
+use crate::graph::{BackendKey, NodeKey, ParentKey, ParentRef};
+use crate::{BqlGuard, IoThread, Node};
+
+/// What is connected to a node.
+#[derive(Default, PartialEq)]
+struct Component {
+    nodes: Vec<NodeKey>,
+    backends: Vec<BackendKey>,
+    others: Vec<ParentKey>,
+}
+
+impl Node {
+    /// Moves this node and everything connected to it to the context of an
+    /// iothread, or with `None` to the main loop
+    /// (`bdrv_try_change_aio_context`, `x-blockdev-set-iothread`). All of it
+    /// is drained meanwhile; no request is lost, and tasks of the backends
+    /// resume in the new context.
+    ///
+    /// # Errors
+    /// [`GraphError::ContextOfActiveBackend`] when a backend above does not
+    /// [allow](crate::Backend::set_allow_context_change) it, or what another
+    /// parent answers. Nothing has moved then.
+    pub fn set_iothread(
+        &self,
+        bql: &mut BqlGuard,
+        iothread: Option<&IoThread>,
+    ) -> Result<(), GraphError> {
+        let context = match iothread {
+            Some(iothread) => iothread.context().clone(),
+            None => bql.context().clone(),
+        };
+        change(bql, self, &context, None)
+    }
+}
+
+/// Moves the component of `start` to `context`. `initiator` is the backend
+/// that asks for it, and therefore allows it.
+pub(crate) fn change(
+    bql: &mut BqlGuard,
+    start: &Node,
+    context: &AioContext,
+    initiator: Option<BackendKey>,
+) -> Result<(), GraphError> {
+    if start.io().context() == *context {
+        return Ok(());
+    }
+    let key = start.key(bql);
+    loop {
+        let component = component(bql, key);
+        check_parents(bql, &component, context, initiator)?;
+        let nodes: Vec<Node> = component
+            .nodes
+            .iter()
+            .map(|&key| Node::of(bql, key))
+            .collect();
+        let mut section = Section::default();
+        section.cover(bql, nodes);
+        // Waiting may have let others change the graph.
+        if component_is(bql, key, &component) {
+            move_all(bql, &component, context);
+            section.close(bql);
+            return Ok(());
+        }
+        section.close(bql);
+    }
+}
+
+fn component_is(bql: &mut BqlGuard, key: NodeKey, known: &Component) -> bool {
+    component(bql, key) == *known
+}
+
+fn component(bql: &mut BqlGuard, start: NodeKey) -> Component {
+    let graph = bql.graph_mut();
+    let mark = graph.next_walk();
+    let mut component = Component::default();
+    let mut stack = vec![start];
+    while let Some(key) = stack.pop() {
+        let node = &mut graph.nodes[key];
+        if std::mem::replace(&mut node.walk, mark) == mark {
+            continue;
+        }
+        component.nodes.push(key);
+        stack.extend(node.children.iter().map(|&edge| graph.edges[edge].child));
+        for &edge in &node.parents {
+            match graph.edges[edge].parent {
+                ParentRef::Node(parent) => stack.push(parent),
+                ParentRef::Backend(parent) => component.backends.push(parent),
+                // A job has several edges, often into the same component.
+                ParentRef::Other(parent) => {
+                    if !component.others.contains(&parent) {
+                        component.others.push(parent);
+                        let edges = graph.others[parent].edges.iter();
+                        stack.extend(edges.map(|&edge| graph.edges[edge].child));
+                    }
+                }
+            }
+        }
+    }
+    component
+}
+
+fn check_parents(
+    bql: &BqlGuard,
+    component: &Component,
+    context: &AioContext,
+    initiator: Option<BackendKey>,
+) -> Result<(), GraphError> {
+    let graph = bql.graph();
+    for &key in &component.backends {
+        if !graph.backends[key].allow_context_change && initiator != Some(key) {
+            return Err(GraphError::ContextOfActiveBackend);
+        }
+    }
+    for &key in &component.others {
+        graph.others[key].class.may_change_context(bql, context)?;
+    }
+    Ok(())
+}
+
+fn move_all(bql: &mut BqlGuard, component: &Component, context: &AioContext) {
+    for &key in &component.nodes {
+        let node = bql.graph().node(key);
+        let (io, driver) = (Arc::clone(&node.io), Arc::clone(&node.driver));
+        driver.detach_context(bql, &io);
+        io.set_context(bql.access(), context.clone());
+        driver.attach_context(bql, &io, context);
+    }
+    for &key in &component.backends {
+        let root = &bql.graph().backends[key].root;
+        root.set_context(bql.access(), context.clone());
+    }
+    for &key in &component.others {
+        let class = Arc::clone(&bql.graph().others[key].class);
+        class.context_changed(bql, context);
+    }
+}
+
+/// Brings two nodes that will be connected into one context: the child to the
+/// parent, or else the parent to the child. Notes what it has moved.
+///
+/// # Errors
+/// Why the child could not be moved.
+pub(crate) fn merge(
+    bql: &mut BqlGuard,
+    parent: &Node,
+    child: &Node,
+    moved: &mut Vec<(Node, AioContext)>,
+) -> Result<(), GraphError> {
+    let (above, below) = (parent.io().context(), child.io().context());
+    if above == below {
+        return Ok(());
+    }
+    let Err(first) = change(bql, child, &above, None) else {
+        moved.push((child.clone(), below));
+        return Ok(());
+    };
+    if change(bql, parent, &below, None).is_err() {
+        return Err(first);
+    }
+    moved.push((parent.clone(), above));
+    Ok(())
+}
+
+/// Undoes [`merge`], newest first. What cannot go back stays: both places are
+/// valid.
+pub(crate) fn move_back(bql: &mut BqlGuard, moved: Vec<(Node, AioContext)>) {
+    for (node, context) in moved.into_iter().rev() {
+        let _ = change(bql, &node, &context, None);
+    }
+}

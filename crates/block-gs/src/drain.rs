@@ -1,0 +1,342 @@
+//! Drained sections: the proof that nothing is in flight.
+
+use std::fmt;
+use std::future::Future;
+use std::ops::Deref;
+
+use block_common::{GraphError, Role};
+use block_io::{GraphCell, Request};
+
+use crate::graph::NodeKey;
+use crate::graph::section::Section;
+use crate::graph::write;
+use crate::transaction::Transaction;
+use crate::{BqlGuard, MainLoop, MainLoopGone, Node, owner_io};
+
+/// Proof that a node is quiesced: every request above it has finished, and
+/// none can start until this value is dropped (`bdrv_drained_begin` to
+/// `bdrv_drained_end`).
+///
+/// It is what writing the graph takes. The write operations are its methods
+/// and act on the node inside, so the proof for one node cannot be used on
+/// another. It borrows the main loop's guard exclusively: while it exists the
+/// guard can be *read* through it (it dereferences to [`BqlGuard`]), but
+/// nothing can poll behind its back, and it cannot leave its scope.
+///
+/// Sections nest: [`also`](Drained::also) opens one inside. Dropping a
+/// section ends it, whether by `return`, `?` or panic; that never waits, and
+/// lets parked requests run once the last section over their root has ended.
+/// Forgetting it leaves the node quiesced and breaks nothing.
+///
+/// ```
+/// use block_gs::{BqlGuard, GraphError, Node};
+///
+/// fn swap_file(bql: &mut BqlGuard, disk: &Node, file: &Node) -> Result<(), GraphError> {
+///     disk.drain(bql).replace_child("file", file)
+/// }
+/// ```
+#[must_use = "the drained section ends when this is dropped"]
+pub struct Drained<'a> {
+    bql: &'a mut BqlGuard,
+    section: Section,
+    node: Node,
+}
+
+impl fmt::Debug for Drained<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Drained({})", self.node.name())
+    }
+}
+
+impl Drop for Drained<'_> {
+    fn drop(&mut self) {
+        self.section.close(self.bql);
+    }
+}
+
+impl Deref for Drained<'_> {
+    type Target = BqlGuard;
+
+    fn deref(&self) -> &BqlGuard {
+        self.bql
+    }
+}
+
+impl Node {
+    /// Opens a drained section over this node: quiesces it and everything
+    /// above, and runs the main loop until no request is in flight there.
+    /// Nodes below are not quiesced, they just get nothing from here.
+    ///
+    /// # Panics
+    /// When the node belongs to another block layer.
+    pub fn drain<'a>(&self, bql: &'a mut BqlGuard) -> Drained<'a> {
+        bql.graph_mut().sections += 1;
+        // The value exists before the first poll, so a panic in there ends
+        // the section.
+        let mut drained = Drained {
+            bql,
+            section: Section::default(),
+            node: self.clone(),
+        };
+        drained.section.cover(&mut *drained.bql, [self.clone()]);
+        drained
+    }
+
+    /// Runs `f` in a drained section over this node, asked for by I/O code:
+    /// the main loop opens the section, and the caller awaits the answer
+    /// (`bdrv_co_yield_to_drain`).
+    ///
+    /// Do not hold an [`InFlight`](block_io::InFlight) above the node: the
+    /// section would wait for it for ever.
+    ///
+    /// # Errors
+    /// [`MainLoopGone`].
+    pub async fn drained_by<R: Send + 'static>(
+        &self,
+        main: &MainLoop,
+        f: impl FnOnce(&mut Drained<'_>) -> R + Send + 'static,
+    ) -> Result<R, MainLoopGone> {
+        let node = self.clone();
+        main.call(move |bql| f(&mut node.drain(bql))).await
+    }
+}
+
+impl<'a> Drained<'a> {
+    /// The node that is drained.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Opens a section over another node, inside this one. It ends first.
+    pub fn also<'b>(&'b mut self, node: &Node) -> Drained<'b> {
+        node.drain(self.bql)
+    }
+
+    /// Ends the section. Dropping does the same; this says so.
+    pub fn end(self) {}
+
+    /// Does I/O inside the section, and runs the main loop until it is done
+    /// (`flush` in a reopen, say). The request passes the gates that the
+    /// section keeps closed; the graph cannot be written meanwhile, because
+    /// the section is borrowed. Sections that other main-loop code opens
+    /// while this polls wait for the request like for any other.
+    pub fn io<T>(&mut self, f: impl AsyncFnOnce(Request<'_>) -> T) -> T {
+        owner_io::run(self.bql, &self.node, &self.section, f)
+    }
+
+    /// Runs the main loop inside the section until `future` is done.
+    pub fn block_on<T>(&mut self, future: impl Future<Output = T>) -> T {
+        self.bql.block_on(future)
+    }
+
+    /// Replaces a value that requests for this node read without a lock.
+    ///
+    /// # Panics
+    /// When the cell belongs to another node.
+    pub fn set<T>(&mut self, cell: &GraphCell<T>, value: T) -> T {
+        let key = self.key();
+        write::set_cell(self.bql, &self.section, key, cell, value)
+    }
+
+    /// Several changes, all or nothing; see [`Transaction`].
+    pub fn transaction(&mut self) -> Transaction<'_> {
+        let key = self.key();
+        Transaction::new(self.bql, &mut self.section, key)
+    }
+
+    /// Adds `child` below this node (`bdrv_attach_child`).
+    ///
+    /// # Errors
+    /// As [`Transaction::commit`].
+    pub fn attach_child(&mut self, name: &str, child: &Node, role: Role) -> Result<(), GraphError> {
+        let mut transaction = self.transaction();
+        transaction.attach_child(name, child, role);
+        transaction.commit()
+    }
+
+    /// Removes the child called `name` (`bdrv_unref_child`).
+    ///
+    /// # Errors
+    /// As [`Transaction::commit`].
+    pub fn detach_child(&mut self, name: &str) -> Result<(), GraphError> {
+        let mut transaction = self.transaction();
+        transaction.detach_child(name);
+        transaction.commit()
+    }
+
+    /// Points the edge called `name` to another node
+    /// (`bdrv_replace_child_bs`).
+    ///
+    /// # Errors
+    /// As [`Transaction::commit`].
+    pub fn replace_child(&mut self, name: &str, new: &Node) -> Result<(), GraphError> {
+        let mut transaction = self.transaction();
+        transaction.replace_child(name, new);
+        transaction.commit()
+    }
+
+    /// Sets, replaces or removes the backing image (`bdrv_set_backing_hd`).
+    ///
+    /// # Errors
+    /// As [`Transaction::commit`].
+    pub fn set_backing(&mut self, backing: Option<&Node>) -> Result<(), GraphError> {
+        let mut transaction = self.transaction();
+        transaction.set_backing(backing);
+        transaction.commit()
+    }
+
+    /// Redirects every parent of this node to `to` (`bdrv_replace_node`).
+    /// Parents that stay at their node, and those below `to`, are left alone.
+    ///
+    /// # Errors
+    /// As [`Transaction::commit`].
+    pub fn replace_with(&mut self, to: &Node) -> Result<(), GraphError> {
+        let mut transaction = self.transaction();
+        transaction.replace_with(to);
+        transaction.commit()
+    }
+
+    /// Puts `top` above this node: this node becomes its backing image, or
+    /// for a filter its file, and every parent goes through `top`
+    /// (`bdrv_append`). This is how a filter is inserted.
+    ///
+    /// # Errors
+    /// As [`Transaction::commit`].
+    pub fn append(&mut self, top: &Node) -> Result<(), GraphError> {
+        let mut transaction = self.transaction();
+        transaction.append(top);
+        transaction.commit()
+    }
+
+    /// Takes this node, a filter, out of the graph: its parents go to its
+    /// child directly (`bdrv_drop_filter`).
+    ///
+    /// # Errors
+    /// As [`Transaction::commit`].
+    pub fn drop_filter(&mut self) -> Result<(), GraphError> {
+        let mut transaction = self.transaction();
+        transaction.drop_filter();
+        transaction.commit()
+    }
+
+    fn key(&self) -> NodeKey {
+        self.node.key(self.bql)
+    }
+}
+
+/// A drained section over several nodes at once, however many: all are
+/// quiesced before the first is waited for.
+///
+/// To write the graph, open a section [`also`](DrainedSet::also) over the
+/// node in question; for one of this set it waits for nothing.
+#[must_use = "the drained section ends when this is dropped"]
+pub struct DrainedSet<'a> {
+    bql: &'a mut BqlGuard,
+    section: Section,
+}
+
+impl fmt::Debug for DrainedSet<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DrainedSet")
+    }
+}
+
+impl Drop for DrainedSet<'_> {
+    fn drop(&mut self) {
+        self.section.close(self.bql);
+    }
+}
+
+impl Deref for DrainedSet<'_> {
+    type Target = BqlGuard;
+
+    fn deref(&self) -> &BqlGuard {
+        self.bql
+    }
+}
+
+/// Opens one drained section over all of `nodes`.
+///
+/// # Panics
+/// When a node belongs to another block layer.
+pub fn drain_many<'a>(
+    bql: &'a mut BqlGuard,
+    nodes: impl IntoIterator<Item = Node>,
+) -> DrainedSet<'a> {
+    bql.graph_mut().sections += 1;
+    let mut drained = DrainedSet {
+        bql,
+        section: Section::default(),
+    };
+    drained.section.cover(&mut *drained.bql, nodes);
+    drained
+}
+
+impl DrainedSet<'_> {
+    /// Opens a section over one node, inside this one.
+    pub fn also<'b>(&'b mut self, node: &Node) -> Drained<'b> {
+        node.drain(self.bql)
+    }
+
+    /// Ends the section. Dropping does the same; this says so.
+    pub fn end(self) {}
+}
+
+/// A drained section over the whole graph, and over every node that is made
+/// before it ends (`bdrv_drain_all_begin` to `bdrv_drain_all_end`).
+#[must_use = "the drained section ends when this is dropped"]
+pub struct DrainedAll<'a> {
+    bql: &'a mut BqlGuard,
+}
+
+impl fmt::Debug for DrainedAll<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DrainedAll")
+    }
+}
+
+impl Drop for DrainedAll<'_> {
+    fn drop(&mut self) {
+        crate::graph::quiesce::end_all(self.bql);
+    }
+}
+
+impl Deref for DrainedAll<'_> {
+    type Target = BqlGuard;
+
+    fn deref(&self) -> &BqlGuard {
+        self.bql
+    }
+}
+
+/// Opens a drained section over the whole graph.
+pub fn drain_all(bql: &mut BqlGuard) -> DrainedAll<'_> {
+    bql.graph_mut().sections += 1;
+    let effects = bql.graph_mut().begin_all();
+    let drained = DrainedAll { bql };
+    effects.run(drained.bql);
+    crate::graph::quiesce::wait_until_all_idle(drained.bql);
+    drained
+}
+
+impl DrainedAll<'_> {
+    /// Opens a section over one node, inside this one.
+    pub fn also<'b>(&'b mut self, node: &Node) -> Drained<'b> {
+        node.drain(self.bql)
+    }
+
+    /// Global-state operations inside the section that need the exclusive
+    /// proof, such as opening a node: it is born quiesced. What `f` polls
+    /// runs inside the section.
+    pub fn with<R>(&mut self, f: impl FnOnce(&mut BqlGuard) -> R) -> R {
+        f(self.bql)
+    }
+
+    /// Ends the section. Dropping does the same; this says so.
+    pub fn end(self) {}
+}
+
+/// How many drained sections have been opened in this block layer.
+pub fn sections_opened(bql: &BqlGuard) -> u64 {
+    bql.graph().sections
+}

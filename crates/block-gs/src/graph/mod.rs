@@ -1,0 +1,227 @@
+//! The graph as the main thread sees it: nodes, edges, backends, iothreads.
+//!
+//! Everything here is plain data behind the `BqlGuard`: no lock, no atomic.
+//! What requests see of it is the I/O half that nodes and edges point to, and
+//! that is written in one place only, [`write`](self::write).
+//!
+//! Objects live in arenas and refer to each other by generational keys. A key
+//! of something that is gone finds nothing, so nothing here can dangle.
+
+pub(crate) mod quiesce;
+pub(crate) mod section;
+
+#[allow(unsafe_code)]
+pub(crate) mod write;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use block_common::{ParentDescription, Perm, Role};
+use block_io::aio::ContextThread;
+use block_io::{IoEdge, IoNode, Root};
+use slotmap::{SlotMap, new_key_type};
+use smallvec::SmallVec;
+
+use crate::backend::BackendHold;
+use crate::driver::BlockDriver;
+use crate::node::NodeHold;
+use crate::parent::EdgeParent;
+
+new_key_type! {
+    /// Finds a node in the graph.
+    pub(crate) struct NodeKey;
+    /// Finds an edge in the graph.
+    pub(crate) struct EdgeKey;
+    /// Finds a backend in the graph.
+    pub(crate) struct BackendKey;
+    /// Finds another kind of parent in the graph.
+    pub(crate) struct ParentKey;
+}
+
+/// The parent side of an edge.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ParentRef {
+    Node(NodeKey),
+    Backend(BackendKey),
+    Other(ParentKey),
+}
+
+/// A node, the half of it that only the main thread sees
+/// (`BlockDriverState`).
+pub(crate) struct NodeState {
+    pub io: Arc<IoNode>,
+    pub driver: Arc<dyn BlockDriver>,
+    /// Newest first.
+    pub parents: SmallVec<[EdgeKey; 2]>,
+    /// Oldest first.
+    pub children: SmallVec<[EdgeKey; 2]>,
+    /// How many reasons there are for the node's parents to send nothing:
+    /// open sections, and edges below it whose child is quiesced.
+    pub quiesce: u32,
+    /// The handles outside the graph, while there are any.
+    pub hold: Weak<NodeHold>,
+    pub monitor_owned: bool,
+    pub writable: bool,
+    pub inactive: bool,
+    pub force_share: bool,
+    /// Links to this node must not be frozen.
+    pub never_freeze: bool,
+    /// Being deleted: nobody may attach to it any more.
+    pub closing: bool,
+    /// Scratch of walks over the graph; see [`Graph::next_walk`].
+    pub walk: u64,
+}
+
+/// An edge, the half of it that only the main thread sees (`BdrvChild`).
+pub(crate) struct EdgeState {
+    pub name: String,
+    pub role: Role,
+    pub parent: ParentRef,
+    pub child: NodeKey,
+    pub perm: Perm,
+    pub shared: Perm,
+    /// The edge has quiesced its parent because its child is quiesced.
+    pub quiesced_parent: bool,
+    /// How many frozen chains run through it.
+    pub frozen: u32,
+    pub io: Arc<IoEdge>,
+}
+
+/// A backend, the half of it that only the main thread sees
+/// (`BlockBackend`).
+pub(crate) struct BackendState {
+    pub name: String,
+    pub root: Root,
+    pub edge: Option<EdgeKey>,
+    pub perm: Perm,
+    pub shared: Perm,
+    pub allow_context_change: bool,
+    pub hold: Weak<BackendHold>,
+}
+
+/// A parent that is neither node nor backend, such as a job.
+pub(crate) struct OtherParent {
+    pub class: Arc<dyn EdgeParent>,
+    pub edges: SmallVec<[EdgeKey; 2]>,
+}
+
+/// Everything behind the BQL.
+#[derive(Default)]
+pub(crate) struct Graph {
+    pub nodes: SlotMap<NodeKey, NodeState>,
+    pub edges: SlotMap<EdgeKey, EdgeState>,
+    pub backends: SlotMap<BackendKey, BackendState>,
+    pub others: SlotMap<ParentKey, OtherParent>,
+    pub names: HashMap<String, NodeKey>,
+    /// In the order of their creation.
+    pub node_order: Vec<NodeKey>,
+    pub iothreads: Vec<(String, ContextThread)>,
+    /// Open sections over everything: what is born meanwhile is born
+    /// quiesced.
+    pub drain_all: u32,
+    /// Sections opened so far, for whoever counts them.
+    pub sections: u64,
+    next_name: u64,
+    walk: u64,
+}
+
+impl Graph {
+    pub fn node(&self, key: NodeKey) -> &NodeState {
+        &self.nodes[key]
+    }
+
+    pub fn name(&self, key: NodeKey) -> &str {
+        self.nodes[key].io.name()
+    }
+
+    /// How messages name a parent.
+    pub fn describe(&self, parent: ParentRef) -> ParentDescription {
+        match parent {
+            ParentRef::Node(key) => ParentDescription::Node(self.name(key).to_owned()),
+            ParentRef::Backend(key) => ParentDescription::Backend(self.backends[key].name.clone()),
+            ParentRef::Other(key) => ParentDescription::Other(self.others[key].class.describe()),
+        }
+    }
+
+    /// A name for a node that the user did not name: `#` is not allowed to
+    /// users.
+    pub fn automatic_name(&mut self) -> String {
+        loop {
+            self.next_name += 1;
+            let name = format!("#block{}", self.next_name);
+            if !self.names.contains_key(&name) {
+                return name;
+            }
+        }
+    }
+
+    /// A mark for [`NodeState::walk`] that no node carries yet: walks mark
+    /// what they have seen without a set beside the graph.
+    pub fn next_walk(&mut self) -> u64 {
+        self.walk += 1;
+        self.walk
+    }
+
+    pub fn child_edge(&self, parent: NodeKey, name: &str) -> Option<EdgeKey> {
+        let children = &self.nodes[parent].children;
+        children
+            .iter()
+            .copied()
+            .find(|&edge| self.edges[edge].name == name)
+    }
+
+    /// The edge to the node that this one filters.
+    pub fn filter_edge(&self, node: NodeKey) -> Option<EdgeKey> {
+        let children = &self.nodes[node].children;
+        children
+            .iter()
+            .copied()
+            .find(|&edge| self.edges[edge].role.contains(Role::FILTERED))
+    }
+
+    /// The edge to the backing image.
+    pub fn cow_edge(&self, node: NodeKey) -> Option<EdgeKey> {
+        let children = &self.nodes[node].children;
+        children
+            .iter()
+            .copied()
+            .find(|&edge| self.edges[edge].role.contains(Role::COW))
+    }
+
+    /// The edge down the backing chain: of the filter, or the backing image.
+    pub fn chain_edge(&self, node: NodeKey) -> Option<EdgeKey> {
+        self.filter_edge(node).or_else(|| self.cow_edge(node))
+    }
+
+    /// Whether `above` can be reached from `below` by going up, or is it.
+    pub fn is_in_subtree(&mut self, below: NodeKey, above: NodeKey) -> bool {
+        let mark = self.next_walk();
+        let mut stack = vec![above];
+        while let Some(key) = stack.pop() {
+            if key == below {
+                return true;
+            }
+            let node = &mut self.nodes[key];
+            if std::mem::replace(&mut node.walk, mark) == mark {
+                continue;
+            }
+            stack.extend(node.children.iter().map(|&edge| self.edges[edge].child));
+        }
+        false
+    }
+
+    /// The node called `name`.
+    pub fn node_by_name(&self, name: &str) -> Option<NodeKey> {
+        self.names.get(name).copied()
+    }
+
+    pub fn backend_by_name(&self, name: &str) -> Option<BackendKey> {
+        if name.is_empty() {
+            return None;
+        }
+        self.backends
+            .iter()
+            .find(|(_, backend)| backend.name == name)
+            .map(|(key, _)| key)
+    }
+}

@@ -1,0 +1,93 @@
+//! What a drained section has quiesced, and found idle.
+//!
+//! [`Section`] is the invariant on which [`write`](super::write) rests: a
+//! node that it [covers](Section::covers) is quiesced, no request is in
+//! flight above it, and none can begin until the section is closed. Its
+//! fields are private to this file.
+
+use std::task::Context;
+
+use block_io::aio::Wait;
+use smallvec::SmallVec;
+
+use super::quiesce::wait_until_idle;
+use super::{BackendKey, NodeKey};
+use crate::{BqlGuard, Node};
+
+/// The nodes of one drained section.
+#[derive(Default)]
+pub(crate) struct Section {
+    /// Handles, so that no node goes away inside the section.
+    held: SmallVec<[Node; 2]>,
+    /// How many of them, from the first on, have been found idle since they
+    /// were quiesced. A poll that panics leaves the rest uncovered.
+    idle: usize,
+}
+
+impl Section {
+    /// Quiesces `nodes`, all before the first poll, and waits until nothing
+    /// above them is in flight. Nodes covered already cost nothing.
+    pub fn cover(&mut self, bql: &mut BqlGuard, nodes: impl IntoIterator<Item = Node>) {
+        for node in nodes {
+            let key = node.key(bql);
+            if self.covers(key) {
+                continue;
+            }
+            let effects = bql.graph_mut().quiesce(key);
+            self.held.push(node);
+            effects.run(bql);
+        }
+        if self.idle == self.held.len() {
+            return;
+        }
+        let keys: SmallVec<[NodeKey; 4]> = self.held.iter().map(|node| node.key(bql)).collect();
+        wait_until_idle(bql, &keys);
+        self.idle = self.held.len();
+    }
+
+    /// Whether the node is quiesced by this section and idle.
+    pub fn covers(&self, key: NodeKey) -> bool {
+        self.held[..self.idle].iter().any(|node| node.is(key))
+    }
+
+    /// Ends the section. Never waits, never polls.
+    pub fn close(&mut self, bql: &mut BqlGuard) {
+        self.idle = 0;
+        while let Some(node) = self.held.pop() {
+            let key = node.key(bql);
+            let effects = bql.graph_mut().unquiesce(key);
+            effects.run(bql);
+        }
+    }
+}
+
+/// A root that was closed for the holder of this value, and found idle after.
+/// Using it up hands the reason over to a new edge.
+#[must_use = "the root stays closed until this is used up"]
+pub(crate) struct ClosedRoot(BackendKey);
+
+impl ClosedRoot {
+    /// Closes the gate of a root and waits for its requests.
+    pub fn close(bql: &mut BqlGuard, key: BackendKey) -> ClosedRoot {
+        let root = bql.graph().backends[key].root.clone();
+        root.close(bql.access());
+        let waker = bql.waker();
+        while root
+            .poll_idle(&mut Context::from_waker(&waker))
+            .is_pending()
+        {
+            bql.poll(Wait::Until(None));
+        }
+        ClosedRoot(key)
+    }
+
+    /// Opens the gate again: nothing was attached.
+    pub fn reopen(self, bql: &BqlGuard) {
+        bql.graph().backends[self.0].root.open(bql.access());
+    }
+
+    /// Uses the reason up.
+    pub(super) fn hand_over(self) -> BackendKey {
+        self.0
+    }
+}

@@ -1,0 +1,229 @@
+//! The one place where edges are written.
+//!
+//! **Fenced module.** Requests read edges without a lock. Each function here
+//! demands a [`Section`] that covers the parent of the edge, or the child it
+//! points to (which quiesces every parent). Then no request can be reading
+//! the edge, and none starts before the section ends. The checks are made at
+//! run time, once per write and against the section itself, so no caller can
+//! get them wrong.
+
+use std::sync::Arc;
+
+use block_common::{Perm, Role};
+use block_io::{Children, GraphCell, IoEdge};
+
+use super::section::{ClosedRoot, Section};
+use super::{EdgeKey, EdgeState, NodeKey, ParentKey, ParentRef};
+use crate::BqlGuard;
+
+/// The parent of a new edge, with what makes it safe to write there.
+pub(crate) enum NewParent {
+    /// A node that the section covers.
+    Node(NodeKey),
+    /// A root, closed for this very edge.
+    Backend(ClosedRoot),
+    /// Sends no requests through its edges.
+    Other(ParentKey),
+}
+
+/// What a new edge is to be.
+pub(crate) struct NewEdge<'n> {
+    pub parent: NewParent,
+    pub name: &'n str,
+    pub role: Role,
+    pub child: NodeKey,
+    pub perm: Perm,
+    pub shared: Perm,
+}
+
+/// Makes an edge, quiesced before anybody can see it if its child is
+/// (`bdrv_attach_child_common`). Does not look at permissions.
+pub(crate) fn link(bql: &mut BqlGuard, section: &Section, new: NewEdge<'_>) -> EdgeKey {
+    let parent = match new.parent {
+        NewParent::Node(parent) => {
+            assert_covered(section.covers(parent));
+            ParentRef::Node(parent)
+        }
+        NewParent::Backend(closed) => ParentRef::Backend(closed.hand_over()),
+        NewParent::Other(parent) => ParentRef::Other(parent),
+    };
+    let graph = bql.graph_mut();
+    let child = &graph.nodes[new.child];
+    let child_is_quiesced = child.quiesce > 0;
+    let io = IoEdge::new(new.name, Arc::clone(&child.io), new.perm);
+    let key = graph.edges.insert(EdgeState {
+        name: new.name.to_owned(),
+        role: new.role,
+        parent,
+        child: new.child,
+        perm: new.perm,
+        shared: new.shared,
+        quiesced_parent: false,
+        frozen: 0,
+        io: Arc::clone(&io),
+    });
+    let effects = graph.hand_over(key, child_is_quiesced);
+    graph.nodes[new.child].parents.insert(0, key);
+    match parent {
+        ParentRef::Node(parent) => graph.nodes[parent].children.push(key),
+        ParentRef::Backend(parent) => graph.backends[parent].edge = Some(key),
+        ParentRef::Other(parent) => graph.others[parent].edges.push(key),
+    }
+    effects.run(bql);
+    publish(bql, parent, Some(io), child_is_quiesced);
+    key
+}
+
+/// Points an edge to another node (`bdrv_replace_child_noperm`). Does not
+/// look at permissions. Nothing when it points there already.
+pub(crate) fn relink(bql: &mut BqlGuard, section: &Section, edge: EdgeKey, new: NodeKey) {
+    let graph = bql.graph_mut();
+    let (parent, old) = (graph.edges[edge].parent, graph.edges[edge].child);
+    if old == new {
+        return;
+    }
+    assert_covered(covers_edge(section, parent, old));
+    assert!(
+        graph.edges[edge].frozen == 0,
+        "a frozen link was to be changed"
+    );
+    graph.nodes[old].parents.retain(|&mut known| known != edge);
+    graph.nodes[new].parents.insert(0, edge);
+    let child = &graph.nodes[new];
+    let child_is_quiesced = child.quiesce > 0;
+    let io = IoEdge::new(
+        &graph.edges[edge].name,
+        Arc::clone(&child.io),
+        graph.edges[edge].perm,
+    );
+    let state = &mut graph.edges[edge];
+    state.child = new;
+    state.io = Arc::clone(&io);
+    // Written while the parent is still quiesced through the old child, and
+    // handed over afterwards: it never sees the new child unquiesced.
+    publish(bql, parent, Some(io), child_is_quiesced);
+    let effects = bql.graph_mut().hand_over(edge, child_is_quiesced);
+    effects.run(bql);
+}
+
+/// Takes an edge out of the graph (`bdrv_detach_child`). Does not look at
+/// permissions. The edge can be [put back](relink_removed) until it is
+/// [freed](free).
+pub(crate) fn unlink(bql: &mut BqlGuard, section: &Section, edge: EdgeKey) {
+    let graph = bql.graph_mut();
+    let (parent, child) = (graph.edges[edge].parent, graph.edges[edge].child);
+    assert_covered(covers_edge(section, parent, child));
+    assert!(
+        graph.edges[edge].frozen == 0,
+        "a frozen link was to be removed"
+    );
+    graph.nodes[child]
+        .parents
+        .retain(|&mut known| known != edge);
+    match parent {
+        ParentRef::Node(parent) => {
+            graph.nodes[parent]
+                .children
+                .retain(|&mut known| known != edge);
+        }
+        ParentRef::Backend(parent) => graph.backends[parent].edge = None,
+        ParentRef::Other(parent) => {
+            graph.others[parent]
+                .edges
+                .retain(|&mut known| known != edge);
+        }
+    }
+    publish(bql, parent, None, false);
+    let effects = bql.graph_mut().hand_over(edge, false);
+    effects.run(bql);
+}
+
+/// Puts an edge back that [`unlink`] took from a node.
+pub(crate) fn relink_removed(bql: &mut BqlGuard, section: &Section, edge: EdgeKey) {
+    let graph = bql.graph_mut();
+    let state = &graph.edges[edge];
+    let ParentRef::Node(parent) = state.parent else {
+        unreachable!("only edges of nodes are taken out in transactions");
+    };
+    assert_covered(section.covers(parent));
+    let (child, io) = (state.child, Arc::clone(&state.io));
+    let child_is_quiesced = graph.nodes[child].quiesce > 0;
+    let effects = graph.hand_over(edge, child_is_quiesced);
+    graph.nodes[child].parents.insert(0, edge);
+    graph.nodes[parent].children.push(edge);
+    effects.run(bql);
+    publish(bql, ParentRef::Node(parent), Some(io), child_is_quiesced);
+}
+
+/// Forgets an edge that is out of the graph, and tells which node it led to.
+pub(crate) fn free(bql: &mut BqlGuard, edge: EdgeKey) -> NodeKey {
+    let state = bql.graph_mut().edges.remove(edge);
+    state.expect("an edge is freed once").child
+}
+
+/// Replaces the value of a driver's cell.
+pub(crate) fn set_cell<T>(
+    bql: &BqlGuard,
+    section: &Section,
+    node: NodeKey,
+    cell: &GraphCell<T>,
+    value: T,
+) -> T {
+    assert_covered(section.covers(node));
+    let owner = &bql.graph().nodes[node].io;
+    assert!(
+        cell.owner() == owner.uid(),
+        "a GraphCell is written in a drained section of the node it belongs to; this section is \
+         of node '{}'",
+        owner.name()
+    );
+    // SAFETY: `section` covers the cell's node, so no request for it exists,
+    // not even of the section's owner, whose I/O borrows the section
+    // exclusively. The `BqlGuard` makes us the only writer.
+    unsafe { cell.replace(value) }
+}
+
+/// An other parent sends no requests through its edges, so it needs no cover.
+fn covers_edge(section: &Section, parent: ParentRef, child: NodeKey) -> bool {
+    match parent {
+        ParentRef::Node(parent) => section.covers(parent) || section.covers(child),
+        ParentRef::Backend(_) => section.covers(child),
+        ParentRef::Other(_) => true,
+    }
+}
+
+fn assert_covered(covered: bool) {
+    assert!(
+        covered,
+        "an edge was to be written outside a drained section of its parent"
+    );
+}
+
+/// Shows requests what the graph says now.
+fn publish(
+    bql: &mut BqlGuard,
+    parent: ParentRef,
+    io: Option<Arc<IoEdge>>,
+    child_is_quiesced: bool,
+) {
+    let graph = bql.graph_mut();
+    match parent {
+        ParentRef::Node(key) => {
+            let node = &graph.nodes[key];
+            let edges = node.children.iter();
+            let children = Children::new(edges.map(|&edge| Arc::clone(&graph.edges[edge].io)));
+            // SAFETY: the callers checked that a section covers this parent,
+            // or the child whose parent it is: no request for it exists. The
+            // `BqlGuard` makes us the only writer.
+            drop(unsafe { node.io.replace_children(children) });
+        }
+        ParentRef::Backend(key) => {
+            let root = graph.backends[key].root.clone();
+            // SAFETY: the gate is closed and idle: for the edge whose child the
+            // section covers, or by the `ClosedRoot` that `link` used up. The
+            // `BqlGuard` makes us the only writer.
+            drop(unsafe { root.replace_edge(io, child_is_quiesced) });
+        }
+        ParentRef::Other(_) => {}
+    }
+}

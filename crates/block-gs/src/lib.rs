@@ -1,0 +1,115 @@
+//! The global-state half of the block layer.
+//!
+//! A block layer is a graph of nodes (disk images, filters, protocols).
+//! Several iothreads send requests through it while the main thread changes
+//! it. QEMU sorts the functions that do the one and the other into *I/O* and
+//! *global state*, by header, macro and audit. Here they differ in the proof
+//! they take, so mixing them up does not compile.
+//!
+//! # The proofs
+//!
+//! | proof | says | comes from | asked for by |
+//! |---|---|---|---|
+//! | [`&BqlGuard`](BqlGuard) | this thread holds the BQL | the main loop lends it | what reads global state |
+//! | [`&mut BqlGuard`](BqlGuard) | and nobody borrows from the graph | the same | what may poll |
+//! | [`Drained`] | the node is quiesced, nothing is in flight above it | [`Node::drain`] | every write to the graph |
+//! | [`InFlight`](block_io::InFlight) → [`Request`](block_io::Request) | a drained section over the node waits for me | [`Root::begin`](block_io::Root::begin), [`Drained::io`] | all I/O |
+//! | [`HomeThread`](block_io::aio::HomeThread) | on the event loop of this AioContext | that loop lends it | with `BqlGuard`, behind [`MainOrHome`]: what waits for I/O |
+//!
+//! # An example
+//!
+//! Two files, one below a running backend; the other takes its place while
+//! requests go on.
+//!
+//! ```
+//! use block_drivers::NullCo;
+//! use block_gs::{Backend, BlockLayer, GraphError, IoThread, Perm};
+//! use block_io::Buffer;
+//!
+//! let layer = BlockLayer::new()?;
+//! layer.enter(|bql| -> Result<(), GraphError> {
+//!     let one = NullCo::new(1 << 20).open(bql, "one")?;
+//!     let two = NullCo::new(1 << 20).open(bql, "two")?;
+//!     let disk = Backend::new(bql, "disk", Perm::CONSISTENT_READ, Perm::all())?;
+//!     disk.insert(bql, &one)?;
+//!
+//!     // Any thread may do I/O; it needs no `BqlGuard`, and could not get one.
+//!     let iothread = IoThread::create(bql, "io0")?;
+//!     let root = disk.root().clone();
+//!     let reader = iothread.context().spawn(async move {
+//!         let mut buffer = Buffer::zeroed(4096);
+//!         for sector in 0..100 {
+//!             root.read(sector * 512, buffer.destination()).await?;
+//!         }
+//!         Ok::<_, block_io::IoError>(())
+//!     });
+//!
+//!     // Writing the graph takes a drained section of the node it is about.
+//!     one.drain(bql).replace_with(&two)?;
+//!
+//!     bql.block_on(reader)?;
+//!     assert_eq!(disk.node(bql), Some(two));
+//!     Ok(())
+//! })?;
+//! # Ok::<(), GraphError>(())
+//! ```
+//!
+//! Without the proof it does not compile:
+//!
+//! ```compile_fail,E0061
+//! # use block_gs::Node;
+//! async fn in_an_iothread(node: Node) {
+//!     node.drain(); // argument #1 of type `&mut BqlGuard` is missing
+//! }
+//! ```
+//!
+//! # Where things are
+//!
+//! * [`BlockLayer`], [`BqlGuard`], [`MainLoop`], [`BqlCell`]: the main thread
+//!   and its proof.
+//! * [`Node`], [`Backend`], [`Parent`], [`EdgeId`]: owned handles;
+//!   [`NodeView`], [`EdgeView`]: what is borrowed from the graph.
+//! * [`Drained`], [`DrainedSet`], [`DrainedAll`]: sections;
+//!   [`Transaction`]: several changes at once; [`FrozenChain`]: links that
+//!   must stay.
+//! * [`NodeBuilder`], [`BlockDriver`]: making nodes, and what they are made
+//!   of.
+//! * [`IoThread`], [`MainOrHome`]: other threads.
+
+#![deny(unsafe_code)]
+
+mod backend;
+#[allow(unsafe_code)]
+mod bql;
+mod builder;
+mod context_change;
+mod drain;
+mod driver;
+mod frozen;
+mod graph;
+mod home;
+mod iothread;
+mod layer;
+mod node;
+#[allow(unsafe_code)]
+mod owner_io;
+mod parent;
+mod permissions;
+mod reap;
+mod shutdown;
+mod transaction;
+
+pub use backend::{Backend, backends};
+pub use block_common::role::{ParentState, PermPair};
+pub use block_common::{GraphError, IoError, Perm, Role};
+pub use bql::{BqlCell, BqlGuard};
+pub use builder::NodeBuilder;
+pub use drain::{Drained, DrainedAll, DrainedSet, drain_all, drain_many, sections_opened};
+pub use driver::{BlockDriver, ChildPermQuery};
+pub use frozen::FrozenChain;
+pub use home::{MainOrHome, WaitError};
+pub use iothread::{IoThread, iothreads};
+pub use layer::{BlockLayer, EnterError, MainLoop, MainLoopGone};
+pub use node::{EdgeId, EdgeView, Node, NodeView, nodes};
+pub use parent::{EdgeParent, Parent};
+pub use transaction::Transaction;

@@ -1,0 +1,377 @@
+//! Handles of nodes, and what can be seen through them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use block_common::{GraphError, ParentDescription, Perm, Role};
+use block_io::IoNode;
+use block_io::aio::AioContext;
+
+use crate::driver::BlockDriver;
+use crate::graph::{EdgeKey, Graph, NodeKey, ParentRef};
+use crate::layer::LayerShared;
+use crate::{Backend, BqlGuard, reap};
+
+/// A strong reference to a node (`BlockDriverState *` with its reference
+/// counted).
+///
+/// `Send + Sync`. It can be cloned, kept and dropped on any thread, across
+/// any poll; dropping the last one lets the main loop delete the node if
+/// nothing else refers to it (`bdrv_unref`, deferred). What it takes to *use*
+/// it differs: global-state methods take a `BqlGuard`. I/O takes a request,
+/// and a handle gives none.
+#[derive(Clone)]
+pub struct Node(Arc<NodeHold>);
+
+/// The share that all handles of a node have in its life.
+pub(crate) struct NodeHold {
+    key: NodeKey,
+    io: Arc<IoNode>,
+    layer: Arc<LayerShared>,
+}
+
+impl Drop for NodeHold {
+    fn drop(&mut self) {
+        let key = self.key;
+        self.layer
+            .schedule(Box::new(move |bql| reap::reap_node(bql, key)));
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Node({})", self.0.io.name())
+    }
+}
+
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0.io, &other.0.io)
+    }
+}
+
+impl Eq for Node {}
+
+impl Node {
+    /// A handle of a node of the graph.
+    pub(crate) fn of(bql: &mut BqlGuard, key: NodeKey) -> Node {
+        if let Some(hold) = bql.graph().node(key).hold.upgrade() {
+            return Node(hold);
+        }
+        let hold = Arc::new(NodeHold {
+            key,
+            io: Arc::clone(&bql.graph().node(key).io),
+            layer: Arc::clone(bql.state().shared()),
+        });
+        bql.graph_mut().nodes[key].hold = Arc::downgrade(&hold);
+        Node(hold)
+    }
+
+    /// The key, in the layer that this thread is in.
+    ///
+    /// # Panics
+    /// When the node belongs to another layer.
+    pub(crate) fn key(&self, bql: &BqlGuard) -> NodeKey {
+        assert!(
+            self.0.layer.id() == bql.layer_id(),
+            "node '{}' belongs to another block layer than the one this thread is in",
+            self.name()
+        );
+        self.0.key
+    }
+
+    pub(crate) fn is(&self, key: NodeKey) -> bool {
+        self.0.key == key
+    }
+
+    /// The name (`bdrv_get_node_name`). Needs no proof: it never changes.
+    pub fn name(&self) -> &str {
+        self.0.io.name()
+    }
+
+    /// The node as requests see it: its length, its context.
+    pub fn io(&self) -> &Arc<IoNode> {
+        &self.0.io
+    }
+
+    /// Looks the node up in the graph. The view, and whatever is reached
+    /// through it, borrows the guard: it cannot be kept across anything that
+    /// polls.
+    ///
+    /// # Panics
+    /// When the node belongs to another block layer.
+    pub fn view<'b>(&self, bql: &'b BqlGuard) -> NodeView<'b> {
+        NodeView {
+            graph: bql.graph(),
+            key: self.key(bql),
+        }
+    }
+
+    /// The node called `name` (`bdrv_find_node`).
+    pub fn find(bql: &mut BqlGuard, name: &str) -> Option<Node> {
+        let key = bql.graph().node_by_name(name)?;
+        Some(Node::of(bql, key))
+    }
+
+    /// The node that a user means by `name`: a backend's, or one called so
+    /// (`bdrv_lookup_bs`).
+    ///
+    /// # Errors
+    /// [`GraphError::NotFound`].
+    pub fn lookup(bql: &mut BqlGuard, name: &str) -> Result<Node, GraphError> {
+        let device = Backend::find(bql, name).and_then(|backend| backend.node(bql));
+        let node = device.or_else(|| Node::find(bql, name));
+        node.ok_or_else(|| GraphError::NotFound {
+            device: name.into(),
+            node: name.into(),
+        })
+    }
+
+    /// Whether `other` is this node or somewhere below it.
+    pub fn contains(&self, bql: &mut BqlGuard, other: &Node) -> bool {
+        let (above, below) = (self.key(bql), other.key(bql));
+        bql.graph_mut().is_in_subtree(below, above)
+    }
+
+    /// Gives the node to the monitor, which keeps it alive until
+    /// [`delete`](Node::delete) (`blockdev-add`).
+    pub fn set_monitor_owned(&self, bql: &mut BqlGuard) {
+        let key = self.key(bql);
+        bql.graph_mut().nodes[key].monitor_owned = true;
+    }
+
+    /// Takes the node from the monitor and gives up this reference
+    /// (`blockdev-del`). The node is closed, and freed, when the main loop
+    /// next runs.
+    ///
+    /// # Errors
+    /// [`GraphError::NodeInUse`] with a backend above,
+    /// [`GraphError::NotMonitorOwned`], [`GraphError::DeviceInUse`] with any
+    /// other parent.
+    pub fn delete(self, bql: &mut BqlGuard) -> Result<(), GraphError> {
+        let key = self.key(bql);
+        let graph = bql.graph();
+        let node = graph.node(key);
+        let has_backend =
+            |edge: &EdgeKey| matches!(graph.edges[*edge].parent, ParentRef::Backend(_));
+        if node.parents.iter().any(has_backend) {
+            return Err(GraphError::NodeInUse(self.name().into()));
+        }
+        if !node.monitor_owned {
+            return Err(GraphError::NotMonitorOwned(self.name().into()));
+        }
+        if !node.parents.is_empty() {
+            return Err(GraphError::DeviceInUse(self.name().into()));
+        }
+        bql.graph_mut().nodes[key].monitor_owned = false;
+        Ok(())
+    }
+}
+
+/// All nodes, oldest first (`bdrv_next_node`). The iterator borrows the
+/// guard: the graph cannot change under it.
+pub fn nodes(bql: &BqlGuard) -> impl Iterator<Item = NodeView<'_>> {
+    let graph = bql.graph();
+    let order = graph.node_order.iter();
+    order.map(move |&key| NodeView { graph, key })
+}
+
+/// A node of the graph, for as long as nothing can change it.
+#[derive(Clone, Copy)]
+pub struct NodeView<'g> {
+    pub(crate) graph: &'g Graph,
+    pub(crate) key: NodeKey,
+}
+
+impl fmt::Debug for NodeView<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NodeView({})", self.name())
+    }
+}
+
+impl<'g> NodeView<'g> {
+    /// The name.
+    pub fn name(self) -> &'g str {
+        self.graph.name(self.key)
+    }
+
+    /// The driver's global-state half.
+    pub fn driver(self) -> &'g dyn BlockDriver {
+        &*self.graph.node(self.key).driver
+    }
+
+    /// The node as requests see it.
+    pub fn io(self) -> &'g Arc<IoNode> {
+        &self.graph.node(self.key).io
+    }
+
+    /// The node's context (`bdrv_get_aio_context`).
+    pub fn context(self) -> AioContext {
+        self.io().context()
+    }
+
+    /// The edges below, oldest first.
+    pub fn children(self) -> impl Iterator<Item = EdgeView<'g>> {
+        self.edges(&self.graph.node(self.key).children)
+    }
+
+    /// The edges above, newest first.
+    pub fn parents(self) -> impl Iterator<Item = EdgeView<'g>> {
+        self.edges(&self.graph.node(self.key).parents)
+    }
+
+    fn edges(self, keys: &'g [EdgeKey]) -> impl Iterator<Item = EdgeView<'g>> {
+        let graph = self.graph;
+        keys.iter().map(move |&key| EdgeView { graph, key })
+    }
+
+    /// The edge below called `name`.
+    pub fn child(self, name: &str) -> Option<EdgeView<'g>> {
+        let key = self.graph.child_edge(self.key, name)?;
+        Some(EdgeView {
+            graph: self.graph,
+            key,
+        })
+    }
+
+    /// How many reasons there are for the node's parents to send nothing
+    /// (`bs->quiesce_counter`).
+    pub fn quiesce_count(self) -> u32 {
+        self.graph.node(self.key).quiesce
+    }
+
+    /// Whether the node is open for writing.
+    pub fn is_writable(self) -> bool {
+        self.graph.node(self.key).writable
+    }
+
+    /// Whether the monitor owns the node.
+    pub fn is_monitor_owned(self) -> bool {
+        self.graph.node(self.key).monitor_owned
+    }
+
+    /// What all parents together do with the node
+    /// (`bdrv_get_cumulative_perm`).
+    pub fn cumulative_perm(self) -> Perm {
+        self.graph.cumulative(self.key).perm
+    }
+
+    /// What all parents together let others do with the node.
+    pub fn cumulative_shared(self) -> Perm {
+        self.graph.cumulative(self.key).shared
+    }
+}
+
+/// Finds an edge again after a poll. `Send + Sync`, `Copy`; an edge that is
+/// gone meanwhile is not found.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct EdgeId {
+    pub(crate) layer: crate::layer::LayerId,
+    pub(crate) key: EdgeKey,
+}
+
+impl EdgeId {
+    /// Looks the edge up in the graph.
+    ///
+    /// # Errors
+    /// [`GraphError::StaleEdge`] when it is gone.
+    ///
+    /// # Panics
+    /// When the edge belongs to another block layer.
+    pub fn view(self, bql: &BqlGuard) -> Result<EdgeView<'_>, GraphError> {
+        assert!(
+            self.layer == bql.layer_id(),
+            "this edge belongs to another block layer than the one this thread is in"
+        );
+        let graph = bql.graph();
+        if !graph.edges.contains_key(self.key) {
+            return Err(GraphError::StaleEdge);
+        }
+        Ok(EdgeView {
+            graph,
+            key: self.key,
+        })
+    }
+}
+
+/// An edge of the graph, for as long as nothing can change it (`BdrvChild`).
+#[derive(Clone, Copy)]
+pub struct EdgeView<'g> {
+    graph: &'g Graph,
+    key: EdgeKey,
+}
+
+impl fmt::Debug for EdgeView<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (parent, child) = (self.parent(), self.child().name());
+        write!(f, "EdgeView({parent} -> '{child}' as '{}')", self.name())
+    }
+}
+
+impl<'g> EdgeView<'g> {
+    fn state(self) -> &'g crate::graph::EdgeState {
+        &self.graph.edges[self.key]
+    }
+
+    /// What finds the edge again after a poll.
+    pub fn id(self, bql: &BqlGuard) -> EdgeId {
+        EdgeId {
+            layer: bql.layer_id(),
+            key: self.key,
+        }
+    }
+
+    /// The name: `file`, `backing`, `root`.
+    pub fn name(self) -> &'g str {
+        &self.state().name
+    }
+
+    /// What the child is for.
+    pub fn role(self) -> Role {
+        self.state().role
+    }
+
+    /// Who is above.
+    pub fn parent(self) -> ParentDescription {
+        self.graph.describe(self.state().parent)
+    }
+
+    /// The node above, if it is one.
+    pub fn parent_node(self) -> Option<NodeView<'g>> {
+        match self.state().parent {
+            ParentRef::Node(key) => Some(NodeView {
+                graph: self.graph,
+                key,
+            }),
+            _ => None,
+        }
+    }
+
+    /// The node below.
+    pub fn child(self) -> NodeView<'g> {
+        NodeView {
+            graph: self.graph,
+            key: self.state().child,
+        }
+    }
+
+    /// What the parent does with the child.
+    pub fn perm(self) -> Perm {
+        self.state().perm
+    }
+
+    /// What the parent lets others do with the child.
+    pub fn shared(self) -> Perm {
+        self.state().shared
+    }
+
+    /// Whether the parent is quiesced because of this child.
+    pub fn has_quiesced_parent(self) -> bool {
+        self.state().quiesced_parent
+    }
+
+    /// Whether a frozen chain runs through the edge.
+    pub fn is_frozen(self) -> bool {
+        self.state().frozen > 0
+    }
+}

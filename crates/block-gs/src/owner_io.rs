@@ -1,0 +1,30 @@
+//! I/O of the owner of a drained section, inside it.
+//!
+//! **Fenced module.** The proof is the section, borrowed exclusively for the
+//! whole time: its owner cannot write the graph while the request lives.
+
+use std::sync::Arc;
+
+use block_io::{Activity, Request};
+
+use crate::graph::section::Section;
+use crate::{BqlGuard, Node};
+
+/// Runs `f` with a request for `node`, and the main loop until it is done.
+pub(crate) fn run<T>(
+    bql: &mut BqlGuard,
+    node: &Node,
+    section: &Section,
+    f: impl AsyncFnOnce(Request<'_>) -> T,
+) -> T {
+    assert!(
+        section.covers(node.key(bql)),
+        "I/O inside a drained section is for the node that it drains"
+    );
+    // SAFETY: the section covers the node and is the innermost: whatever was
+    // opened inside it borrows it, and we hold that borrow now. The activity
+    // is dropped before we return, the section and its owner's right to
+    // write are borrowed by the caller until then.
+    let activity = unsafe { Activity::begin_as_owner(Arc::clone(node.io())) };
+    bql.block_on(f(activity.request()))
+}

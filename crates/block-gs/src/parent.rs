@@ -1,0 +1,157 @@
+//! Parents that are neither nodes nor backends: jobs, mostly.
+
+use std::fmt;
+use std::sync::Arc;
+
+use block_common::{GraphError, Perm, Role};
+use block_io::aio::AioContext;
+
+use crate::graph::section::Section;
+use crate::graph::write::{self, NewEdge, NewParent};
+use crate::graph::{OtherParent, ParentKey, ParentRef};
+use crate::layer::LayerShared;
+use crate::node::EdgeId;
+use crate::permissions;
+use crate::{BqlGuard, Node, reap};
+
+/// What the graph asks of, and tells to, a parent of its own kind
+/// (`BdrvChildClass`).
+///
+/// The drain callbacks get a shared proof: they cannot poll, and they cannot
+/// change the graph under the walk that calls them (in C a comment says so).
+/// A job pauses in [`drained_begin`](EdgeParent::drained_begin), reports in
+/// [`drained_poll`](EdgeParent::drained_poll) whether it still runs, and goes
+/// on after [`drained_end`](EdgeParent::drained_end).
+pub trait EdgeParent: Send + Sync + 'static {
+    /// How messages name it: `stream job 's0'` (`get_parent_desc`).
+    fn describe(&self) -> String;
+
+    /// Stop sending requests. Called once for each edge whose child becomes
+    /// quiesced.
+    fn drained_begin(&self, _bql: &BqlGuard) {}
+
+    /// Whether something is still under way. Whoever ends it calls
+    /// [`MainLoop::kick`](crate::MainLoop::kick) afterwards.
+    fn drained_poll(&self, _bql: &BqlGuard) -> bool {
+        false
+    }
+
+    /// Go on. Called once for each [`drained_begin`](EdgeParent::drained_begin).
+    fn drained_end(&self, _bql: &BqlGuard) {}
+
+    /// Whether edges stay with their node when parents are redirected from
+    /// one node to another (`stay_at_node`).
+    fn stays_at_node(&self) -> bool {
+        false
+    }
+
+    /// Whether the parent follows its nodes to another context
+    /// (`change_aio_ctx`).
+    ///
+    /// # Errors
+    /// Refusals; [`GraphError::ContextNotSupported`] by default.
+    fn may_change_context(&self, _bql: &BqlGuard, _context: &AioContext) -> Result<(), GraphError> {
+        Err(GraphError::ContextNotSupported(self.describe()))
+    }
+
+    /// The nodes have moved. Everything is drained.
+    fn context_changed(&self, _bql: &BqlGuard, _context: &AioContext) {}
+}
+
+/// A registered parent, and its edges. Dropping it lets the main loop remove
+/// them.
+pub struct Parent {
+    key: ParentKey,
+    layer: Arc<LayerShared>,
+    class: Arc<dyn EdgeParent>,
+}
+
+impl fmt::Debug for Parent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Parent({})", self.class.describe())
+    }
+}
+
+impl Drop for Parent {
+    fn drop(&mut self) {
+        let key = self.key;
+        self.layer
+            .schedule(Box::new(move |bql| reap::reap_parent(bql, key)));
+    }
+}
+
+impl Parent {
+    /// Registers a parent without edges.
+    pub fn new(bql: &mut BqlGuard, class: Arc<dyn EdgeParent>) -> Parent {
+        let key = bql.graph_mut().others.insert(OtherParent {
+            class: Arc::clone(&class),
+            edges: Default::default(),
+        });
+        Parent {
+            key,
+            layer: Arc::clone(bql.state().shared()),
+            class,
+        }
+    }
+
+    /// Adds an edge to `node` (`block_job_add_bdrv`). Such an edge carries no
+    /// requests, hence the parent needs not be drained; if the node is, the
+    /// parent is told so before this returns.
+    ///
+    /// # Errors
+    /// [`GraphError::PermissionConflict`] and the other refusals of the
+    /// permission system. Nothing has changed then.
+    pub fn attach(
+        &self,
+        bql: &mut BqlGuard,
+        name: &str,
+        node: &Node,
+        perm: Perm,
+        shared: Perm,
+    ) -> Result<EdgeId, GraphError> {
+        let child = node.key(bql);
+        permissions::check_inactive(bql.graph(), child, perm)?;
+        let section = Section::default();
+        let new = NewEdge {
+            parent: NewParent::Other(self.key(bql)),
+            name,
+            role: Role::empty(),
+            child,
+            perm,
+            shared,
+        };
+        let key = write::link(bql, &section, new);
+        if let Err(error) = permissions::refresh(bql, [child]) {
+            write::unlink(bql, &section, key);
+            write::free(bql, key);
+            return Err(error);
+        }
+        Ok(EdgeId {
+            layer: bql.layer_id(),
+            key,
+        })
+    }
+
+    /// Removes an edge of this parent.
+    ///
+    /// # Errors
+    /// [`GraphError::StaleEdge`] when it is gone, or not this parent's.
+    pub fn detach(&self, bql: &mut BqlGuard, edge: EdgeId) -> Result<(), GraphError> {
+        edge.view(bql)?;
+        if bql.graph().edges[edge.key].parent != ParentRef::Other(self.key(bql)) {
+            return Err(GraphError::StaleEdge);
+        }
+        write::unlink(bql, &Section::default(), edge.key);
+        reap::free_edge(bql, edge.key);
+        Ok(())
+    }
+
+    fn key(&self, bql: &BqlGuard) -> ParentKey {
+        assert!(
+            self.layer.id() == bql.layer_id(),
+            "{} belongs to another block layer than the one this thread is in",
+            self.class.describe()
+        );
+        self.key
+    }
+}

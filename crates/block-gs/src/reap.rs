@@ -1,0 +1,95 @@
+//! Taking away what nobody refers to any more.
+//!
+//! A reference can be dropped on any thread and in the middle of any graph
+//! operation, but closing a node polls. So a drop only asks the main loop to
+//! look, and this is where it looks (`bdrv_schedule_unref`).
+
+use block_io::Request;
+
+use crate::graph::section::Section;
+use crate::graph::write;
+use crate::graph::{BackendKey, EdgeKey, NodeKey, ParentKey};
+use crate::{BqlGuard, Node, permissions};
+
+/// Forgets an edge that has been taken out: its child's other parents may do
+/// more now, and it may have been the last.
+pub(crate) fn free_edge(bql: &mut BqlGuard, edge: EdgeKey) {
+    let child = write::free(bql, edge);
+    permissions::loosen(bql, child);
+    schedule_node(bql, child);
+}
+
+/// Lets the main loop look whether anybody still refers to the node.
+pub(crate) fn schedule_node(bql: &BqlGuard, key: NodeKey) {
+    let shared = bql.state().shared();
+    shared.schedule(Box::new(move |bql| reap_node(bql, key)));
+}
+
+/// Closes and frees the node unless somebody refers to it.
+pub(crate) fn reap_node(bql: &mut BqlGuard, key: NodeKey) {
+    if is_unreferenced(bql, key) {
+        delete_node(bql, key);
+    }
+}
+
+fn is_unreferenced(bql: &BqlGuard, key: NodeKey) -> bool {
+    bql.graph().nodes.get(key).is_some_and(|node| {
+        node.parents.is_empty()
+            && node.hold.strong_count() == 0
+            && !node.monitor_owned
+            && !node.closing
+    })
+}
+
+/// Closes the node and takes it out of the graph (`bdrv_close`,
+/// `bdrv_delete`). Its children lose a parent and are looked at in turn.
+pub(crate) fn delete_node(bql: &mut BqlGuard, key: NodeKey) {
+    bql.graph_mut().nodes[key].closing = true;
+    let node = Node::of(bql, key);
+    let mut section = Section::default();
+    section.cover(bql, [node.clone()]);
+    // Nobody is left to whom the error could be reported; what the writers
+    // cared about they have flushed themselves.
+    let flush = async |request: Request<'_>| request.flush().await;
+    let _ = crate::owner_io::run(bql, &node, &section, flush);
+    let driver = std::sync::Arc::clone(&bql.graph().node(key).driver);
+    driver.close(bql);
+    while let Some(&edge) = bql.graph().node(key).children.last() {
+        bql.graph_mut().edges[edge].frozen = 0;
+        write::unlink(bql, &section, edge);
+        free_edge(bql, edge);
+    }
+    section.close(bql);
+    let graph = bql.graph_mut();
+    graph.node_order.retain(|&known| known != key);
+    graph.names.remove(node.name());
+    // Requests hold no node, only roots and edges do, and none is left; the
+    // I/O half goes with its last handle.
+    graph.nodes.remove(key);
+}
+
+/// Removes a backend that nobody refers to.
+pub(crate) fn reap_backend(bql: &mut BqlGuard, key: BackendKey) {
+    let unreferenced = |bql: &BqlGuard| {
+        let backend = bql.graph().backends.get(key);
+        backend.is_some_and(|backend| backend.hold.strong_count() == 0)
+    };
+    if unreferenced(bql) {
+        crate::backend::detach(bql, key);
+        bql.graph_mut().backends.remove(key);
+    }
+}
+
+/// Removes a parent of another kind, with its edges.
+pub(crate) fn reap_parent(bql: &mut BqlGuard, key: ParentKey) {
+    while let Some(&edge) = bql
+        .graph()
+        .others
+        .get(key)
+        .and_then(|parent| parent.edges.last())
+    {
+        write::unlink(bql, &Section::default(), edge);
+        free_edge(bql, edge);
+    }
+    bql.graph_mut().others.remove(key);
+}

@@ -1,0 +1,656 @@
+//! Changes of the graph, all or nothing.
+
+use std::fmt;
+
+use block_common::{GraphError, Perm, Role};
+use block_io::aio::AioContext;
+use smallvec::SmallVec;
+
+use crate::graph::section::Section;
+use crate::graph::write::{self, NewEdge, NewParent};
+use crate::graph::{EdgeKey, Graph, NodeKey, ParentRef};
+use crate::{BqlGuard, Node, context_change, permissions};
+
+/// Several changes of the graph that happen together or not at all
+/// (`Transaction` and the `bdrv_*_noperm` functions).
+///
+/// The value is a plan. Changes are only noted until
+/// [`commit`](Transaction::commit), so dropping it half way leaves nothing
+/// half done. `commit` drains what else it needs *first*, while polling is
+/// still harmless; then it applies the changes in order without ever polling;
+/// then it refreshes permissions. On any refusal it undoes everything, newest
+/// first.
+///
+/// It borrows the drained section exclusively: it cannot outlive it, and the
+/// node it starts from is the one that is drained.
+///
+/// ```
+/// use block_gs::{BqlGuard, GraphError, Node};
+///
+/// fn rebase(
+///     bql: &mut BqlGuard,
+///     overlay: &Node,
+///     other: &Node,
+///     base: &Node,
+/// ) -> Result<(), GraphError> {
+///     let mut section = overlay.drain(bql);
+///     let mut changes = section.transaction();
+///     changes.set_backing(Some(base));
+///     changes.at(other).set_backing(Some(base));
+///     changes.commit()
+/// }
+/// ```
+#[must_use = "nothing changes until the transaction is committed"]
+pub struct Transaction<'t> {
+    bql: &'t mut BqlGuard,
+    section: &'t mut Section,
+    subject: NodeKey,
+    changes: SmallVec<[Change; 2]>,
+}
+
+impl fmt::Debug for Transaction<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Transaction({} changes)", self.changes.len())
+    }
+}
+
+struct Change {
+    subject: Node,
+    action: Action,
+}
+
+enum Action {
+    Attach {
+        name: String,
+        child: Node,
+        role: Role,
+    },
+    Detach {
+        name: String,
+    },
+    Replace {
+        name: String,
+        new: Node,
+    },
+    SetBacking(Option<Node>),
+    ReplaceWith {
+        to: Node,
+        skipping: Skipping,
+    },
+    Append {
+        top: Node,
+    },
+    DropFilter,
+}
+
+/// What happens to parents that cannot be redirected.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Skipping {
+    /// They stay (`auto_skip`).
+    Allowed,
+    /// They are an error.
+    Refused,
+}
+
+/// How to take one step back.
+enum Undo {
+    Unlink(EdgeKey),
+    Relink(EdgeKey, Node),
+    PutBack(EdgeKey),
+}
+
+/// What has been done so far, and what to refresh and free in the end.
+#[derive(Default)]
+struct Applied {
+    undo: Vec<Undo>,
+    touched: SmallVec<[NodeKey; 8]>,
+    removed: SmallVec<[EdgeKey; 2]>,
+    /// Keeps what may have lost its last parent until all is decided.
+    kept: SmallVec<[Node; 4]>,
+}
+
+impl<'t> Transaction<'t> {
+    pub(crate) fn new(
+        bql: &'t mut BqlGuard,
+        section: &'t mut Section,
+        subject: NodeKey,
+    ) -> Transaction<'t> {
+        Transaction {
+            bql,
+            section,
+            subject,
+            changes: SmallVec::new(),
+        }
+    }
+
+    /// Lets the changes that follow be about another node. `commit` drains
+    /// it in the same section.
+    ///
+    /// # Panics
+    /// When the node belongs to another block layer.
+    pub fn at(&mut self, node: &Node) -> &mut Self {
+        self.subject = node.key(self.bql);
+        self
+    }
+
+    /// Adds `child` below the node (`bdrv_attach_child`).
+    pub fn attach_child(&mut self, name: &str, child: &Node, role: Role) -> &mut Self {
+        self.note(Action::Attach {
+            name: name.to_owned(),
+            child: child.clone(),
+            role,
+        })
+    }
+
+    /// Removes the child called `name` (`bdrv_unref_child`).
+    pub fn detach_child(&mut self, name: &str) -> &mut Self {
+        self.note(Action::Detach {
+            name: name.to_owned(),
+        })
+    }
+
+    /// Points the edge called `name` to another node
+    /// (`bdrv_replace_child_bs`).
+    pub fn replace_child(&mut self, name: &str, new: &Node) -> &mut Self {
+        self.note(Action::Replace {
+            name: name.to_owned(),
+            new: new.clone(),
+        })
+    }
+
+    /// Sets, replaces or removes the backing image (`bdrv_set_backing_hd`).
+    pub fn set_backing(&mut self, backing: Option<&Node>) -> &mut Self {
+        self.note(Action::SetBacking(backing.cloned()))
+    }
+
+    /// Redirects every parent of the node to `to`, except those that stay at
+    /// their node and those below `to` (`bdrv_replace_node`).
+    pub fn replace_with(&mut self, to: &Node) -> &mut Self {
+        self.note(Action::ReplaceWith {
+            to: to.clone(),
+            skipping: Skipping::Allowed,
+        })
+    }
+
+    /// As [`replace_with`](Transaction::replace_with), but a parent that would
+    /// stay behind is an error (`auto_skip = false`).
+    pub fn replace_with_all(&mut self, to: &Node) -> &mut Self {
+        self.note(Action::ReplaceWith {
+            to: to.clone(),
+            skipping: Skipping::Refused,
+        })
+    }
+
+    /// Puts `top` above the node (`bdrv_append`).
+    pub fn append(&mut self, top: &Node) -> &mut Self {
+        self.note(Action::Append { top: top.clone() })
+    }
+
+    /// Takes the node, a filter, out (`bdrv_drop_filter`).
+    pub fn drop_filter(&mut self) -> &mut Self {
+        self.note(Action::DropFilter)
+    }
+
+    fn note(&mut self, action: Action) -> &mut Self {
+        let subject = Node::of(self.bql, self.subject);
+        self.changes.push(Change { subject, action });
+        self
+    }
+
+    /// Makes the changes, in the order in which they were noted.
+    ///
+    /// # Errors
+    /// The first refusal; the graph is then as it was before. By
+    /// a link: [`GraphError::FrozenChild`], [`GraphError::FrozenLink`]; by
+    /// the shape of the graph: [`GraphError::Cycle`],
+    /// [`GraphError::ChildExists`], [`GraphError::NoSuchChild`],
+    /// [`GraphError::InvalidRole`], [`GraphError::NoBackingSupport`],
+    /// [`GraphError::AlreadyHasBacking`], [`GraphError::NotAFilter`],
+    /// [`GraphError::WouldSkipParent`]; by contexts that cannot be merged:
+    /// [`GraphError::ContextOfActiveBackend`],
+    /// [`GraphError::ContextNotSupported`]; by the permission system:
+    /// [`GraphError::PermissionConflict`], [`GraphError::ReadOnly`].
+    pub fn commit(self) -> Result<(), GraphError> {
+        let Transaction {
+            bql,
+            section,
+            changes,
+            ..
+        } = self;
+        let covered: SmallVec<[Node; 4]> = changes
+            .iter()
+            .flat_map(|change| change.nodes_to_cover(bql))
+            .collect();
+        section.cover(bql, covered);
+        let moved = merge_contexts(bql, &changes)?;
+        let mut attempt = Attempt {
+            bql,
+            section,
+            applied: Applied::default(),
+            moved,
+        };
+        attempt.make(&changes)?;
+        attempt.finish();
+        Ok(())
+    }
+}
+
+/// Changes being made. Unless finished, dropping it takes them all back, also
+/// when a callback of a driver panics.
+struct Attempt<'t> {
+    bql: &'t mut BqlGuard,
+    section: &'t Section,
+    applied: Applied,
+    moved: Vec<(Node, AioContext)>,
+}
+
+impl Attempt<'_> {
+    fn make(&mut self, changes: &[Change]) -> Result<(), GraphError> {
+        for change in changes {
+            change.apply(self.bql, self.section, &mut self.applied)?;
+        }
+        let touched = self.applied.touched.clone();
+        permissions::refresh(self.bql, touched)
+    }
+
+    fn finish(mut self) {
+        for edge in std::mem::take(&mut self.applied.removed) {
+            write::free(self.bql, edge);
+        }
+        self.applied.undo.clear();
+        self.moved.clear();
+        // What `applied` has kept is let go now; nodes that have lost their
+        // last parent are closed when the main loop next runs.
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        self.applied.roll_back(self.bql, self.section);
+        if !std::thread::panicking() {
+            context_change::move_back(self.bql, std::mem::take(&mut self.moved));
+        }
+    }
+}
+
+impl Change {
+    /// The nodes that must be quiesced and idle while the change is made: the
+    /// parents of every edge it writes, and whatever takes their place.
+    fn nodes_to_cover(&self, bql: &mut BqlGuard) -> SmallVec<[Node; 3]> {
+        let mut nodes = SmallVec::from_iter([self.subject.clone()]);
+        match &self.action {
+            Action::Attach { .. }
+            | Action::Detach { .. }
+            | Action::Replace { .. }
+            | Action::SetBacking(_) => {}
+            Action::ReplaceWith { to, .. } => nodes.push(to.clone()),
+            Action::Append { top } => nodes.push(top.clone()),
+            Action::DropFilter => {
+                let graph = bql.graph();
+                let below = graph
+                    .filter_edge(self.subject.key(bql))
+                    .map(|edge| graph.edges[edge].child);
+                if let Some(child) = below {
+                    nodes.push(Node::of(bql, child));
+                }
+            }
+        }
+        nodes
+    }
+
+    /// The node that is to be in the same context as the subject.
+    fn joins(&self) -> Option<&Node> {
+        match &self.action {
+            Action::Attach { child, .. } => Some(child),
+            Action::Replace { new, .. } => Some(new),
+            Action::SetBacking(backing) => backing.as_ref(),
+            Action::ReplaceWith { to, .. } => Some(to),
+            Action::Append { top } => Some(top),
+            Action::Detach { .. } | Action::DropFilter => None,
+        }
+    }
+
+    fn apply(
+        &self,
+        bql: &mut BqlGuard,
+        section: &Section,
+        applied: &mut Applied,
+    ) -> Result<(), GraphError> {
+        let subject = self.subject.key(bql);
+        let mut step = Step {
+            bql,
+            section,
+            applied,
+        };
+        match &self.action {
+            Action::Attach { name, child, role } => {
+                let child = child.key(step.bql);
+                step.attach(subject, name, child, *role)
+            }
+            Action::Detach { name } => {
+                let edge = step.existing_child(subject, name)?;
+                step.detach(edge)
+            }
+            Action::Replace { name, new } => {
+                let edge = step.existing_child(subject, name)?;
+                step.check_not_frozen(edge)?;
+                step.replace(edge, new.key(step.bql))
+            }
+            Action::SetBacking(backing) => step.set_backing(subject, backing.as_ref()),
+            Action::ReplaceWith { to, skipping } => {
+                step.replace_node(subject, to.key(step.bql), *skipping)
+            }
+            Action::Append { top } => step.append(subject, top.key(step.bql)),
+            Action::DropFilter => step.drop_filter(subject),
+        }
+    }
+}
+
+/// Puts what will be connected into one context; this may poll, so it comes
+/// before the first change.
+fn merge_contexts(
+    bql: &mut BqlGuard,
+    changes: &[Change],
+) -> Result<Vec<(Node, AioContext)>, GraphError> {
+    let mut moved = Vec::new();
+    for change in changes {
+        let Some(other) = change.joins() else {
+            continue;
+        };
+        if let Err(error) = context_change::merge(bql, &change.subject, other, &mut moved) {
+            context_change::move_back(bql, moved);
+            return Err(error);
+        }
+    }
+    Ok(moved)
+}
+
+/// One change being made.
+struct Step<'s> {
+    bql: &'s mut BqlGuard,
+    section: &'s Section,
+    applied: &'s mut Applied,
+}
+
+impl Step<'_> {
+    fn graph(&self) -> &Graph {
+        self.bql.graph()
+    }
+
+    fn name(&self, key: NodeKey) -> String {
+        self.graph().name(key).to_owned()
+    }
+
+    fn existing_child(&self, parent: NodeKey, name: &str) -> Result<EdgeKey, GraphError> {
+        let edge = self.graph().child_edge(parent, name);
+        edge.ok_or_else(|| GraphError::NoSuchChild {
+            parent: self.name(parent),
+            edge: name.to_owned(),
+        })
+    }
+
+    fn check_not_frozen(&self, edge: EdgeKey) -> Result<(), GraphError> {
+        let state = &self.graph().edges[edge];
+        let ParentRef::Node(parent) = state.parent else {
+            return Ok(());
+        };
+        if state.frozen == 0 {
+            return Ok(());
+        }
+        Err(GraphError::FrozenChild {
+            edge: state.name.clone(),
+            parent: self.name(parent),
+            child: self.name(state.child),
+        })
+    }
+
+    fn check_cycle(
+        &mut self,
+        parent: NodeKey,
+        edge: &str,
+        child: NodeKey,
+    ) -> Result<(), GraphError> {
+        if !self.bql.graph_mut().is_in_subtree(parent, child) {
+            return Ok(());
+        }
+        Err(GraphError::Cycle {
+            child: self.name(child),
+            edge: edge.to_owned(),
+            parent: self.name(parent),
+        })
+    }
+
+    fn attach(
+        &mut self,
+        parent: NodeKey,
+        name: &str,
+        child: NodeKey,
+        role: Role,
+    ) -> Result<(), GraphError> {
+        self.check_inactive_child(parent, name, child)?;
+        self.check_role(parent, name, role)?;
+        self.check_cycle(parent, name, child)?;
+        let edge = write::link(
+            self.bql,
+            self.section,
+            NewEdge {
+                parent: NewParent::Node(parent),
+                name,
+                role,
+                child,
+                perm: Perm::empty(),
+                shared: Perm::all(),
+            },
+        );
+        self.applied.undo.push(Undo::Unlink(edge));
+        self.applied.touched.push(parent);
+        Ok(())
+    }
+
+    fn check_inactive_child(
+        &self,
+        parent: NodeKey,
+        name: &str,
+        child: NodeKey,
+    ) -> Result<(), GraphError> {
+        let graph = self.graph();
+        if graph.node(child).inactive && !graph.node(parent).inactive {
+            return Err(GraphError::InactiveChild {
+                child: self.name(child),
+                edge: name.to_owned(),
+                parent: self.name(parent),
+            });
+        }
+        Ok(())
+    }
+
+    /// The rules for what children a node has (`BdrvChildRole`).
+    fn check_role(&self, parent: NodeKey, name: &str, role: Role) -> Result<(), GraphError> {
+        let graph = self.graph();
+        let node = graph.node(parent);
+        if graph.child_edge(parent, name).is_some() {
+            return Err(GraphError::ChildExists {
+                parent: self.name(parent),
+                edge: name.to_owned(),
+            });
+        }
+        let driver = &node.driver;
+        if role.contains(Role::COW) && !driver.supports_backing() {
+            return Err(GraphError::NoBackingSupport {
+                driver: driver.format_name().to_owned(),
+                node: self.name(parent),
+            });
+        }
+        let has = |wanted: Role| {
+            let mut children = node.children.iter();
+            children.any(|&edge| graph.edges[edge].role.contains(wanted))
+        };
+        let filtered_name = if driver.filtered_child_is_backing() {
+            "backing"
+        } else {
+            "file"
+        };
+        let reason = if !role.is_valid() {
+            "it contradicts itself"
+        } else if role.contains(Role::PRIMARY) && has(Role::PRIMARY) {
+            "there is a primary child already"
+        } else if role.contains(Role::FILTERED) && has(Role::FILTERED) {
+            "a filter has one filtered child"
+        } else if driver.is_filter()
+            && role.contains(Role::PRIMARY)
+            && !role.contains(Role::FILTERED)
+        {
+            "the primary child of a filter is the filtered one"
+        } else if role.contains(Role::FILTERED | Role::PRIMARY) && name != filtered_name {
+            "the filtered child has another name"
+        } else if (name == "backing") != (role == Role::COW || filtered_name == "backing") {
+            "the name 'backing' is for backing images"
+        } else {
+            return Ok(());
+        };
+        Err(GraphError::InvalidRole {
+            parent: self.name(parent),
+            role,
+            reason,
+        })
+    }
+
+    fn detach(&mut self, edge: EdgeKey) -> Result<(), GraphError> {
+        self.check_not_frozen(edge)?;
+        let child = self.graph().edges[edge].child;
+        let kept = Node::of(self.bql, child);
+        write::unlink(self.bql, self.section, edge);
+        self.applied.kept.push(kept);
+        self.applied.undo.push(Undo::PutBack(edge));
+        self.applied.removed.push(edge);
+        self.applied.touched.push(child);
+        Ok(())
+    }
+
+    fn replace(&mut self, edge: EdgeKey, new: NodeKey) -> Result<(), GraphError> {
+        let state = &self.graph().edges[edge];
+        let (old, name, parent) = (state.child, state.name.clone(), state.parent);
+        if old == new {
+            return Ok(());
+        }
+        if let ParentRef::Node(parent) = parent {
+            self.check_inactive_child(parent, &name, new)?;
+            self.check_cycle(parent, &name, new)?;
+            self.applied.touched.push(parent);
+        }
+        let kept = Node::of(self.bql, old);
+        write::relink(self.bql, self.section, edge, new);
+        self.applied.undo.push(Undo::Relink(edge, kept.clone()));
+        self.applied.kept.push(kept);
+        self.applied.touched.extend([old, new]);
+        Ok(())
+    }
+
+    fn set_backing(&mut self, node: NodeKey, backing: Option<&Node>) -> Result<(), GraphError> {
+        let old = self.graph().cow_edge(node);
+        if let Some(edge) = old {
+            self.check_not_frozen(edge)?;
+        }
+        let driver = &self.graph().node(node).driver;
+        if backing.is_some() && !driver.supports_backing() {
+            return Err(GraphError::NoBackingSupport {
+                driver: driver.format_name().to_owned(),
+                node: self.name(node),
+            });
+        }
+        match (old, backing) {
+            (None, None) => Ok(()),
+            (Some(edge), None) => self.detach(edge),
+            (Some(edge), Some(new)) => self.replace(edge, new.key(self.bql)),
+            (None, Some(new)) => self.attach(node, "backing", new.key(self.bql), Role::COW),
+        }
+    }
+
+    fn replace_node(
+        &mut self,
+        from: NodeKey,
+        to: NodeKey,
+        skipping: Skipping,
+    ) -> Result<(), GraphError> {
+        for edge in self.graph().node(from).parents.clone() {
+            if !self.is_redirected(edge, to) {
+                if skipping == Skipping::Refused {
+                    return Err(GraphError::WouldSkipParent {
+                        edge: self.graph().edges[edge].name.clone(),
+                        child: self.name(from),
+                    });
+                }
+                continue;
+            }
+            let state = &self.graph().edges[edge];
+            if state.frozen > 0 {
+                return Err(GraphError::FrozenLink {
+                    edge: state.name.clone(),
+                    parent: parent_name(self.graph(), state.parent),
+                    child: self.name(from),
+                });
+            }
+            self.replace(edge, to)?;
+        }
+        Ok(())
+    }
+
+    /// Whether an edge moves when its node is replaced by `to`. Not the edges
+    /// of `to` itself, nor of anything below it: that would be a cycle.
+    fn is_redirected(&mut self, edge: EdgeKey, to: NodeKey) -> bool {
+        let graph = self.bql.graph_mut();
+        match graph.edges[edge].parent {
+            ParentRef::Node(parent) => !graph.is_in_subtree(parent, to),
+            ParentRef::Backend(_) => true,
+            ParentRef::Other(parent) => !graph.others[parent].class.stays_at_node(),
+        }
+    }
+
+    fn append(&mut self, below: NodeKey, top: NodeKey) -> Result<(), GraphError> {
+        if self.graph().chain_edge(top).is_some() {
+            return Err(GraphError::AlreadyHasBacking(self.name(top)));
+        }
+        let driver = &self.graph().node(top).driver;
+        let (name, role) = match (driver.is_filter(), driver.filtered_child_is_backing()) {
+            (true, false) => ("file", Role::FILTERED | Role::PRIMARY),
+            (true, true) => ("backing", Role::FILTERED | Role::PRIMARY),
+            (false, _) => ("backing", Role::COW),
+        };
+        self.attach(top, name, below, role)?;
+        self.replace_node(below, top, Skipping::Allowed)
+    }
+
+    fn drop_filter(&mut self, filter: NodeKey) -> Result<(), GraphError> {
+        let edge = self.graph().filter_edge(filter);
+        let edge = edge.ok_or_else(|| GraphError::NotAFilter(self.name(filter)))?;
+        let below = self.graph().edges[edge].child;
+        self.replace_node(filter, below, Skipping::Allowed)?;
+        self.detach(edge)
+    }
+}
+
+fn parent_name(graph: &Graph, parent: ParentRef) -> String {
+    match parent {
+        ParentRef::Node(key) => graph.name(key).to_owned(),
+        ParentRef::Backend(key) => graph.backends[key].name.clone(),
+        ParentRef::Other(key) => graph.others[key].class.describe(),
+    }
+}
+
+impl Applied {
+    fn roll_back(&mut self, bql: &mut BqlGuard, section: &Section) {
+        while let Some(undo) = self.undo.pop() {
+            match undo {
+                Undo::Unlink(edge) => {
+                    write::unlink(bql, section, edge);
+                    write::free(bql, edge);
+                }
+                Undo::Relink(edge, old) => {
+                    let old = old.key(bql);
+                    write::relink(bql, section, edge, old);
+                }
+                Undo::PutBack(edge) => write::relink_removed(bql, section, edge),
+            }
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Worker threads for system calls that block.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+/// Threads at most, as in QEMU.
+const MAX_THREADS: usize = 64;
+
+/// How long a thread waits for work before it ends.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// Runs `work` on a worker thread, now, and resolves to its result
+/// (`thread_pool_submit_co`).
+///
+/// The process has one pool. It starts threads as work comes in, 64 at most, and ends them after
+/// some seconds without work.
+///
+/// Dropping the future does not stop work that has begun; work that has not is dropped, in time, by
+/// a worker. Whatever `work` owns stays alive until then. A panic of `work` reaches whoever awaits
+/// the future. If the system refuses the very first thread, `work` runs in this call.
+pub fn run_blocking<T, W>(work: W) -> Blocking<T>
+where
+    T: Send + 'static,
+    W: FnOnce() -> T + Send + 'static,
+{
+    let cell = Arc::new(Mutex::new(Stage::Waiting(None)));
+    let job = {
+        let cell = Arc::clone(&cell);
+        move || {
+            if matches!(*lock(&cell), Stage::Abandoned) {
+                return;
+            }
+            let result = catch_unwind(AssertUnwindSafe(work));
+            finish(&cell, result);
+        }
+    };
+    POOL.submit(Box::new(job));
+    Blocking { cell }
+}
+
+/// See [`run_blocking`].
+#[must_use = "await it for the result"]
+pub struct Blocking<T> {
+    cell: Arc<Mutex<Stage<T>>>,
+}
+
+enum Stage<T> {
+    Waiting(Option<Waker>),
+    Done(thread::Result<T>),
+    Abandoned,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn finish<T>(cell: &Mutex<Stage<T>>, result: thread::Result<T>) {
+    let mut stage = lock(cell);
+    let before = match *stage {
+        // Nobody wants the result; it is dropped below, without the lock.
+        Stage::Abandoned => Stage::Done(result),
+        _ => mem::replace(&mut *stage, Stage::Done(result)),
+    };
+    drop(stage);
+    if let Stage::Waiting(Some(waker)) = before {
+        waker.wake();
+    }
+}
+
+impl<T> Future for Blocking<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let waker = cx.waker().clone();
+        let mut stage = lock(&self.cell);
+        let next = match *stage {
+            Stage::Waiting(_) => Stage::Waiting(Some(waker)),
+            Stage::Done(_) => Stage::Abandoned,
+            Stage::Abandoned => panic!("polled after it was ready"),
+        };
+        let before = mem::replace(&mut *stage, next);
+        drop(stage);
+        match before {
+            Stage::Done(Ok(value)) => Poll::Ready(value),
+            Stage::Done(Err(panic)) => resume_unwind(panic),
+            Stage::Waiting(_) | Stage::Abandoned => Poll::Pending,
+        }
+    }
+}
+
+impl<T> Drop for Blocking<T> {
+    fn drop(&mut self) {
+        let before = mem::replace(&mut *lock(&self.cell), Stage::Abandoned);
+        drop(before);
+    }
+}
+
+impl<T> fmt::Debug for Blocking<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Blocking").finish_non_exhaustive()
+    }
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+struct Pool {
+    state: Mutex<State>,
+    queued: Condvar,
+}
+
+struct State {
+    queue: VecDeque<Job>,
+    threads: usize,
+    idle: usize,
+}
+
+static POOL: Pool = Pool {
+    state: Mutex::new(State {
+        queue: VecDeque::new(),
+        threads: 0,
+        idle: 0,
+    }),
+    queued: Condvar::new(),
+};
+
+impl Pool {
+    fn submit(&'static self, job: Job) {
+        let mut state = lock(&self.state);
+        state.queue.push_back(job);
+        // Idle threads that were notified but have not woken yet are spoken for by what is queued.
+        if state.queue.len() <= state.idle {
+            drop(state);
+            return self.queued.notify_one();
+        }
+        if state.threads == MAX_THREADS {
+            return;
+        }
+        state.threads += 1;
+        drop(state);
+        let started = thread::Builder::new()
+            .name("worker".to_owned())
+            .spawn(|| self.work());
+        if started.is_err() {
+            self.do_without_new_thread();
+        }
+    }
+
+    fn do_without_new_thread(&self) {
+        let mut state = lock(&self.state);
+        state.threads -= 1;
+        if state.threads > 0 {
+            return;
+        }
+        while let Some(job) = state.queue.pop_front() {
+            drop(state);
+            job();
+            state = lock(&self.state);
+        }
+    }
+
+    fn work(&self) {
+        let mut state = lock(&self.state);
+        loop {
+            while let Some(job) = state.queue.pop_front() {
+                drop(state);
+                job();
+                state = lock(&self.state);
+            }
+            state.idle += 1;
+            let (woken, timeout) = self
+                .queued
+                .wait_timeout(state, IDLE)
+                .unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            state.idle -= 1;
+            if timeout.timed_out() && state.queue.is_empty() {
+                state.threads -= 1;
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Futures that borrow from the stack of the call that drives them.
+//!
+//! **Fenced module.** `block_on` takes any future, also one that borrows from the caller and is
+//! not `Send`. It runs as one item among the others in the loop's queue, because a poll from
+//! inside a callback has to drive it too (QEMU's `BDRV_POLL_WHILE` inside a bottom half relies on
+//! that). So the loop needs a pointer to something on the stack, whose lifetime it cannot know.
+//!
+//! Why the pointer never dangles:
+//! - It is kept only in [`Scopes`], a table of the loop, hence of this thread. Wakers, which travel
+//!   between threads, hold no pointer, only the identity of the scope.
+//! - A private guard in the stack frame of [`block_on`] removes it, on return and on unwinding.
+//!   User code never gets the guard, so it cannot leak it.
+//! - The guard cannot be dropped while the future is being polled: the poll happens in a frame
+//!   above the guard's, on the same stack.
+//! - While the future is polled the pointer is taken out, so a nested poll cannot enter it twice.
+
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::pin;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use super::AioContext;
+use super::event_loop::{Local, Wait};
+use super::ready::Work;
+
+/// Drives `future` to its end by polling the loop, and calls `each` before every poll.
+pub(super) fn block_on<F: Future>(
+    local: &Rc<Local>,
+    future: F,
+    mut each: impl FnMut(),
+) -> F::Output {
+    let mut future = pin!(future);
+    let mut outcome = None;
+    let mut step = |cx: &mut Context<'_>| {
+        // Caught, because the frame that polls may belong to another `block_on` above this one.
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => return false,
+            Ok(Poll::Ready(output)) => outcome = Some(Ok(output)),
+            Err(panic) => outcome = Some(Err(panic)),
+        }
+        true
+    };
+    // Declared after what it points to: dropped first, also when `each` or the poll unwinds.
+    let scope = Scope::open(local, &mut step);
+    while !scope.is_finished() {
+        each();
+        if scope.is_finished() {
+            break;
+        }
+        local.poll(Wait::Until(None));
+    }
+    drop(scope);
+    match outcome.expect("a finished scope has an outcome") {
+        Ok(output) => output,
+        Err(panic) => resume_unwind(panic),
+    }
+}
+
+/// Polls the future of a scope once; nothing if the scope is over.
+pub(super) fn run(local: &Rc<Local>, task: &Arc<ScopedTask>) {
+    // Before the poll, so that a wake-up during it queues the task again.
+    task.queued.store(false, Ordering::Release);
+    let Some(step) = local.scopes().take_step(task) else {
+        return;
+    };
+    let waker = Waker::from(Arc::clone(task));
+    // SAFETY: the pointer came from the table, so the frame that owns the closure is alive and
+    // below us, and its guard cannot run before we return. We have taken the pointer out, so the
+    // closure is not entered twice. It is not touched by its own frame while the guard lives.
+    let finished = unsafe { (*step.as_ptr())(&mut Context::from_waker(&waker)) };
+    let woken_inside = local.scopes().put_back(task, step, finished);
+    if woken_inside {
+        waker.wake();
+    }
+}
+
+type Step<'a> = dyn FnMut(&mut Context<'_>) -> bool + 'a;
+
+/// The scopes of one loop, innermost last.
+#[derive(Default)]
+pub(super) struct Scopes {
+    open: Vec<Entry>,
+}
+
+struct Entry {
+    task: Arc<ScopedTask>,
+    state: State,
+}
+
+enum State {
+    Waiting(NonNull<Step<'static>>),
+    /// Being polled in a frame above; `again` when it was its turn meanwhile.
+    Running {
+        again: bool,
+    },
+    Finished,
+}
+
+impl Scopes {
+    fn find(&mut self, task: &Arc<ScopedTask>) -> Option<&mut State> {
+        let entry = self.open.iter_mut().rev();
+        entry
+            .into_iter()
+            .find(|entry| Arc::ptr_eq(&entry.task, task))
+            .map(|entry| &mut entry.state)
+    }
+
+    fn take_step(&mut self, task: &Arc<ScopedTask>) -> Option<NonNull<Step<'static>>> {
+        let state = self.find(task)?;
+        match state {
+            State::Waiting(step) => {
+                let step = *step;
+                *state = State::Running { again: false };
+                Some(step)
+            }
+            State::Running { again } => {
+                *again = true;
+                None
+            }
+            State::Finished => None,
+        }
+    }
+
+    fn put_back(
+        &mut self,
+        task: &Arc<ScopedTask>,
+        step: NonNull<Step<'static>>,
+        finished: bool,
+    ) -> bool {
+        let Some(state) = self.find(task) else {
+            return false;
+        };
+        let woken_inside = matches!(state, State::Running { again: true });
+        *state = if finished {
+            State::Finished
+        } else {
+            State::Waiting(step)
+        };
+        woken_inside && !finished
+    }
+}
+
+/// Keeps a scope open for the time of one [`block_on`].
+struct Scope<'a> {
+    local: &'a Rc<Local>,
+    task: Arc<ScopedTask>,
+}
+
+impl<'a> Scope<'a> {
+    fn open(local: &'a Rc<Local>, step: &'a mut Step<'a>) -> Self {
+        let task = Arc::new(ScopedTask {
+            context: local.context().clone(),
+            queued: AtomicBool::new(true),
+        });
+        let step: NonNull<Step<'a>> = NonNull::from(step);
+        // SAFETY: only the lifetime of the pointee changes. The guard made here borrows it for
+        // that lifetime and removes the pointer when dropped; see the module's comment.
+        let step =
+            unsafe { std::mem::transmute::<NonNull<Step<'a>>, NonNull<Step<'static>>>(step) };
+        local.scopes().open.push(Entry {
+            task: Arc::clone(&task),
+            state: State::Waiting(step),
+        });
+        local.push(Work::Scoped(Arc::clone(&task)));
+        Scope { local, task }
+    }
+
+    fn is_finished(&self) -> bool {
+        matches!(
+            self.local.scopes().find(&self.task),
+            Some(State::Finished) | None
+        )
+    }
+}
+
+impl Drop for Scope<'_> {
+    fn drop(&mut self) {
+        let mut scopes = self.local.scopes();
+        let open = &mut scopes.open;
+        if let Some(index) = open.iter().rposition(|e| Arc::ptr_eq(&e.task, &self.task)) {
+            open.remove(index);
+        }
+    }
+}
+
+/// The identity of a scope, and its waker.
+pub(super) struct ScopedTask {
+    context: AioContext,
+    queued: AtomicBool,
+}
+
+impl Wake for ScopedTask {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.queued.swap(true, Ordering::AcqRel) {
+            self.context.submit(Work::Scoped(Arc::clone(self)));
+        }
+    }
+}
+
+impl fmt::Debug for ScopedTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ScopedTask").field(&self.context).finish()
+    }
+}

@@ -1,0 +1,26 @@
+//! The machinery below the proofs: counting, parking, waking, sleeping.
+//!
+//! Four small protocols carry every run-time guarantee of the request path.
+//! They name their atomics and locks through [`block_common::sync`] only, so
+//! that `loom-tests` explores this very code:
+//!
+//! * [`Gate`]: requests are counted in, a drain closes the gate and waits for
+//!   the count to reach zero, late-comers park and are woken already counted;
+//! * [`GatedCell`]: a value that counted requests read without a lock and
+//!   that is replaced only while its gate is closed and idle;
+//! * [`Doorbell`]: a wake-up that a loop about to sleep cannot miss.
+//!
+//! Each protocol is generic over [`Faults`]: a set of compile-time switches,
+//! all off in what ships ([`NoFaults`]). A model turns one on to show that
+//! the checker would notice the mistake.
+
+mod doorbell;
+mod faults;
+mod gate;
+#[allow(unsafe_code)]
+mod gated_cell;
+
+pub use doorbell::Doorbell;
+pub use faults::{Faults, NoFaults};
+pub use gate::{Begin, Count, Gate, thread_shard};
+pub use gated_cell::GatedCell;

@@ -1,0 +1,292 @@
+//! Roots: where requests enter the graph and are counted.
+//!
+//! **Fenced module.** The proof is the [`InFlight`]: it is counted in the
+//! gate of its root, and the edge below the root is replaced only while that
+//! gate is closed and idle.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::thread;
+
+use block_common::IoError;
+
+use crate::aio::{AioContext, Home, JoinHandle};
+use crate::engine::{Count, Gate, GatedCell, thread_shard};
+use crate::{Destination, GsAccess, IoEdge, Request, Source};
+
+/// The I/O half of a backend (`BlockBackend`): submits requests, from any
+/// number of threads at once.
+///
+/// A cheap handle, `Send + Sync`. Which node is below it is decided by the
+/// global-state half, `block_gs::Backend`.
+#[derive(Clone)]
+pub struct Root(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    below: GatedCell<Option<Arc<IoEdge>>>,
+    home: Arc<Home>,
+}
+
+impl fmt::Debug for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Root({})", self.0.name)
+    }
+}
+
+impl Root {
+    /// A root without a node, at home in `context`.
+    pub fn new(name: &str, context: AioContext) -> Self {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        Root(Arc::new(Inner {
+            name: name.to_owned(),
+            below: GatedCell::new(threads.min(16), None),
+            home: Arc::new(Home::new(context)),
+        }))
+    }
+
+    /// The name of the backend; empty for an unnamed one.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The context of the backend (`blk_get_aio_context`). Requests run where
+    /// they are submitted; tasks [spawned](Root::spawn) here run in this one.
+    pub fn context(&self) -> AioContext {
+        self.0.home.context()
+    }
+
+    /// Moves the backend's home (`blk_set_aio_context`).
+    pub fn set_context(&self, _gs: &GsAccess, context: AioContext) {
+        self.0.home.set(context);
+    }
+
+    /// Runs `task` in the backend's context, and in the new one after the
+    /// backend has moved.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.0.home.spawn(task)
+    }
+
+    /// Keeps new requests out (`blk_root_drained_begin`).
+    pub fn close(&self, _gs: &GsAccess) {
+        self.gate().close();
+    }
+
+    /// Takes one [`close`](Root::close) back; after the last one the parked
+    /// requests run (`blk_root_drained_end`).
+    ///
+    /// # Panics
+    /// When there was none.
+    pub fn open(&self, _gs: &GsAccess) {
+        self.gate().open();
+    }
+
+    /// How many reasons keep new requests out.
+    pub fn quiesce_count(&self) -> u32 {
+        self.gate().depth()
+    }
+
+    /// How many requests are in flight.
+    pub fn in_flight(&self) -> u64 {
+        self.gate().in_flight()
+    }
+
+    /// Ready when none is; see [`Gate::poll_idle`].
+    pub fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.gate().poll_idle(cx)
+    }
+
+    fn gate(&self) -> &Gate {
+        self.0.below.gate()
+    }
+
+    /// Begins a request: counts it, or waits until the root is no longer
+    /// quiesced (`blk_inc_in_flight`, `blk_wait_while_drained`). Cancelled by
+    /// dropping the future.
+    pub async fn begin(&self) -> InFlight<'_> {
+        let shard = thread_shard();
+        let count = match self.gate().try_begin(shard) {
+            Some(count) => count,
+            None => self.gate().begin(shard).await,
+        };
+        InFlight {
+            root: &self.0,
+            count: Some(count),
+        }
+    }
+
+    /// Begins a request unless the root is quiesced.
+    pub fn try_begin(&self) -> Option<InFlight<'_>> {
+        let count = self.gate().try_begin(thread_shard())?;
+        Some(InFlight {
+            root: &self.0,
+            count: Some(count),
+        })
+    }
+
+    /// One read, from beginning to end (`blk_co_pread`).
+    ///
+    /// # Errors
+    /// [`IoError::NoMedium`] without a node, [`IoError::BeyondEnd`] when the
+    /// range ends beyond the node, otherwise those of [`Request::read`].
+    pub async fn read(&self, offset: u64, into: Destination<'_>) -> Result<(), IoError> {
+        let in_flight = self.begin().await;
+        let request = in_flight.request()?;
+        check_end(request, offset, into.len())?;
+        request.read(offset, into).await
+    }
+
+    /// One write, from beginning to end (`blk_co_pwrite`).
+    ///
+    /// # Errors
+    /// [`IoError::NoMedium`] without a node, [`IoError::BeyondEnd`] when the
+    /// range ends beyond the node, otherwise those of [`Request::write`].
+    pub async fn write(&self, offset: u64, from: Source<'_>) -> Result<(), IoError> {
+        let in_flight = self.begin().await;
+        let request = in_flight.request()?;
+        check_end(request, offset, from.len())?;
+        request.write(offset, from).await
+    }
+
+    /// Makes earlier writes durable (`blk_co_flush`).
+    ///
+    /// # Errors
+    /// [`IoError::NoMedium`] without a node, otherwise those of
+    /// [`Request::flush`].
+    pub async fn flush(&self) -> Result<(), IoError> {
+        self.begin().await.request()?.flush().await
+    }
+
+    /// The length of the node below in bytes (`blk_co_getlength`).
+    ///
+    /// # Errors
+    /// [`IoError::NoMedium`] without a node.
+    pub async fn length(&self) -> Result<u64, IoError> {
+        Ok(self.begin().await.request()?.node().length())
+    }
+
+    /// Replaces the edge below, and hands over one reason for which the gate
+    /// is closed; see [`GatedCell::replace`].
+    ///
+    /// # Safety
+    /// As [`GatedCell::replace`].
+    pub unsafe fn replace_edge(
+        &self,
+        edge: Option<Arc<IoEdge>>,
+        child_is_quiesced: bool,
+    ) -> Option<Arc<IoEdge>> {
+        // SAFETY: the contract is passed on.
+        unsafe { self.0.below.replace(edge, child_is_quiesced) }
+    }
+}
+
+/// A backend does not read or write beyond its node, a node's parent may.
+fn check_end(request: Request<'_>, offset: u64, bytes: usize) -> Result<(), IoError> {
+    let length = request.node().length();
+    let bytes = bytes as u64;
+    if offset.checked_add(bytes).is_none_or(|end| end > length) {
+        return Err(IoError::BeyondEnd {
+            offset,
+            bytes,
+            length,
+        });
+    }
+    Ok(())
+}
+
+/// A request that has begun and is counted at its root.
+///
+/// No drained section above whose node this root stands completes before the
+/// value is dropped. Borrowing it gives the [`Request`] that I/O functions
+/// take. Forgetting it stops such drains for ever, and breaks nothing.
+#[must_use = "the request ends when this is dropped"]
+pub struct InFlight<'a> {
+    root: &'a Inner,
+    count: Option<Count>,
+}
+
+impl fmt::Debug for InFlight<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "InFlight({})", self.root.name)
+    }
+}
+
+impl InFlight<'_> {
+    /// The proof, at the node below the root.
+    ///
+    /// # Errors
+    /// [`IoError::NoMedium`] when there is none.
+    pub fn request(&self) -> Result<Request<'_>, IoError> {
+        let count = self.count.as_ref().ok_or(IoError::NoMedium)?;
+        // SAFETY: `count` was begun at this root's gate; it is ended when we
+        // are dropped, which the borrow of `self` excludes.
+        let edge = unsafe { self.root.below.get(count) };
+        edge.as_deref()
+            .map(Request::through)
+            .ok_or(IoError::NoMedium)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        if let Some(count) = self.count.take() {
+            self.root.below.gate().end(count);
+        }
+    }
+}
+
+#[cfg(all(test, not(block_loom)))]
+mod tests {
+    use super::*;
+    use crate::node::tests::null_node;
+    use crate::{Buffer, Perm};
+
+    fn root_over_null() -> Root {
+        let node = null_node("null");
+        let root = Root::new("r", node.context());
+        root.gate().close();
+        // SAFETY: just closed, nothing has begun yet, single thread.
+        unsafe { root.replace_edge(Some(IoEdge::new("root", node, Perm::all())), false) };
+        root
+    }
+
+    #[test]
+    fn a_request_is_counted_until_its_proof_is_gone() {
+        let root = root_over_null();
+        let in_flight = root.try_begin().expect("open");
+        assert_eq!(root.gate().in_flight(), 1);
+        assert_eq!(in_flight.request().expect("a node").node().name(), "null");
+        drop(in_flight);
+        assert!(root.gate().is_idle());
+    }
+
+    #[test]
+    fn without_a_node_there_is_no_medium() {
+        let root = Root::new("empty", null_node("x").context());
+        let in_flight = root.try_begin().expect("open");
+        assert!(matches!(in_flight.request(), Err(IoError::NoMedium)));
+    }
+
+    #[test]
+    fn a_backend_stays_within_its_node_and_a_parent_reads_zeroes_beyond() {
+        let root = root_over_null();
+        let in_flight = root.try_begin().expect("open");
+        let request = in_flight.request().expect("a node");
+        assert!(matches!(
+            check_end(request, 1000, 512),
+            Err(IoError::BeyondEnd { length: 1024, .. })
+        ));
+        assert!(check_end(request, u64::MAX, 1).is_err());
+        let mut buffer = Buffer::zeroed(48);
+        buffer.as_mut_slice().fill(1);
+        let outcome = request.read(1000, buffer.destination()).into_ready();
+        outcome.expect("at once").expect("no error");
+        assert!(buffer.as_slice()[..24].iter().all(|&byte| byte == 0xdd));
+        assert!(buffer.as_slice()[24..].iter().all(|&byte| byte == 0));
+    }
+}
