@@ -1,1 +1,163 @@
-//! Drivers.
+//! Drivers: what nodes are made of.
+//!
+//! | driver | kind | shows how to |
+//! |---|---|---|
+//! | [`File`] | protocol | do real I/O, refuse a permission |
+//! | [`NullCo`] | protocol | complete at once, and later |
+//! | [`Raw`] | format or pass-through | translate offsets, change data that requests read |
+//! | [`Stats`] | filter | forward, and look at the outcome |
+//!
+//! # How to write one
+//!
+//! A driver is one type with two halves. The I/O half,
+//! [`DriverIo`](block_io::DriverIo), runs on any thread and gets a counted
+//! [`Request`](block_io::Request). The global-state half, [`BlockDriver`],
+//! runs in the main loop and gets a [`BqlGuard`]. Neither half can be called
+//! with the other's proof, and no `unsafe` is needed. This filter fails reads
+//! of one sector:
+//!
+//! ```
+//! use std::cell::Cell;
+//! use std::sync::Arc;
+//!
+//! use block_drivers::driver_of;
+//! use block_gs::{BlockDriver, BqlCell, BqlGuard, GraphError, Node, NodeBuilder, Role};
+//! use block_io::{Destination, DriverIo, GraphCell, IoError, IoFuture, Request};
+//!
+//! pub struct BadSector {
+//!     /// Requests read it, a drained section replaces it.
+//!     bad: GraphCell<Option<u64>>,
+//!     /// Only the main loop can reach it.
+//!     drains: BqlCell<Cell<u32>>,
+//! }
+//!
+//! impl BadSector {
+//!     pub fn open(bql: &mut BqlGuard, name: &str, file: &Node) -> Result<Node, GraphError> {
+//!         let node = NodeBuilder::new(name).child("file", file, Role::FILTERED | Role::PRIMARY);
+//!         let bad = GraphCell::new(node.uid(), None);
+//!         let drains = BqlCell::new(bql, Cell::new(0));
+//!         node.open(bql, Arc::new(BadSector { bad, drains }))
+//!     }
+//! }
+//!
+//! impl DriverIo for BadSector {
+//!     fn read<'r>(
+//!         &'r self,
+//!         request: Request<'r>,
+//!         offset: u64,
+//!         into: Destination<'r>,
+//!     ) -> IoFuture<'r, Result<(), IoError>> {
+//!         let end = offset + into.len() as u64;
+//!         let hit = |at: u64| offset < at + 512 && at < end;
+//!         if self.bad.get(request).is_some_and(hit) {
+//!             return IoFuture::ready(Err(std::io::Error::from_raw_os_error(5).into()));
+//!         }
+//!         match request.file() {
+//!             Ok(file) => file.read(offset, into),
+//!             Err(error) => IoFuture::ready(Err(error)),
+//!         }
+//!     }
+//!
+//!     fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, Result<u64, IoError>> {
+//!         IoFuture::ready(request.file().map(|file| file.node().length()))
+//!     }
+//! }
+//!
+//! impl BlockDriver for BadSector {
+//!     fn format_name(&self) -> &'static str {
+//!         "bad-sector"
+//!     }
+//!     fn is_filter(&self) -> bool {
+//!         true
+//!     }
+//!     fn drain_begin(&self, bql: &BqlGuard) {
+//!         let drains = self.drains.get(bql);
+//!         drains.set(drains.get() + 1);
+//!     }
+//! }
+//!
+//! # use block_drivers::NullCo;
+//! # use block_gs::{Backend, BlockLayer, Perm};
+//! # use block_io::Buffer;
+//! # let layer = BlockLayer::new()?;
+//! # layer.enter(|bql| -> Result<(), GraphError> {
+//! # let null = NullCo::new(8192).open(bql, "null")?;
+//! # let node = BadSector::open(bql, "bad", &null)?;
+//! # let disk = Backend::new(bql, "disk", Perm::CONSISTENT_READ, Perm::all())?;
+//! # disk.insert(bql, &node)?;
+//! # let driver = driver_of::<BadSector>(bql, &node).expect("just made");
+//! # let drains = driver.drains.get(bql).get();
+//! # let mut buffer = Buffer::zeroed(512);
+//! # bql.block_on(disk.root().read(4096, buffer.destination()))?;
+//! # let driver: &dyn std::any::Any = node.io().driver();
+//! # let driver = driver.downcast_ref::<BadSector>().expect("just made");
+//! # node.drain(bql).set(&driver.bad, Some(4096));
+//! # bql.block_on(disk.root().read(4608, buffer.destination()))?;
+//! # let failed = bql.block_on(disk.root().read(4096, buffer.destination()));
+//! # assert_eq!(failed.expect_err("bad").errno(), 5);
+//! # assert_eq!(driver.drains.get(bql).get(), drains + 1);
+//! # Ok(())
+//! # })?;
+//! # Ok::<(), GraphError>(())
+//! ```
+//!
+//! It does not implement `write`, so writes are answered with
+//! [`NotSupported`](block_io::IoError::NotSupported).
+//!
+//! # What each half is promised, and owes
+//!
+//! The I/O half
+//! * is called on several threads at once, for as long as requests last;
+//! * may follow the edges below its node, and only through the request: they
+//!   stay until the request ends;
+//! * gets ranges that were checked: reads end within the node, writes where
+//!   the node may grow to;
+//! * must not block the thread: what waits goes into the returned future,
+//!   what is done already is [`IoFuture::ready`](block_io::IoFuture::ready)
+//!   and costs no allocation. Forwarding returns the child's future as it is;
+//! * cannot change the graph. It asks the main loop to
+//!   ([`MainLoop`](block_gs::MainLoop)).
+//!
+//! The global-state half
+//! * is called in the main loop, one callback at a time;
+//! * cannot poll where it gets `&BqlGuard`, hence sees nothing change;
+//! * says what it needs of its children
+//!   ([`child_perm`](BlockDriver::child_perm)) and may refuse what its
+//!   parents ask ([`check_perm`](BlockDriver::check_perm)).
+//!
+//! # Where state goes
+//!
+//! | who reads, who writes | where |
+//! |---|---|
+//! | both halves read, nobody writes | a plain field |
+//! | requests read, a drained section writes | [`GraphCell`](block_io::GraphCell), written by [`Drained::set`](block_gs::Drained::set) |
+//! | only global-state code | [`BqlCell`](block_gs::BqlCell); with a [`Cell`](std::cell::Cell) inside, the callbacks that get `&BqlGuard` can write it |
+//! | requests read and write | atomics, or a lock that is not held across `.await` |
+
+#![forbid(unsafe_code)]
+
+mod file;
+mod forward;
+mod null;
+mod raw;
+mod stats;
+
+pub use file::{File, FileOptions};
+pub use null::{NullCo, NullCoOptions};
+pub use raw::{Raw, RawOptions};
+pub use stats::{Counters, Stats, StatsOptions, Tally};
+
+use std::any::Any;
+
+use block_gs::{BlockDriver, BqlGuard, Node};
+
+/// The driver of `node`, if it is a `D`: how global-state code reaches what a
+/// driver offers beside the callbacks. Borrows the guard, like all that is
+/// found through the graph.
+///
+/// # Panics
+/// When the node belongs to another block layer.
+pub fn driver_of<'b, D: BlockDriver>(bql: &'b BqlGuard, node: &Node) -> Option<&'b D> {
+    let driver: &dyn Any = node.view(bql).driver();
+    driver.downcast_ref()
+}

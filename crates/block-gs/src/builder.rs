@@ -134,7 +134,10 @@ impl NodeBuilder {
                 inactive: false,
                 force_share,
                 never_freeze,
+                opened: false,
                 closing: false,
+                rank: 0,
+                birth: 0,
                 walk: 0,
             },
         );
@@ -150,6 +153,9 @@ impl NodeBuilder {
             error,
         })?;
         drop(section);
+        let key = node.key(bql);
+        let effects = bql.graph_mut().mark_opened(key);
+        effects.run(bql);
         Ok(node)
     }
 
@@ -170,12 +176,8 @@ impl NodeBuilder {
 }
 
 fn register(bql: &mut BqlGuard, state: NodeState) -> Node {
-    let name = state.io.name().to_owned();
-    let graph = bql.graph_mut();
-    let key = graph.nodes.insert(state);
-    graph.names.insert(name, key);
-    graph.node_order.push(key);
-    for _ in 0..graph.drain_all {
+    let key = bql.graph_mut().insert_node(state);
+    for _ in 0..bql.graph().drain_all {
         let effects = bql.graph_mut().quiesce(key);
         effects.run(bql);
     }

@@ -172,8 +172,7 @@ impl Node {
 /// guard: the graph cannot change under it.
 pub fn nodes(bql: &BqlGuard) -> impl Iterator<Item = NodeView<'_>> {
     let graph = bql.graph();
-    let order = graph.node_order.iter();
-    order.map(move |&key| NodeView { graph, key })
+    graph.all_nodes().map(move |key| NodeView { graph, key })
 }
 
 /// A node of the graph, for as long as nothing can change it.

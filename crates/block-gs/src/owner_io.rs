@@ -26,5 +26,12 @@ pub(crate) fn run<T>(
     // is dropped before we return, the section and its owner's right to
     // write are borrowed by the caller until then.
     let activity = unsafe { Activity::begin_as_owner(Arc::clone(node.io())) };
-    bql.block_on(f(activity.request()))
+    // The future owns the activity, so it ends with the request and not with
+    // the poll: a section opened by a callback of this very poll waits for it
+    // in a frame above ours.
+    bql.block_on(async move {
+        let outcome = f(activity.request()).await;
+        drop(activity);
+        outcome
+    })
 }

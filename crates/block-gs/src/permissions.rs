@@ -6,6 +6,7 @@
 //! edges below get what follows. Either all of it succeeds or nothing has
 //! changed.
 
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use block_common::error::ConflictSide;
@@ -74,37 +75,6 @@ impl Graph {
             force_share: node.force_share,
         }
     }
-
-    /// The nodes of `start` and all below, each after every parent that is
-    /// among them.
-    fn topological_order(&mut self, start: impl IntoIterator<Item = NodeKey>) -> Vec<NodeKey> {
-        // Depth first; a node is put down when all below it are, so the
-        // reverse has parents first. An explicit stack: chains can be long.
-        let mark = self.next_walk();
-        let mut order = Vec::new();
-        let mut stack: Vec<(NodeKey, usize)> = Vec::new();
-        for root in start {
-            if std::mem::replace(&mut self.nodes[root].walk, mark) == mark {
-                continue;
-            }
-            stack.push((root, 0));
-            while let Some((key, next)) = stack.last_mut() {
-                let key = *key;
-                let Some(&edge) = self.nodes[key].children.get(*next) else {
-                    order.push(key);
-                    stack.pop();
-                    continue;
-                };
-                *next += 1;
-                let child = self.edges[edge].child;
-                if std::mem::replace(&mut self.nodes[child].walk, mark) != mark {
-                    stack.push((child, 0));
-                }
-            }
-        }
-        order.reverse();
-        order
-    }
 }
 
 /// What a refresh has changed so far.
@@ -114,8 +84,35 @@ struct Undo {
     drivers: Vec<(NodeKey, Arc<dyn BlockDriver>)>,
 }
 
-/// Recomputes the permissions of `start` and everything below
-/// (`bdrv_refresh_perms`).
+/// Nodes whose permissions may have changed, highest first: a node comes out
+/// after every parent of it that went in.
+struct Pending {
+    mark: u64,
+    queue: BinaryHeap<(u64, NodeKey)>,
+}
+
+impl Pending {
+    fn new(graph: &mut Graph) -> Self {
+        Pending {
+            mark: graph.next_walk(),
+            queue: BinaryHeap::new(),
+        }
+    }
+
+    fn add(&mut self, graph: &mut Graph, key: NodeKey) {
+        let node = &mut graph.nodes[key];
+        if std::mem::replace(&mut node.walk, self.mark) != self.mark {
+            self.queue.push((node.rank, key));
+        }
+    }
+
+    fn next(&mut self) -> Option<NodeKey> {
+        self.queue.pop().map(|(_, key)| key)
+    }
+}
+
+/// Recomputes the permissions of `start`, and of what is below as far as
+/// something changes there (`bdrv_refresh_perms`).
 ///
 /// # Errors
 /// The first refusal; everything is as it was before.
@@ -123,19 +120,47 @@ pub(crate) fn refresh(
     bql: &mut BqlGuard,
     start: impl IntoIterator<Item = NodeKey>,
 ) -> Result<(), GraphError> {
-    let order = bql.graph_mut().topological_order(start);
-    let mut undo = Undo::default();
-    for key in order {
-        if let Err(error) = refresh_node(bql, key, &mut undo) {
-            roll_back(bql, undo);
-            return Err(error);
+    let mut pending = Pending::new(bql.graph_mut());
+    for key in start {
+        pending.add(bql.graph_mut(), key);
+    }
+    let mut attempt = Attempt {
+        bql,
+        undo: Undo::default(),
+    };
+    while let Some(key) = pending.next() {
+        refresh_node(attempt.bql, key, &mut attempt.undo, &mut pending)?;
+    }
+    attempt.commit();
+    Ok(())
+}
+
+/// A refresh in progress. Unless committed, dropping it takes everything
+/// back, also when a callback of a driver panics.
+struct Attempt<'b> {
+    bql: &'b mut BqlGuard,
+    undo: Undo,
+}
+
+impl Attempt<'_> {
+    fn commit(mut self) {
+        self.undo.edges.clear();
+        for (key, driver) in std::mem::take(&mut self.undo.drivers).into_iter().rev() {
+            let granted = self.bql.graph().cumulative(key);
+            driver.set_perm(self.bql, granted);
         }
     }
-    for (key, driver) in undo.drivers.into_iter().rev() {
-        let granted = bql.graph().cumulative(key);
-        driver.set_perm(bql, granted);
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        for (edge, pair) in std::mem::take(&mut self.undo.edges).into_iter().rev() {
+            set_edge_perms(self.bql, edge, pair);
+        }
+        for (_, driver) in std::mem::take(&mut self.undo.drivers).into_iter().rev() {
+            driver.abort_perm_update(self.bql);
+        }
     }
-    Ok(())
 }
 
 /// As [`refresh`], where less is asked than before: it cannot reasonably
@@ -146,7 +171,12 @@ pub(crate) fn loosen(bql: &mut BqlGuard, node: NodeKey) {
     }
 }
 
-fn refresh_node(bql: &mut BqlGuard, key: NodeKey, undo: &mut Undo) -> Result<(), GraphError> {
+fn refresh_node(
+    bql: &mut BqlGuard,
+    key: NodeKey,
+    undo: &mut Undo,
+    pending: &mut Pending,
+) -> Result<(), GraphError> {
     let graph = bql.graph();
     graph.check_conflicts(key)?;
     let node = graph.node(key);
@@ -172,19 +202,15 @@ fn refresh_node(bql: &mut BqlGuard, key: NodeKey, undo: &mut Undo) -> Result<(),
         if parent.force_share {
             pair.shared = Perm::all();
         }
-        undo.edges.push((edge, edge_perms(bql, edge)));
-        set_edge_perms(bql, edge, pair);
+        let before = edge_perms(bql, edge);
+        if pair != before {
+            let child = bql.graph().edges[edge].child;
+            undo.edges.push((edge, before));
+            set_edge_perms(bql, edge, pair);
+            pending.add(bql.graph_mut(), child);
+        }
     }
     Ok(())
-}
-
-fn roll_back(bql: &mut BqlGuard, undo: Undo) {
-    for (edge, pair) in undo.edges.into_iter().rev() {
-        set_edge_perms(bql, edge, pair);
-    }
-    for (_, driver) in undo.drivers.into_iter().rev() {
-        driver.abort_perm_update(bql);
-    }
 }
 
 pub(crate) fn edge_perms(bql: &BqlGuard, edge: EdgeKey) -> PermPair {

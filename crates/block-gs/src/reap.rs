@@ -4,12 +4,14 @@
 //! operation, but closing a node polls. So a drop only asks the main loop to
 //! look, and this is where it looks (`bdrv_schedule_unref`).
 
+use std::sync::Arc;
+
 use block_io::Request;
 
 use crate::graph::section::Section;
 use crate::graph::write;
 use crate::graph::{BackendKey, EdgeKey, NodeKey, ParentKey};
-use crate::{BqlGuard, Node, permissions};
+use crate::{BqlGuard, Node, owner_io, permissions};
 
 /// Forgets an edge that has been taken out: its child's other parents may do
 /// more now, and it may have been the last.
@@ -48,24 +50,23 @@ pub(crate) fn delete_node(bql: &mut BqlGuard, key: NodeKey) {
     let node = Node::of(bql, key);
     let mut section = Section::default();
     section.cover(bql, [node.clone()]);
-    // Nobody is left to whom the error could be reported; what the writers
-    // cared about they have flushed themselves.
-    let flush = async |request: Request<'_>| request.flush().await;
-    let _ = crate::owner_io::run(bql, &node, &section, flush);
-    let driver = std::sync::Arc::clone(&bql.graph().node(key).driver);
-    driver.close(bql);
+    if bql.graph().node(key).opened {
+        // Nobody is left to whom the error could be reported; what the
+        // writers cared about they have flushed themselves.
+        let flush = async |request: Request<'_>| request.flush().await;
+        let _ = owner_io::run(bql, &node, &section, flush);
+        let driver = Arc::clone(&bql.graph().node(key).driver);
+        driver.close(bql);
+    }
     while let Some(&edge) = bql.graph().node(key).children.last() {
         bql.graph_mut().edges[edge].frozen = 0;
         write::unlink(bql, &section, edge);
         free_edge(bql, edge);
     }
     section.close(bql);
-    let graph = bql.graph_mut();
-    graph.node_order.retain(|&known| known != key);
-    graph.names.remove(node.name());
     // Requests hold no node, only roots and edges do, and none is left; the
     // I/O half goes with its last handle.
-    graph.nodes.remove(key);
+    bql.graph_mut().remove_node(key);
 }
 
 /// Removes a backend that nobody refers to.

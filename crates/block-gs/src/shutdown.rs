@@ -31,8 +31,9 @@ pub(crate) fn close_all(bql: &mut BqlGuard) {
 
 fn parentless(bql: &BqlGuard) -> Option<crate::graph::NodeKey> {
     let graph = bql.graph();
-    let nodes = graph.node_order.iter().rev().copied();
-    nodes
-        .into_iter()
-        .find(|&key| graph.node(key).parents.is_empty() && !graph.node(key).closing)
+    let mut nodes = graph.all_nodes().rev();
+    nodes.find(|&key| {
+        let node = graph.node(key);
+        node.parents.is_empty() && !node.closing
+    })
 }

@@ -1,5 +1,7 @@
 //! What a driver does with requests.
 
+use std::any::Any;
+
 use block_common::IoError;
 
 use crate::{Destination, IoFuture, Request, Source};
@@ -17,7 +19,7 @@ use crate::{Destination, IoFuture, Request, Source};
 /// bytes.
 ///
 /// The global-state half is `block_gs::BlockDriver`.
-pub trait DriverIo: Send + Sync + 'static {
+pub trait DriverIo: Any + Send + Sync {
     /// Fills `into` with the bytes from `offset` on (`bdrv_co_preadv_part`).
     ///
     /// # Errors

@@ -13,7 +13,7 @@ pub(crate) mod section;
 #[allow(unsafe_code)]
 pub(crate) mod write;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 
 use block_common::{ParentDescription, Perm, Role};
@@ -66,8 +66,14 @@ pub(crate) struct NodeState {
     pub force_share: bool,
     /// Links to this node must not be frozen.
     pub never_freeze: bool,
+    /// The driver is in charge: it hears of drained sections, and is closed.
+    pub opened: bool,
     /// Being deleted: nobody may attach to it any more.
     pub closing: bool,
+    /// Greater than that of every node below. Only ever grows.
+    pub rank: u64,
+    /// The place in the order of creation.
+    pub birth: u64,
     /// Scratch of walks over the graph; see [`Graph::next_walk`].
     pub walk: u64,
 }
@@ -114,7 +120,7 @@ pub(crate) struct Graph {
     pub others: SlotMap<ParentKey, OtherParent>,
     pub names: HashMap<String, NodeKey>,
     /// In the order of their creation.
-    pub node_order: Vec<NodeKey>,
+    pub node_order: BTreeMap<u64, NodeKey>,
     pub iothreads: Vec<(String, ContextThread)>,
     /// Open sections over everything: what is born meanwhile is born
     /// quiesced.
@@ -122,6 +128,7 @@ pub(crate) struct Graph {
     /// Sections opened so far, for whoever counts them.
     pub sections: u64,
     next_name: u64,
+    births: u64,
     walk: u64,
 }
 
@@ -193,21 +200,72 @@ impl Graph {
         self.filter_edge(node).or_else(|| self.cow_edge(node))
     }
 
-    /// Whether `above` can be reached from `below` by going up, or is it.
+    /// Whether `below` is `above` or somewhere below it. Walks up, so the cost
+    /// is that of what lies between and above `below`.
     pub fn is_in_subtree(&mut self, below: NodeKey, above: NodeKey) -> bool {
         let mark = self.next_walk();
-        let mut stack = vec![above];
+        let height = self.nodes[above].rank;
+        let mut stack: SmallVec<[NodeKey; 8]> = SmallVec::from_slice(&[below]);
         while let Some(key) = stack.pop() {
-            if key == below {
+            if key == above {
                 return true;
             }
             let node = &mut self.nodes[key];
-            if std::mem::replace(&mut node.walk, mark) == mark {
+            let seen = std::mem::replace(&mut node.walk, mark) == mark;
+            if seen || node.rank >= height {
                 continue;
             }
-            stack.extend(node.children.iter().map(|&edge| self.edges[edge].child));
+            for &edge in &node.parents {
+                if let ParentRef::Node(parent) = self.edges[edge].parent {
+                    stack.push(parent);
+                }
+            }
         }
         false
+    }
+
+    /// Restores, after `parent` has got `child` below it, that ranks grow
+    /// going up.
+    pub fn raise(&mut self, parent: NodeKey, child: NodeKey) {
+        let mut stack: SmallVec<[(NodeKey, u64); 8]> = SmallVec::new();
+        stack.push((parent, self.nodes[child].rank + 1));
+        while let Some((key, least)) = stack.pop() {
+            let node = &mut self.nodes[key];
+            if node.rank >= least {
+                continue;
+            }
+            node.rank = least;
+            for &edge in &node.parents {
+                if let ParentRef::Node(parent) = self.edges[edge].parent {
+                    stack.push((parent, least + 1));
+                }
+            }
+        }
+    }
+
+    /// Registers a node under its name.
+    pub fn insert_node(&mut self, mut state: NodeState) -> NodeKey {
+        self.births += 1;
+        state.birth = self.births;
+        let name = state.io.name().to_owned();
+        let key = self.nodes.insert(state);
+        self.names.insert(name, key);
+        self.node_order.insert(self.births, key);
+        key
+    }
+
+    /// Removes a node that has no edges any more.
+    pub fn remove_node(&mut self, key: NodeKey) {
+        if let Some(node) = self.nodes.remove(key) {
+            debug_assert!(node.parents.is_empty() && node.children.is_empty());
+            self.names.remove(node.io.name());
+            self.node_order.remove(&node.birth);
+        }
+    }
+
+    /// All nodes, oldest first.
+    pub fn all_nodes(&self) -> impl DoubleEndedIterator<Item = NodeKey> {
+        self.node_order.values().copied()
     }
 
     /// The node called `name`.

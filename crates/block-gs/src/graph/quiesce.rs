@@ -95,7 +95,9 @@ impl Graph {
             if node.quiesce > 1 {
                 continue;
             }
-            drivers.push(Effect::DriverBegin(Arc::clone(&node.driver)));
+            if node.opened {
+                drivers.push(Effect::DriverBegin(Arc::clone(&node.driver)));
+            }
             for &edge in &node.parents {
                 let edge = &mut self.edges[edge];
                 debug_assert!(!edge.quiesced_parent);
@@ -117,6 +119,15 @@ impl Graph {
         effects
     }
 
+    /// Puts the driver in charge. It hears once of the sections that are open
+    /// already, as it will hear once of their end.
+    pub fn mark_opened(&mut self, key: NodeKey) -> Effects {
+        let node = &mut self.nodes[key];
+        node.opened = true;
+        let begin = (node.quiesce > 0).then(|| Effect::DriverBegin(Arc::clone(&node.driver)));
+        Effects(begin.into_iter().collect())
+    }
+
     /// Takes one reason away (`bdrv_do_drained_end`). The node's own driver
     /// is told before its parents.
     pub fn unquiesce(&mut self, start: NodeKey) -> Effects {
@@ -131,7 +142,9 @@ impl Graph {
             if node.quiesce > 0 {
                 continue;
             }
-            effects.0.push(Effect::DriverEnd(Arc::clone(&node.driver)));
+            if node.opened {
+                effects.0.push(Effect::DriverEnd(Arc::clone(&node.driver)));
+            }
             for &edge in &node.parents {
                 let edge = &mut self.edges[edge];
                 debug_assert!(edge.quiesced_parent);
@@ -254,7 +267,7 @@ impl Graph {
     pub fn begin_all(&mut self) -> Effects {
         self.drain_all += 1;
         let mut all = Effects::default();
-        for key in self.node_order.clone() {
+        for key in self.all_nodes().collect::<Vec<_>>() {
             all.0.extend(self.quiesce(key).0);
         }
         all
@@ -264,7 +277,7 @@ impl Graph {
 /// Runs the main loop until nothing is in flight anywhere.
 pub(crate) fn wait_until_all_idle(bql: &mut BqlGuard) {
     loop {
-        let all = bql.graph().node_order.clone();
+        let all: Vec<_> = bql.graph().all_nodes().collect();
         let senders = bql.graph_mut().senders_above(all);
         if !senders.is_busy(bql) {
             return;
@@ -277,7 +290,7 @@ pub(crate) fn wait_until_all_idle(bql: &mut BqlGuard) {
 /// Ends what [`begin_all`](Graph::begin_all) began.
 pub(crate) fn end_all(bql: &mut BqlGuard) {
     bql.graph_mut().drain_all -= 1;
-    for key in bql.graph().node_order.clone() {
+    for key in bql.graph().all_nodes().collect::<Vec<_>>() {
         let effects = bql.graph_mut().unquiesce(key);
         effects.run(bql);
     }

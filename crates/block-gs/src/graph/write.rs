@@ -65,7 +65,10 @@ pub(crate) fn link(bql: &mut BqlGuard, section: &Section, new: NewEdge<'_>) -> E
     let effects = graph.hand_over(key, child_is_quiesced);
     graph.nodes[new.child].parents.insert(0, key);
     match parent {
-        ParentRef::Node(parent) => graph.nodes[parent].children.push(key),
+        ParentRef::Node(parent) => {
+            graph.nodes[parent].children.push(key);
+            graph.raise(parent, new.child);
+        }
         ParentRef::Backend(parent) => graph.backends[parent].edge = Some(key),
         ParentRef::Other(parent) => graph.others[parent].edges.push(key),
     }
@@ -99,6 +102,9 @@ pub(crate) fn relink(bql: &mut BqlGuard, section: &Section, edge: EdgeKey, new: 
     let state = &mut graph.edges[edge];
     state.child = new;
     state.io = Arc::clone(&io);
+    if let ParentRef::Node(parent) = parent {
+        graph.raise(parent, new);
+    }
     // Written while the parent is still quiesced through the old child, and
     // handed over afterwards: it never sees the new child unquiesced.
     publish(bql, parent, Some(io), child_is_quiesced);

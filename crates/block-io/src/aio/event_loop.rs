@@ -117,8 +117,9 @@ impl EventLoop {
 
     /// Runs what is ready, after waiting for it as long as `wait` allows (`aio_poll`). Returns
     /// whether anything ran: a bottom half, task, timer, file descriptor handler or completion.
-    /// `false` after a blocking wait means that the time is over or that somebody
-    /// [kicked](AioContext::kick) the loop.
+    /// `false` after a blocking wait means that the time is over, that somebody
+    /// [kicked](AioContext::kick) the loop, or that the wait was cut short, as by a signal. So
+    /// callers that wait for something ask in a loop.
     ///
     /// May be called from inside everything it runs. What becomes ready in a callback runs in the
     /// next poll, so a bottom half that schedules itself cannot keep the loop.
@@ -277,16 +278,23 @@ impl Local {
     }
 
     fn is_idle(&self) -> bool {
-        self.ready.borrow().is_empty()
-            && self.context.remote_len() == 0
-            && self.fds.borrow().none_pending()
+        self.nothing_ready() && self.context.remote_len() == 0
+    }
+
+    fn nothing_ready(&self) -> bool {
+        self.ready.borrow().is_empty() && self.fds.borrow().none_pending()
     }
 
     pub(super) fn poll(self: &Rc<Self>, wait: Wait) -> bool {
         self.now.set(None);
         self.take_remote();
-        self.gather(wait);
-        self.take_remote();
+        match self.prepare_sleep(wait) {
+            Some(deadline) => {
+                self.gather_or_sleep(deadline);
+                self.take_remote();
+            }
+            None => self.gather(),
+        }
         let mut progress = self.complete_operations();
         progress |= self.fire_timers();
         progress |= self.call_fd_handlers();
@@ -321,11 +329,34 @@ impl Local {
         }
     }
 
-    /// Hands new operations to the kernel and learns what has happened, waiting for it if allowed.
-    fn gather(self: &Rc<Self>, wait: Wait) {
-        let Some(deadline) = self.prepare_sleep(wait) else {
-            return self.gather_without_waiting();
+    /// `None`: the loop must not sleep. Else until when it may; whoever queues work from now on
+    /// wakes it.
+    fn prepare_sleep(self: &Rc<Self>, wait: Wait) -> Option<Option<Instant>> {
+        let Wait::Until(limit) = wait else {
+            return None;
         };
+        if !self.nothing_ready() {
+            return None;
+        }
+        let timer = self.timers.borrow().next_deadline();
+        let deadline = [timer, limit].into_iter().flatten().min();
+        if deadline.is_some_and(|deadline| deadline <= self.now()) {
+            return None;
+        }
+        loop {
+            if !self.nothing_ready() || self.context.take_kick() {
+                return None;
+            }
+            if self.context.doorbell().prepare_sleep() {
+                return Some(deadline);
+            }
+            // The bell rang, though perhaps for what has run already.
+            self.take_remote();
+        }
+    }
+
+    /// Hands new operations to the kernel, and waits until something happens.
+    fn gather_or_sleep(&self, deadline: Option<Instant>) {
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(self.now()));
         let timed_out = match self.ring().as_mut() {
             Some(ring) => {
@@ -337,35 +368,12 @@ impl Local {
         self.context.doorbell().awake();
         // This poll returns, whatever it was that ended the wait.
         self.context.take_kick();
-        if timed_out {
-            self.now.set(deadline);
-        }
+        // Time has passed. A wait that was cut short reads the clock again, if there are timers.
+        self.now.set(deadline.filter(|_| timed_out));
     }
 
-    /// `None`: the loop must not sleep. Else until when it may; whoever queues work from now on
-    /// wakes it.
-    fn prepare_sleep(self: &Rc<Self>, wait: Wait) -> Option<Option<Instant>> {
-        let Wait::Until(limit) = wait else {
-            return None;
-        };
-        let timer = self.timers.borrow().next_deadline();
-        let deadline = [timer, limit].into_iter().flatten().min();
-        if deadline.is_some_and(|deadline| deadline <= self.now()) {
-            return None;
-        }
-        loop {
-            self.take_remote();
-            if !self.is_idle() || self.context.take_kick() {
-                return None;
-            }
-            if self.context.doorbell().prepare_sleep() {
-                return Some(deadline);
-            }
-            // The bell rang, though perhaps for what has run already.
-        }
-    }
-
-    fn gather_without_waiting(&self) {
+    /// Hands new operations to the kernel, and learns what has happened, without waiting.
+    fn gather(&self) {
         match self.ring().as_mut() {
             Some(ring) => {
                 let watch = self.fds.borrow().wants_events();
@@ -436,7 +444,7 @@ impl Local {
             match work {
                 Work::BottomHalf(bottom_half) => bottom_half(&mut HomeThread::new(self)),
                 Work::Task(task) => self.run_task(task),
-                Work::Scoped(task) => scoped::run(self, &task),
+                Work::Scoped(task) => scoped::run(self, task),
                 Work::Upkeep(upkeep) => self.keep_up(upkeep),
             }
         }

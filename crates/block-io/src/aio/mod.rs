@@ -33,6 +33,8 @@ mod error;
 mod event_loop;
 mod fd;
 pub mod file;
+#[cfg(test)]
+mod file_tests;
 mod home;
 mod home_thread;
 mod pool;

@@ -1,7 +1,7 @@
 //! Futures that borrow from the stack of the call that drives them.
 //!
 //! **Fenced module.** `block_on` takes any future, also one that borrows from the caller and is
-//! not `Send`. It runs as one item among the others in the loop's queue, because a poll from
+//! not `Send`. Its wake-ups go through the loop's queue like all others, because a poll from
 //! inside a callback has to drive it too (QEMU's `BDRV_POLL_WHILE` inside a bottom half relies on
 //! that). So the loop needs a pointer to something on the stack, whose lifetime it cannot know.
 //!
@@ -47,6 +47,8 @@ pub(super) fn block_on<F: Future>(
     };
     // Declared after what it points to: dropped first, also when `each` or the poll unwinds.
     let scope = Scope::open(local, &mut step);
+    // At once, like a coroutine that is entered: a future that need not wait costs no poll.
+    run(local, Arc::clone(&scope.task));
     while !scope.is_finished() {
         each();
         if scope.is_finished() {
@@ -62,18 +64,19 @@ pub(super) fn block_on<F: Future>(
 }
 
 /// Polls the future of a scope once; nothing if the scope is over.
-pub(super) fn run(local: &Rc<Local>, task: &Arc<ScopedTask>) {
+pub(super) fn run(local: &Rc<Local>, task: Arc<ScopedTask>) {
     // Before the poll, so that a wake-up during it queues the task again.
     task.queued.store(false, Ordering::Release);
-    let Some(step) = local.scopes().take_step(task) else {
+    let id = Id::of(&task);
+    let Some(step) = local.scopes().take_step(id) else {
         return;
     };
-    let waker = Waker::from(Arc::clone(task));
+    let waker = Waker::from(task);
     // SAFETY: the pointer came from the table, so the frame that owns the closure is alive and
     // below us, and its guard cannot run before we return. We have taken the pointer out, so the
     // closure is not entered twice. It is not touched by its own frame while the guard lives.
     let finished = unsafe { (*step.as_ptr())(&mut Context::from_waker(&waker)) };
-    let woken_inside = local.scopes().put_back(task, step, finished);
+    let woken_inside = local.scopes().put_back(id, step, finished);
     if woken_inside {
         waker.wake();
     }
@@ -88,8 +91,19 @@ pub(super) struct Scopes {
 }
 
 struct Entry {
-    task: Arc<ScopedTask>,
+    id: Id,
     state: State,
+}
+
+/// The address of a [`ScopedTask`]; compared, never followed. The scope keeps the task alive for as
+/// long as its entry exists, and whoever looks for it has it in hand, so no two share an address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Id(*const ScopedTask);
+
+impl Id {
+    fn of(task: &Arc<ScopedTask>) -> Id {
+        Id(Arc::as_ptr(task))
+    }
 }
 
 enum State {
@@ -102,16 +116,15 @@ enum State {
 }
 
 impl Scopes {
-    fn find(&mut self, task: &Arc<ScopedTask>) -> Option<&mut State> {
-        let entry = self.open.iter_mut().rev();
-        entry
-            .into_iter()
-            .find(|entry| Arc::ptr_eq(&entry.task, task))
+    fn find(&mut self, id: Id) -> Option<&mut State> {
+        let mut entries = self.open.iter_mut().rev();
+        entries
+            .find(|entry| entry.id == id)
             .map(|entry| &mut entry.state)
     }
 
-    fn take_step(&mut self, task: &Arc<ScopedTask>) -> Option<NonNull<Step<'static>>> {
-        let state = self.find(task)?;
+    fn take_step(&mut self, id: Id) -> Option<NonNull<Step<'static>>> {
+        let state = self.find(id)?;
         match state {
             State::Waiting(step) => {
                 let step = *step;
@@ -126,13 +139,8 @@ impl Scopes {
         }
     }
 
-    fn put_back(
-        &mut self,
-        task: &Arc<ScopedTask>,
-        step: NonNull<Step<'static>>,
-        finished: bool,
-    ) -> bool {
-        let Some(state) = self.find(task) else {
+    fn put_back(&mut self, id: Id, step: NonNull<Step<'static>>, finished: bool) -> bool {
+        let Some(state) = self.find(id) else {
             return false;
         };
         let woken_inside = matches!(state, State::Running { again: true });
@@ -155,7 +163,7 @@ impl<'a> Scope<'a> {
     fn open(local: &'a Rc<Local>, step: &'a mut Step<'a>) -> Self {
         let task = Arc::new(ScopedTask {
             context: local.context().clone(),
-            queued: AtomicBool::new(true),
+            queued: AtomicBool::new(false),
         });
         let step: NonNull<Step<'a>> = NonNull::from(step);
         // SAFETY: only the lifetime of the pointee changes. The guard made here borrows it for
@@ -163,16 +171,15 @@ impl<'a> Scope<'a> {
         let step =
             unsafe { std::mem::transmute::<NonNull<Step<'a>>, NonNull<Step<'static>>>(step) };
         local.scopes().open.push(Entry {
-            task: Arc::clone(&task),
+            id: Id::of(&task),
             state: State::Waiting(step),
         });
-        local.push(Work::Scoped(Arc::clone(&task)));
         Scope { local, task }
     }
 
     fn is_finished(&self) -> bool {
         matches!(
-            self.local.scopes().find(&self.task),
+            self.local.scopes().find(Id::of(&self.task)),
             Some(State::Finished) | None
         )
     }
@@ -182,7 +189,10 @@ impl Drop for Scope<'_> {
     fn drop(&mut self) {
         let mut scopes = self.local.scopes();
         let open = &mut scopes.open;
-        if let Some(index) = open.iter().rposition(|e| Arc::ptr_eq(&e.task, &self.task)) {
+        if let Some(index) = open
+            .iter()
+            .rposition(|entry| entry.id == Id::of(&self.task))
+        {
             open.remove(index);
         }
     }

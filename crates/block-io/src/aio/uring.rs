@@ -286,8 +286,8 @@ impl Ring {
         }
     }
 
-    /// Submits what is queued and waits for a completion, in one system call. Returns whether the
-    /// time ran out.
+    /// Submits what is queued and waits for a completion, in one system call. `true` says that the
+    /// time ran out, `false` nothing.
     pub(super) fn wait(
         &mut self,
         context: &AioContext,
@@ -305,6 +305,7 @@ impl Ring {
         if let Some(timespec) = &timespec {
             arguments = arguments.timespec(timespec);
         }
+        // When it submits something and then runs out of time, the kernel reports the former.
         match self.uring.submitter().submit_with_args(1, &arguments) {
             Ok(_) => false,
             Err(error) if Errno::from_io_error(&error) == Some(Errno::TIME) => true,

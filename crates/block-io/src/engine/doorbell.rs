@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 
 use block_common::sync::{AtomicU32, Ordering};
 
+use super::faults::unless;
 use super::{Faults, NoFaults};
 
 const AWAKE: u32 = 0;
@@ -56,9 +57,13 @@ impl<F: Faults> Doorbell<F> {
             self.state.store(RUNG, Ordering::Release);
             return before == SLEEPING;
         }
+        if F::RING_ONLY_ONCE && self.state.load(Ordering::Acquire) == RUNG {
+            return false;
+        }
         // An exchange even when the bell seems to have been rung already: the
         // loop has to see *this* caller's work when it takes the ring.
-        self.state.swap(RUNG, Ordering::AcqRel) == SLEEPING
+        let order = unless(F::RING_WITHOUT_RELEASE, Ordering::AcqRel);
+        self.state.swap(RUNG, order) == SLEEPING
     }
 
     /// Whether the loop may sleep. On `false` work may have come in: look at
@@ -71,9 +76,9 @@ impl<F: Faults> Doorbell<F> {
         }
         let asleep =
             self.state
-                .compare_exchange(AWAKE, SLEEPING, Ordering::AcqRel, Ordering::Acquire);
+                .compare_exchange(AWAKE, SLEEPING, Ordering::AcqRel, Ordering::Relaxed);
         if asleep.is_err() {
-            self.state.swap(AWAKE, Ordering::AcqRel);
+            self.awake();
         }
         asleep.is_ok()
     }
@@ -81,7 +86,8 @@ impl<F: Faults> Doorbell<F> {
     /// The loop runs again. Whatever was published before a ring that this
     /// call takes is visible to the caller afterwards.
     pub fn awake(&self) {
-        self.state.swap(AWAKE, Ordering::AcqRel);
+        let order = unless(F::HEAR_WITHOUT_ACQUIRE, Ordering::AcqRel);
+        self.state.swap(AWAKE, order);
     }
 }
 

@@ -12,6 +12,8 @@ use block_common::sync::{AtomicU64, Mutex, Ordering};
 use crossbeam::utils::CachePadded;
 use smallvec::SmallVec;
 
+use super::faults::unless;
+use super::wake_all::wake_all;
 use super::{Faults, NoFaults};
 
 /// The bit of a shard that says "closed". The bits below it count.
@@ -84,11 +86,7 @@ impl<F: Faults> Gate<F> {
     /// the counter is used.
     pub fn try_begin(&self, shard: usize) -> Option<Count> {
         let shard = shard % self.shards.len();
-        let order = if F::BEGIN_WITHOUT_ACQUIRE {
-            Ordering::Relaxed
-        } else {
-            Ordering::Acquire
-        };
+        let order = unless(F::BEGIN_WITHOUT_ACQUIRE, Ordering::Acquire);
         if F::TEST_THEN_COUNT {
             if self.shards[shard].load(order) & CLOSED != 0 {
                 return None;
@@ -126,11 +124,7 @@ impl<F: Faults> Gate<F> {
     /// Ends a request. Everything the request did is visible to a drain that
     /// finds the gate idle afterwards.
     pub fn end(&self, count: Count) {
-        let order = if F::END_WITHOUT_RELEASE {
-            Ordering::Relaxed
-        } else {
-            Ordering::Release
-        };
+        let order = unless(F::END_WITHOUT_RELEASE, Ordering::Release);
         let before = self.shards[count.shard].fetch_sub(1, order);
         if before == CLOSED | 1 && !F::NO_KICK_AT_ZERO {
             self.wake_idle_waiters();
@@ -139,10 +133,11 @@ impl<F: Faults> Gate<F> {
 
     #[cold]
     fn wake_idle_waiters(&self) {
-        let wakers = std::mem::take(&mut self.state.lock().idle);
-        for waker in wakers {
-            waker.wake();
+        let mut waiting = std::mem::take(&mut self.state.lock().idle);
+        if F::WAKE_ONE_DRAIN {
+            waiting.truncate(1);
         }
+        wake_all(waiting);
     }
 
     /// Adds a reason to keep requests out. Returns at once: requests that run
@@ -172,24 +167,21 @@ impl<F: Faults> Gate<F> {
         if F::DEPTH_IS_A_FLAG {
             state.depth = 0;
         }
-        if state.depth == 0 {
-            for shard in &self.shards {
-                shard.fetch_and(!CLOSED, Ordering::Release);
-            }
+        if state.depth > 0 {
+            return;
         }
-        let mut woken: SmallVec<[Waker; 8]> = SmallVec::new();
-        if state.depth == 0 {
-            for (_, parked) in std::mem::take(&mut state.parked) {
-                if !F::WOKEN_COUNTS_ITSELF {
-                    self.shards[parked.shard].fetch_add(1, Ordering::Acquire);
-                }
-                woken.push(parked.waker);
+        let order = unless(F::OPEN_WITHOUT_RELEASE, Ordering::Release);
+        for shard in &self.shards {
+            shard.fetch_and(!CLOSED, order);
+        }
+        let parked = std::mem::take(&mut state.parked);
+        if !F::WOKEN_COUNTS_ITSELF {
+            for request in parked.values() {
+                self.shards[request.shard].fetch_add(1, Ordering::Acquire);
             }
         }
         drop(state);
-        for waker in woken {
-            waker.wake();
-        }
+        wake_all(parked.into_values().map(|request| request.waker));
     }
 
     /// Whether some reason keeps requests out.
@@ -202,17 +194,21 @@ impl<F: Faults> Gate<F> {
         self.state.lock().depth
     }
 
-    /// How many requests are counted (`in_flight`). Exact only while the
-    /// gate is closed and nobody else ends requests.
+    /// How many requests are counted (`in_flight`). A number for information:
+    /// requests come and go meanwhile, and one that a closed gate turns away
+    /// is counted for a moment too.
     pub fn in_flight(&self) -> u64 {
+        let order = unless(F::LOOK_WITHOUT_ACQUIRE, Ordering::Acquire);
         self.shards
             .iter()
-            .map(|shard| shard.load(Ordering::Acquire) & !CLOSED)
+            .map(|shard| shard.load(order) & !CLOSED)
             .sum()
     }
 
-    /// Whether no request is counted. Of lasting value only on a closed gate:
-    /// then no request can begin, and the answer stays true.
+    /// Whether no request is counted. A `true` of a closed gate is lasting: no
+    /// request is in flight until the gate is opened. (A later look may still
+    /// say `false`, because a request that the gate turns away is counted for
+    /// a moment.)
     pub fn is_idle(&self) -> bool {
         self.in_flight() == 0
     }
@@ -221,23 +217,27 @@ impl<F: Faults> Gate<F> {
     /// when the last request of a shard ends, in whichever thread that is.
     /// Meant for a closed gate; on an open one nobody calls back.
     pub fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if F::LOOK_THEN_REGISTER && !self.is_idle() {
-            self.register_idle_waiter(cx.waker());
-            return Poll::Pending;
-        }
-        // Registered before the look: a request that ends after the look
-        // finds the waker.
-        self.register_idle_waiter(cx.waker());
         if self.is_idle() {
+            return Poll::Ready(());
+        }
+        self.register_idle_waiter(cx.waker());
+        // A request that ended before the registration has called nobody, so
+        // look again. One that ends after this look finds the waker.
+        if !F::LOOK_THEN_REGISTER && self.is_idle() {
             return Poll::Ready(());
         }
         Poll::Pending
     }
 
+    // The code of wakers is not ours and may use this very gate. In the
+    // functions below they are cloned before the lock is taken; the lock is
+    // declared after them, so that it is released before one is dropped.
+
     fn register_idle_waiter(&self, waker: &Waker) {
+        let waker = waker.clone();
         let mut state = self.state.lock();
-        if !state.idle.iter().any(|known| known.will_wake(waker)) {
-            state.idle.push(waker.clone());
+        if !state.idle.iter().any(|known| known.will_wake(&waker)) {
+            state.idle.push(waker);
         }
     }
 
@@ -248,9 +248,13 @@ impl<F: Faults> Gate<F> {
         cx: &mut Context<'_>,
     ) -> Poll<Count> {
         if let Some(parked_as) = *ticket {
+            let mut waker = cx.waker().clone();
             let mut state = self.state.lock();
             if let Some(parked) = state.parked.get_mut(&parked_as) {
-                parked.waker.clone_from(cx.waker());
+                std::mem::swap(&mut parked.waker, &mut waker);
+                if F::WAKER_DROPPED_UNDER_LOCK {
+                    drop(waker);
+                }
                 return Poll::Pending;
             }
             *ticket = None;
@@ -262,6 +266,7 @@ impl<F: Faults> Gate<F> {
         if let Some(count) = self.try_begin(shard) {
             return Poll::Ready(count);
         }
+        let waker = cx.waker().clone();
         let mut state = self.state.lock();
         // The gate may have been opened since the try; whoever opens it takes
         // this lock, so from here on it cannot be missed.
@@ -271,15 +276,14 @@ impl<F: Faults> Gate<F> {
         }
         let next = state.next_ticket;
         state.next_ticket += 1;
-        let waker = cx.waker().clone();
         state.parked.insert(next, Parked { shard, waker });
         *ticket = Some(next);
         Poll::Pending
     }
 
     fn give_up(&self, ticket: u64, shard: usize) {
-        let was_parked = self.state.lock().parked.remove(&ticket).is_some();
-        if !was_parked && !F::CANCEL_FORGETS_COUNT {
+        let parked = self.state.lock().parked.remove(&ticket);
+        if parked.is_none() && !F::CANCEL_FORGETS_COUNT {
             // Admitted by whoever opened the gate, but never told.
             self.end(Count { shard });
         }

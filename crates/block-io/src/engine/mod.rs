@@ -19,6 +19,7 @@ mod faults;
 mod gate;
 #[allow(unsafe_code)]
 mod gated_cell;
+mod wake_all;
 
 pub use doorbell::Doorbell;
 pub use faults::{Faults, NoFaults};

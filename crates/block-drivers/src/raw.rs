@@ -1,0 +1,260 @@
+//! `raw`: an image without a format, or a window of one.
+
+use std::any::Any;
+use std::io;
+use std::sync::Arc;
+
+use block_common::error::errno;
+use block_common::role::PermPair;
+use block_gs::{
+    BlockDriver, BqlGuard, ChildPermQuery, Drained, GraphError, Node, NodeBuilder, Perm, Role,
+};
+use block_io::{Destination, DriverIo, GraphCell, IoError, IoFuture, Request, Source};
+
+use crate::forward::{at_file, file_length};
+
+/// The bytes of the child `file`, or a window of them (`raw-format.c`).
+///
+/// Without an offset and a size it hands every request on as it is, and the
+/// child is its filtered one. With one of them it is a format of its own
+/// whose data the child holds; where the window is can then be
+/// [changed](Raw::set_window) in a drained section.
+#[derive(Debug)]
+pub struct Raw {
+    /// `None` shows the whole child. Then there is no cell to be looked at.
+    window: Option<GraphCell<Window>>,
+}
+
+/// Which bytes of the child are shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Window {
+    offset: u64,
+    size: Option<u64>,
+}
+
+impl Window {
+    /// Checks against the length of the child, in QEMU's order and words.
+    fn check(self, file_length: u64) -> Result<(), GraphError> {
+        let Window { offset, size } = self;
+        let refuse = |message| {
+            Err(GraphError::Refused {
+                message,
+                errno: errno::EINVAL,
+            })
+        };
+        let Some(rest) = file_length.checked_sub(offset) else {
+            return refuse(format!(
+                "Offset ({offset}) cannot be greater than size of the containing file \
+                 ({file_length})"
+            ));
+        };
+        match size {
+            // The two blanks are QEMU's.
+            Some(size) if size > rest => refuse(format!(
+                "The sum of offset ({offset}) and size ({size}) has to be smaller or equal to \
+                 the  actual size of the containing file ({file_length})"
+            )),
+            Some(size) if !size.is_multiple_of(SECTOR) => {
+                refuse(format!("Specified size is not multiple of {SECTOR}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How much of a child that long is shown.
+    fn length(self, file_length: u64) -> u64 {
+        let rest = file_length.saturating_sub(self.offset);
+        self.size.map_or(rest, |size| size.min(rest))
+    }
+
+    /// Where a request goes in the child, or `outside` as errno.
+    fn translate(self, offset: u64, bytes: usize, outside: i32) -> Result<u64, IoError> {
+        let refused = |errno| IoError::from(io::Error::from_raw_os_error(errno));
+        let end = offset.checked_add(bytes as u64);
+        if self
+            .size
+            .is_some_and(|size| end.is_none_or(|end| end > size))
+        {
+            return Err(refused(outside));
+        }
+        let start = offset.checked_add(self.offset);
+        start.ok_or_else(|| refused(errno::EINVAL))
+    }
+}
+
+/// Sizes are given in whole sectors.
+const SECTOR: u64 = 512;
+
+impl Raw {
+    /// A node over `file`, to be opened.
+    pub fn over(file: &Node) -> RawOptions {
+        RawOptions {
+            file: file.clone(),
+            window: Window {
+                offset: 0,
+                size: None,
+            },
+            read_only: false,
+        }
+    }
+
+    /// Moves the window of a node that was opened with an offset or a size,
+    /// and finds out the new length (`raw_reopen_commit`). The section proves
+    /// that no request is between the old window and the new one.
+    ///
+    /// # Errors
+    /// [`GraphError::Refused`] when the node is not `raw`, was opened without
+    /// a window (its child is a filtered one, and would no longer be), or the
+    /// window does not fit into the child. Nothing has changed then.
+    pub fn set_window(
+        drained: &mut Drained<'_>,
+        offset: u64,
+        size: Option<u64>,
+    ) -> Result<(), GraphError> {
+        let window = Window { offset, size };
+        // Reached through the handle and not through the section, which is
+        // about to be borrowed exclusively.
+        let node = drained.node().clone();
+        let driver: &dyn Any = node.io().driver();
+        let refuse = |message| GraphError::Refused {
+            message,
+            errno: errno::EINVAL,
+        };
+        let cell = driver
+            .downcast_ref::<Raw>()
+            .ok_or_else(|| refuse(format!("Node '{}' is not a raw image", node.name())))?
+            .window
+            .as_ref()
+            .ok_or_else(|| {
+                refuse(format!(
+                    "Node '{}' was opened without offset and size, and shows all of its file",
+                    node.name()
+                ))
+            })?;
+        let file_length = drained.io(async |request: Request<'_>| file_length(request))?;
+        window.check(file_length)?;
+        let before = drained.set(cell, window);
+        let refreshed = drained.io(async |request: Request<'_>| request.refresh_length().await);
+        if let Err(error) = refreshed {
+            drained.set(cell, before);
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    fn window(&self, request: Request<'_>) -> Option<Window> {
+        self.window.as_ref().map(|cell| *cell.get(request))
+    }
+}
+
+/// How to open a [`Raw`].
+#[derive(Clone, Debug)]
+#[must_use = "the node is made by `open`"]
+pub struct RawOptions {
+    file: Node,
+    window: Window,
+    read_only: bool,
+}
+
+impl RawOptions {
+    /// Begins this many bytes into the child.
+    pub fn offset(mut self, offset: u64) -> Self {
+        self.window.offset = offset;
+        self
+    }
+
+    /// Shows this many bytes, a multiple of 512; with `None` all that are
+    /// left.
+    pub fn size(mut self, size: Option<u64>) -> Self {
+        self.window.size = size;
+        self
+    }
+
+    /// Opens the node for reading only.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Makes the node. Needs the exclusive proof because a new node enters
+    /// the graph.
+    ///
+    /// # Errors
+    /// [`GraphError::Refused`] when the window does not fit into the child;
+    /// those of [`NodeBuilder::open`].
+    pub fn open(self, bql: &mut BqlGuard, name: &str) -> Result<Node, GraphError> {
+        let RawOptions {
+            file,
+            window,
+            read_only,
+        } = self;
+        let builder = NodeBuilder::new(name).read_only(read_only);
+        let shows_all = window.offset == 0 && window.size.is_none();
+        let (role, window) = if shows_all {
+            (Role::FILTERED | Role::PRIMARY, None)
+        } else {
+            window.check(file.io().length())?;
+            let cell = GraphCell::new(builder.uid(), window);
+            (Role::DATA | Role::PRIMARY, Some(cell))
+        };
+        builder
+            .child("file", &file, role)
+            .open(bql, Arc::new(Raw { window }))
+    }
+}
+
+impl DriverIo for Raw {
+    fn read<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        into: Destination<'r>,
+    ) -> IoFuture<'r, Result<(), IoError>> {
+        let Some(window) = self.window(request) else {
+            return at_file(request, |file| file.read(offset, into));
+        };
+        match window.translate(offset, into.len(), errno::EINVAL) {
+            Ok(start) => at_file(request, |file| file.read(start, into)),
+            Err(error) => IoFuture::ready(Err(error)),
+        }
+    }
+
+    fn write<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        from: Source<'r>,
+    ) -> IoFuture<'r, Result<(), IoError>> {
+        let Some(window) = self.window(request) else {
+            return at_file(request, |file| file.write(offset, from));
+        };
+        match window.translate(offset, from.len(), errno::ENOSPC) {
+            Ok(start) => at_file(request, |file| file.write(start, from)),
+            Err(error) => IoFuture::ready(Err(error)),
+        }
+    }
+
+    fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, Result<u64, IoError>> {
+        let window = self.window(request);
+        let shown = |length| window.map_or(length, |window| window.length(length));
+        IoFuture::ready(file_length(request).map(shown))
+    }
+}
+
+impl BlockDriver for Raw {
+    fn format_name(&self) -> &'static str {
+        "raw"
+    }
+
+    /// The default rules assume a format whose file grows with any write.
+    /// Here a write ends where it says, so the child is asked to be written
+    /// and resized exactly when the node is.
+    fn child_perm(&self, _bql: &BqlGuard, query: &ChildPermQuery<'_>) -> PermPair {
+        let PermPair { perm, shared } = query.default_perms();
+        let as_asked = Perm::WRITE | Perm::RESIZE;
+        PermPair {
+            perm: (perm - as_asked) | (query.cumulative.perm & as_asked),
+            shared,
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! `stats`: a filter that counts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use block_gs::{BlockDriver, BqlGuard, GraphError, Node, NodeBuilder, Role};
+use block_io::engine::thread_shard;
+use block_io::{Destination, DriverIo, IoError, IoFuture, Request, Source};
+
+use crate::driver_of;
+use crate::forward::{at_file, file_length};
+
+/// Hands every request on to the child `file` and counts it
+/// (`BlockAcctStats`, as a node that can be put anywhere).
+///
+/// The counters are plain atomics: they belong to no half, so neither needs a
+/// proof to touch them. Each thread has its own cache lines.
+#[derive(Debug)]
+pub struct Stats {
+    shards: Box<[Shard]>,
+}
+
+/// What a [`Stats`] has counted since it was opened.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counters {
+    /// Reads.
+    pub reads: Tally,
+    /// Writes.
+    pub writes: Tally,
+    /// Flushes that reached the filter. The child is flushed by the layer,
+    /// beside the filter, so how that went is not known here.
+    pub flushes: u64,
+}
+
+/// The counters of one kind of request. A request that is cancelled counts as
+/// begun and as nothing else.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Tally {
+    /// How many have begun.
+    pub requests: u64,
+    /// How many bytes those have moved that succeeded.
+    pub bytes: u64,
+    /// How many have failed.
+    pub errors: u64,
+}
+
+/// Two cache lines to itself: processors fetch them in pairs.
+#[repr(align(128))]
+#[derive(Default, Debug)]
+struct Shard {
+    reads: AtomicTally,
+    writes: AtomicTally,
+    flushes: AtomicU64,
+}
+
+#[derive(Default, Debug)]
+struct AtomicTally {
+    requests: AtomicU64,
+    bytes: AtomicU64,
+    errors: AtomicU64,
+}
+
+// Relaxed throughout: each number is right, and nothing is concluded from two
+// of them together.
+impl AtomicTally {
+    fn begin(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn end(&self, bytes: usize, outcome: &Result<(), IoError>) {
+        match outcome {
+            Ok(()) => self.bytes.fetch_add(bytes as u64, Ordering::Relaxed),
+            Err(_) => self.errors.fetch_add(1, Ordering::Relaxed),
+        };
+    }
+
+    /// Counts the end of a request: on the spot if it is over, else with one
+    /// allocation.
+    fn watch<'r>(
+        &'r self,
+        bytes: usize,
+        outcome: IoFuture<'r, Result<(), IoError>>,
+    ) -> IoFuture<'r, Result<(), IoError>> {
+        match outcome.into_ready() {
+            Ok(outcome) => {
+                self.end(bytes, &outcome);
+                IoFuture::ready(outcome)
+            }
+            Err(running) => IoFuture::new(async move {
+                let outcome = running.await;
+                self.end(bytes, &outcome);
+                outcome
+            }),
+        }
+    }
+
+    fn add_to(&self, sum: &mut Tally) {
+        sum.requests += self.requests.load(Ordering::Relaxed);
+        sum.bytes += self.bytes.load(Ordering::Relaxed);
+        sum.errors += self.errors.load(Ordering::Relaxed);
+    }
+}
+
+impl Stats {
+    /// A filter over `node`, to be opened.
+    pub fn over(node: &Node) -> StatsOptions {
+        StatsOptions {
+            file: node.clone(),
+            read_only: false,
+        }
+    }
+
+    /// The driver of `node`, if it is this one. Borrows the guard, like all
+    /// that is found through the graph.
+    ///
+    /// # Panics
+    /// When the node belongs to another block layer.
+    pub fn of<'b>(bql: &'b BqlGuard, node: &Node) -> Option<&'b Stats> {
+        driver_of(bql, node)
+    }
+
+    /// What has been counted. Needs no proof, and takes no snapshot: requests
+    /// that run meanwhile are in it or not, each number by itself.
+    pub fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        for shard in &self.shards {
+            shard.reads.add_to(&mut sum.reads);
+            shard.writes.add_to(&mut sum.writes);
+            sum.flushes += shard.flushes.load(Ordering::Relaxed);
+        }
+        sum
+    }
+
+    fn shard(&self) -> &Shard {
+        &self.shards[thread_shard() % self.shards.len()]
+    }
+}
+
+/// How to open a [`Stats`].
+#[derive(Clone, Debug)]
+#[must_use = "the node is made by `open`"]
+pub struct StatsOptions {
+    file: Node,
+    read_only: bool,
+}
+
+impl StatsOptions {
+    /// Opens the node for reading only.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Makes the node. Needs the exclusive proof because a new node enters
+    /// the graph.
+    ///
+    /// # Errors
+    /// Those of [`NodeBuilder::open`].
+    pub fn open(self, bql: &mut BqlGuard, name: &str) -> Result<Node, GraphError> {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let shards = (0..threads.min(16)).map(|_| Shard::default()).collect();
+        NodeBuilder::new(name)
+            .read_only(self.read_only)
+            .child("file", &self.file, Role::FILTERED | Role::PRIMARY)
+            .open(bql, Arc::new(Stats { shards }))
+    }
+}
+
+impl DriverIo for Stats {
+    fn read<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        into: Destination<'r>,
+    ) -> IoFuture<'r, Result<(), IoError>> {
+        let (tally, bytes) = (&self.shard().reads, into.len());
+        tally.begin();
+        tally.watch(bytes, at_file(request, |file| file.read(offset, into)))
+    }
+
+    fn write<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        from: Source<'r>,
+    ) -> IoFuture<'r, Result<(), IoError>> {
+        let (tally, bytes) = (&self.shard().writes, from.len());
+        tally.begin();
+        tally.watch(bytes, at_file(request, |file| file.write(offset, from)))
+    }
+
+    fn flush<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, Result<(), IoError>> {
+        self.shard().flushes.fetch_add(1, Ordering::Relaxed);
+        IoFuture::ready(Ok(()))
+    }
+
+    fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, Result<u64, IoError>> {
+        IoFuture::ready(file_length(request))
+    }
+}
+
+impl BlockDriver for Stats {
+    fn format_name(&self) -> &'static str {
+        "stats"
+    }
+
+    fn is_filter(&self) -> bool {
+        true
+    }
+}

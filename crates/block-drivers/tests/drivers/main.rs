@@ -1,0 +1,9 @@
+//! The drivers in a running block layer.
+
+mod file;
+mod model;
+mod null;
+mod qemu;
+mod raw;
+mod stats;
+mod support;

@@ -1,0 +1,334 @@
+//! Drained sections on real threads.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use block_gs::{
+    Backend, EdgeParent, IoThread, Node, Parent, Perm, Role, drain_all, drain_many, nodes,
+};
+use block_io::aio::sleep;
+use block_io::{Buffer, Request};
+use common::{Mem, above, backend, filter, in_layer, node, spin_until};
+
+const SLOW: Duration = Duration::from_millis(20);
+
+#[test]
+fn a_section_waits_for_a_request_in_an_iothread() {
+    in_layer(|bql| {
+        let (disk, driver) = node(bql, "disk", Mem::slow(4096, SLOW));
+        let front = backend(bql, "front", &disk);
+        let io = IoThread::create(bql, "io0").expect("an iothread");
+        let root = front.root().clone();
+        let task = io.context().spawn(async move {
+            let mut buffer = Buffer::zeroed(512);
+            root.read(0, buffer.destination()).await
+        });
+        spin_until(bql, || driver.reads.load(Ordering::Relaxed) == 1);
+        assert_eq!(front.root().in_flight(), 1);
+        let section = disk.drain(bql);
+        assert_eq!(front.root().in_flight(), 0);
+        assert_eq!(driver.drain_begins.load(Ordering::Relaxed), 1);
+        section.end();
+        assert_eq!(driver.drained.load(Ordering::Relaxed), 0);
+        bql.block_on(task).expect("read");
+    });
+}
+
+#[test]
+fn requests_park_in_a_section_and_run_after_the_outermost() {
+    in_layer(|bql| {
+        let (disk, driver) = node(bql, "disk", Mem::of(4096));
+        let front = backend(bql, "front", &disk);
+        let io = IoThread::create(bql, "io0").expect("an iothread");
+        let begun = Arc::new(AtomicBool::new(false));
+        let mut outer = disk.drain(bql);
+        let task = {
+            let (root, begun) = (front.root().clone(), Arc::clone(&begun));
+            io.context().spawn(async move {
+                begun.store(true, Ordering::Release);
+                let mut buffer = Buffer::zeroed(512);
+                root.read(0, buffer.destination()).await
+            })
+        };
+        {
+            let mut inner = outer.also(&disk);
+            inner.block_on(sleep(Duration::from_millis(5)));
+            assert!(begun.load(Ordering::Acquire));
+            assert_eq!(driver.reads.load(Ordering::Relaxed), 0);
+        }
+        outer.block_on(sleep(Duration::from_millis(5)));
+        assert_eq!(
+            driver.reads.load(Ordering::Relaxed),
+            0,
+            "the outer one holds"
+        );
+        drop(outer);
+        bql.block_on(task).expect("read");
+        assert_eq!(driver.reads.load(Ordering::Relaxed), 1);
+    });
+}
+
+#[test]
+fn quiescing_goes_up_and_not_down() {
+    in_layer(|bql| {
+        let (base, base_driver) = node(bql, "base", Mem::of(4096));
+        let (top, top_driver) =
+            above(bql, "top", Mem::overlay(4096), "backing", &base, Role::COW).expect("opened");
+        let front = backend(bql, "front", &top);
+        let quiesced = |bql: &block_gs::BqlGuard, node: &Node| node.view(bql).quiesce_count();
+        {
+            let section = top.drain(bql);
+            assert_eq!(
+                (quiesced(&section, &top), quiesced(&section, &base)),
+                (1, 0)
+            );
+            assert_eq!(front.root().quiesce_count(), 1);
+            assert_eq!(base_driver.drained.load(Ordering::Relaxed), 0);
+        }
+        {
+            let section = base.drain(bql);
+            assert_eq!(
+                (quiesced(&section, &top), quiesced(&section, &base)),
+                (1, 1)
+            );
+            assert_eq!(front.root().quiesce_count(), 1);
+            assert_eq!(top_driver.drained.load(Ordering::Relaxed), 1);
+        }
+        {
+            let section = drain_all(bql);
+            assert_eq!(
+                (quiesced(&section, &top), quiesced(&section, &base)),
+                (2, 1)
+            );
+        }
+        assert_eq!((quiesced(bql, &top), quiesced(bql, &base)), (0, 0));
+        assert_eq!(front.root().quiesce_count(), 0);
+    });
+}
+
+#[test]
+fn a_section_over_many_nodes_is_one() {
+    in_layer(|bql| {
+        let all: Vec<Node> = (0..10)
+            .map(|i| node(bql, &format!("n{i}"), Mem::of(512)).0)
+            .collect();
+        let fronts: Vec<Backend> = all
+            .iter()
+            .map(|disk| backend(bql, &format!("b{}", disk.name()), disk))
+            .collect();
+        let mut section = drain_many(bql, all.clone());
+        assert!(fronts.iter().all(|front| front.root().quiesce_count() == 1));
+        let inner = section.also(&all[3]);
+        assert_eq!(inner.node().view(&inner).quiesce_count(), 2);
+        inner.end();
+        section.end();
+        assert!(fronts.iter().all(|front| front.root().quiesce_count() == 0));
+    });
+}
+
+#[test]
+fn nodes_are_born_quiesced_while_everything_is_drained() {
+    in_layer(|bql| {
+        let (old, _) = node(bql, "old", Mem::of(512));
+        let mut section = drain_all(bql);
+        let (new, driver) = section.with(|bql| node(bql, "new", Mem::of(512)));
+        assert_eq!(new.view(&section).quiesce_count(), 1);
+        assert_eq!(driver.drained.load(Ordering::Relaxed), 1);
+        let front = section.with(|bql| backend(bql, "front", &new));
+        assert_eq!(front.root().quiesce_count(), 1);
+        // The old node may go away inside the section.
+        section.with(|bql| {
+            drop(old);
+            bql.poll(block_io::aio::Wait::No);
+        });
+        assert_eq!(nodes(&section).count(), 1);
+        section.end();
+        assert_eq!(new.view(bql).quiesce_count(), 0);
+        assert_eq!(front.root().quiesce_count(), 0);
+        assert_eq!(driver.drained.load(Ordering::Relaxed), 0);
+    });
+}
+
+#[test]
+fn the_owner_does_io_inside_its_section() {
+    in_layer(|bql| {
+        let (disk, _) = node(bql, "disk", Mem::slow(4096, Duration::from_millis(1)));
+        let (top, _) = filter(bql, "top", &disk);
+        let _front = backend(bql, "front", &top);
+        let mut section = top.drain(bql);
+        let read = section.io(async |request: Request<'_>| {
+            let buffer = Buffer::from(&[7u8; 512][..]);
+            request.write(0, buffer.source()).await?;
+            let mut back = Buffer::zeroed(512);
+            request.read(0, back.destination()).await?;
+            request.flush().await?;
+            Ok::<_, block_io::IoError>(back)
+        });
+        assert_eq!(read.expect("own I/O").as_slice(), [7; 512]);
+    });
+}
+
+/// A section that other main-loop code opens while the owner of an outer one
+/// does I/O waits for that I/O like for any request.
+#[test]
+fn a_section_inside_the_owners_io_waits_for_it() {
+    in_layer(|bql| {
+        let (disk, driver) = node(bql, "disk", Mem::slow(4096, SLOW));
+        let inner_saw = Arc::new(AtomicUsize::new(usize::MAX));
+        {
+            let (disk, saw) = (disk.clone(), Arc::clone(&inner_saw));
+            bql.main_loop().schedule(move |bql| {
+                let section = disk.drain(bql);
+                saw.store(section.node().io().in_flight() as usize, Ordering::Relaxed);
+            });
+        }
+        let mut outer = disk.drain(bql);
+        // The callback may have run while the outer section was opened.
+        let ran_early = inner_saw.load(Ordering::Relaxed) != usize::MAX;
+        outer
+            .io(async |request: Request<'_>| {
+                let mut buffer = Buffer::zeroed(512);
+                request.read(0, buffer.destination()).await
+            })
+            .expect("read");
+        drop(outer);
+        assert_eq!(driver.reads.load(Ordering::Relaxed), 1);
+        spin_until(bql, || inner_saw.load(Ordering::Relaxed) != usize::MAX);
+        assert!(
+            !ran_early,
+            "nothing was in flight, so opening does not poll"
+        );
+        assert_eq!(inner_saw.load(Ordering::Relaxed), 0);
+    });
+}
+
+#[test]
+fn io_code_asks_for_a_section_and_awaits_it() {
+    in_layer(|bql| {
+        let (disk, _) = node(bql, "disk", Mem::of(4096));
+        let io = IoThread::create(bql, "io0").expect("an iothread");
+        let (main, asked) = (bql.main_loop(), disk.clone());
+        let task = io.context().spawn(async move {
+            asked
+                .drained_by(&main, |section| {
+                    section.node().view(section).quiesce_count()
+                })
+                .await
+        });
+        assert_eq!(bql.block_on(task), Ok(1));
+        assert_eq!(disk.view(bql).quiesce_count(), 0);
+    });
+}
+
+/// A parent like a job: pauses when told to, some time later.
+#[derive(Default)]
+struct Job {
+    pauses: AtomicUsize,
+    resumed: AtomicUsize,
+    running: AtomicBool,
+}
+
+impl EdgeParent for Job {
+    fn describe(&self) -> String {
+        "test job 'j0'".into()
+    }
+
+    fn drained_begin(&self, _bql: &block_gs::BqlGuard) {
+        self.pauses.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn drained_poll(&self, _bql: &block_gs::BqlGuard) -> bool {
+        self.running.load(Ordering::Acquire)
+    }
+
+    fn drained_end(&self, _bql: &block_gs::BqlGuard) {
+        self.pauses.fetch_sub(1, Ordering::AcqRel);
+        self.resumed.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+#[test]
+fn a_job_is_told_to_pause_and_waited_for() {
+    in_layer(|bql| {
+        let (base, _) = node(bql, "base", Mem::of(4096));
+        let (top, _) = filter(bql, "top", &base);
+        let job = Arc::new(Job::default());
+        job.running.store(true, Ordering::Release);
+        let parent = Parent::new(bql, job.clone());
+        parent
+            .attach(bql, "main node", &top, Perm::empty(), Perm::all())
+            .expect("attached");
+        let io = IoThread::create(bql, "io0").expect("an iothread");
+        let worker = {
+            let (job, main) = (Arc::clone(&job), bql.main_loop());
+            io.context().spawn(async move {
+                while job.pauses.load(Ordering::Acquire) == 0 {
+                    sleep(Duration::from_millis(1)).await;
+                }
+                sleep(Duration::from_millis(5)).await;
+                job.running.store(false, Ordering::Release);
+                main.kick();
+            })
+        };
+        let section = base.drain(bql);
+        assert!(!job.running.load(Ordering::Acquire), "the section waited");
+        assert_eq!(job.pauses.load(Ordering::Acquire), 1);
+        section.end();
+        assert_eq!(job.pauses.load(Ordering::Acquire), 0);
+        assert_eq!(job.resumed.load(Ordering::Acquire), 1);
+        bql.block_on(worker);
+    });
+}
+
+#[test]
+fn a_panic_in_a_section_ends_it() {
+    in_layer(|bql| {
+        let (disk, driver) = node(bql, "disk", Mem::of(4096));
+        let front = backend(bql, "front", &disk);
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _section = disk.drain(bql);
+            panic!("inside");
+        }));
+        assert!(outcome.is_err());
+        assert_eq!(disk.view(bql).quiesce_count(), 0);
+        assert_eq!(driver.drained.load(Ordering::Relaxed), 0);
+        let mut buffer = Buffer::zeroed(512);
+        bql.block_on(front.root().read(0, buffer.destination()))
+            .expect("the graph is usable");
+    });
+}
+
+#[test]
+fn a_forgotten_section_costs_progress_and_no_safety() {
+    in_layer(|bql| {
+        let (disk, _) = node(bql, "disk", Mem::of(4096));
+        let front = backend(bql, "front", &disk);
+        std::mem::forget(disk.drain(bql));
+        assert_eq!(disk.view(bql).quiesce_count(), 1);
+        assert!(front.root().try_begin().is_none());
+    });
+}
+
+#[test]
+fn dropping_a_parked_request_leaves_the_counters_right() {
+    in_layer(|bql| {
+        let (disk, driver) = node(bql, "disk", Mem::of(4096));
+        let front = backend(bql, "front", &disk);
+        let io = IoThread::create(bql, "io0").expect("an iothread");
+        let mut section = disk.drain(bql);
+        let root = front.root().clone();
+        let task = io.context().spawn(async move {
+            let mut buffer = Buffer::zeroed(512);
+            root.read(0, buffer.destination()).await
+        });
+        section.block_on(sleep(Duration::from_millis(5)));
+        assert!(section.block_on(task.cancel()).is_none());
+        section.end();
+        assert_eq!(front.root().in_flight(), 0);
+        assert_eq!(driver.reads.load(Ordering::Relaxed), 0);
+        disk.drain(bql).end();
+    });
+}
