@@ -8,7 +8,7 @@ use block_common::{GraphError, Perm, Role, names};
 use block_io::Root;
 use block_io::aio::AioContext;
 
-use crate::graph::section::{ClosedRoot, Section};
+use crate::graph::section::{ClosedRoot, Scope, Section};
 use crate::graph::write::{self, NewEdge, NewParent};
 use crate::graph::{BackendKey, BackendState};
 use crate::layer::LayerShared;
@@ -173,11 +173,8 @@ impl Backend {
             return self.insert(bql, node);
         };
         self.merge_context(bql, node)?;
-        let mut section = Section::default();
-        section.cover(bql, [old.clone(), node.clone()]);
-        let result = replace_edge(bql, &section, key, node);
-        section.close(bql);
-        result
+        let scope = Scope::open(bql, [old, node.clone()]);
+        replace_edge(scope.bql, &scope.section, key, node)
     }
 
     /// Changes what the backend does with its node and lets others do
@@ -236,7 +233,9 @@ impl Backend {
             Some(node) => context_change::change(bql, &node, context, Some(key)),
             None => {
                 let closed = ClosedRoot::close(bql, key);
+                let old = self.root().context();
                 self.root().set_context(bql.access(), context.clone());
+                context_change::turn(bql, &old);
                 closed.reopen(bql);
                 Ok(())
             }
@@ -288,20 +287,16 @@ pub(crate) fn detach(bql: &mut BqlGuard, key: BackendKey) {
     };
     let child = bql.graph().edges[edge].child;
     let node = Node::of(bql, child);
-    let mut section = Section::default();
-    section.cover(bql, [node.clone()]);
+    let scope = Scope::open(bql, [node.clone()]);
     // What ran while we waited may have done it for us.
-    if bql
-        .graph()
-        .backends
-        .get(key)
-        .is_some_and(|state| state.edge == Some(edge))
-    {
-        write::unlink(bql, &section, edge);
-        section.close(bql);
+    let backend = scope.bql.graph().backends.get(key);
+    let is_ours = backend.is_some_and(|state| state.edge == Some(edge));
+    if is_ours {
+        write::unlink(scope.bql, &scope.section, edge);
+    }
+    drop(scope);
+    if is_ours {
         reap::free_edge(bql, edge);
-    } else {
-        section.close(bql);
     }
     // Without its backend the node has no reason to be in an iothread. The
     // backend itself stays where it is.

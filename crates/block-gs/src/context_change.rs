@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use block_common::GraphError;
 use block_io::aio::AioContext;
+use futures_channel::oneshot;
 
-use crate::graph::section::Section;
+use crate::graph::section::Scope;
 use crate::graph::{BackendKey, NodeKey, ParentKey, ParentRef};
 use crate::{BqlGuard, IoThread, Node};
 
@@ -65,15 +66,14 @@ pub(crate) fn change(
             .iter()
             .map(|&key| Node::of(bql, key))
             .collect();
-        let mut section = Section::default();
-        section.cover(bql, nodes);
+        let scope = Scope::open(bql, nodes);
         // Waiting may have let others change the graph.
-        if component_is(bql, key, &component) {
-            move_all(bql, &component, context);
-            section.close(bql);
+        if component_is(scope.bql, key, &component) {
+            for old in move_all(scope.bql, &component, context) {
+                turn(scope.bql, &old);
+            }
             return Ok(());
         }
-        section.close(bql);
     }
 }
 
@@ -129,22 +129,49 @@ fn check_parents(
     Ok(())
 }
 
-fn move_all(bql: &mut BqlGuard, component: &Component, context: &AioContext) {
+/// Moves everything and returns the contexts that were left.
+fn move_all(bql: &mut BqlGuard, component: &Component, context: &AioContext) -> Vec<AioContext> {
+    let mut left: Vec<AioContext> = Vec::new();
+    let mut note = |old: AioContext| {
+        if old != *context && !left.contains(&old) {
+            left.push(old);
+        }
+    };
     for &key in &component.nodes {
         let node = bql.graph().node(key);
         let (io, driver) = (Arc::clone(&node.io), Arc::clone(&node.driver));
+        note(io.context());
         driver.detach_context(bql, &io);
         io.set_context(bql.access(), context.clone());
         driver.attach_context(bql, &io, context);
     }
     for &key in &component.backends {
         let root = &bql.graph().backends[key].root;
+        note(root.context());
         root.set_context(bql.access(), context.clone());
     }
     for &key in &component.others {
         let class = Arc::clone(&bql.graph().others[key].class);
         class.context_changed(bql, context);
     }
+    left
+}
+
+/// Waits until the loop of `old` has turned once. A task that was in the
+/// middle of its turn there, between two requests, would otherwise begin its
+/// next one there, after the section has ended. While the section lasts it
+/// parks instead, and its next turn is at the new home.
+pub(crate) fn turn(bql: &mut BqlGuard, old: &AioContext) {
+    if old == bql.context() {
+        // Its turns are ours: no task is in the middle of one.
+        return;
+    }
+    let (turned, waiting) = oneshot::channel();
+    old.schedule(move |_| {
+        let _ = turned.send(());
+    });
+    // A context that has ended runs nothing any more; that will do too.
+    let _ = bql.block_on(waiting);
 }
 
 /// Brings two nodes that will be connected into one context: the child to the

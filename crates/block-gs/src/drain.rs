@@ -8,7 +8,7 @@ use block_common::{GraphError, Role};
 use block_io::{GraphCell, Request};
 
 use crate::graph::NodeKey;
-use crate::graph::section::Section;
+use crate::graph::section::Scope;
 use crate::graph::write;
 use crate::transaction::Transaction;
 use crate::{BqlGuard, MainLoop, MainLoopGone, Node, owner_io};
@@ -37,8 +37,7 @@ use crate::{BqlGuard, MainLoop, MainLoopGone, Node, owner_io};
 /// ```
 #[must_use = "the drained section ends when this is dropped"]
 pub struct Drained<'a> {
-    bql: &'a mut BqlGuard,
-    section: Section,
+    scope: Scope<'a>,
     node: Node,
 }
 
@@ -48,17 +47,11 @@ impl fmt::Debug for Drained<'_> {
     }
 }
 
-impl Drop for Drained<'_> {
-    fn drop(&mut self) {
-        self.section.close(self.bql);
-    }
-}
-
 impl Deref for Drained<'_> {
     type Target = BqlGuard;
 
     fn deref(&self) -> &BqlGuard {
-        self.bql
+        self.scope.bql
     }
 }
 
@@ -71,15 +64,10 @@ impl Node {
     /// When the node belongs to another block layer.
     pub fn drain<'a>(&self, bql: &'a mut BqlGuard) -> Drained<'a> {
         bql.graph_mut().sections += 1;
-        // The value exists before the first poll, so a panic in there ends
-        // the section.
-        let mut drained = Drained {
-            bql,
-            section: Section::default(),
+        Drained {
+            scope: Scope::open(bql, [self.clone()]),
             node: self.clone(),
-        };
-        drained.section.cover(&mut *drained.bql, [self.clone()]);
-        drained
+        }
     }
 
     /// Runs `f` in a drained section over this node, asked for by I/O code:
@@ -109,7 +97,7 @@ impl<'a> Drained<'a> {
 
     /// Opens a section over another node, inside this one. It ends first.
     pub fn also<'b>(&'b mut self, node: &Node) -> Drained<'b> {
-        node.drain(self.bql)
+        node.drain(self.scope.bql)
     }
 
     /// Ends the section. Dropping does the same; this says so.
@@ -121,12 +109,12 @@ impl<'a> Drained<'a> {
     /// the section is borrowed. Sections that other main-loop code opens
     /// while this polls wait for the request like for any other.
     pub fn io<T>(&mut self, f: impl AsyncFnOnce(Request<'_>) -> T) -> T {
-        owner_io::run(self.bql, &self.node, &self.section, f)
+        owner_io::run(self.scope.bql, &self.node, &self.scope.section, f)
     }
 
     /// Runs the main loop inside the section until `future` is done.
     pub fn block_on<T>(&mut self, future: impl Future<Output = T>) -> T {
-        self.bql.block_on(future)
+        self.scope.bql.block_on(future)
     }
 
     /// Replaces a value that requests for this node read without a lock.
@@ -135,13 +123,13 @@ impl<'a> Drained<'a> {
     /// When the cell belongs to another node.
     pub fn set<T>(&mut self, cell: &GraphCell<T>, value: T) -> T {
         let key = self.key();
-        write::set_cell(self.bql, &self.section, key, cell, value)
+        write::set_cell(self.scope.bql, &self.scope.section, key, cell, value)
     }
 
     /// Several changes, all or nothing; see [`Transaction`].
     pub fn transaction(&mut self) -> Transaction<'_> {
         let key = self.key();
-        Transaction::new(self.bql, &mut self.section, key)
+        Transaction::new(self.scope.bql, &mut self.scope.section, key)
     }
 
     /// Adds `child` below this node (`bdrv_attach_child`).
@@ -220,7 +208,7 @@ impl<'a> Drained<'a> {
     }
 
     fn key(&self) -> NodeKey {
-        self.node.key(self.bql)
+        self.node.key(self.scope.bql)
     }
 }
 
@@ -231,8 +219,7 @@ impl<'a> Drained<'a> {
 /// node in question; for one of this set it waits for nothing.
 #[must_use = "the drained section ends when this is dropped"]
 pub struct DrainedSet<'a> {
-    bql: &'a mut BqlGuard,
-    section: Section,
+    scope: Scope<'a>,
 }
 
 impl fmt::Debug for DrainedSet<'_> {
@@ -241,17 +228,11 @@ impl fmt::Debug for DrainedSet<'_> {
     }
 }
 
-impl Drop for DrainedSet<'_> {
-    fn drop(&mut self) {
-        self.section.close(self.bql);
-    }
-}
-
 impl Deref for DrainedSet<'_> {
     type Target = BqlGuard;
 
     fn deref(&self) -> &BqlGuard {
-        self.bql
+        self.scope.bql
     }
 }
 
@@ -264,18 +245,15 @@ pub fn drain_many<'a>(
     nodes: impl IntoIterator<Item = Node>,
 ) -> DrainedSet<'a> {
     bql.graph_mut().sections += 1;
-    let mut drained = DrainedSet {
-        bql,
-        section: Section::default(),
-    };
-    drained.section.cover(&mut *drained.bql, nodes);
-    drained
+    DrainedSet {
+        scope: Scope::open(bql, nodes),
+    }
 }
 
 impl DrainedSet<'_> {
     /// Opens a section over one node, inside this one.
     pub fn also<'b>(&'b mut self, node: &Node) -> Drained<'b> {
-        node.drain(self.bql)
+        node.drain(self.scope.bql)
     }
 
     /// Ends the section. Dropping does the same; this says so.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use block_io::Request;
 
-use crate::graph::section::Section;
+use crate::graph::section::{Scope, Section};
 use crate::graph::write;
 use crate::graph::{BackendKey, EdgeKey, NodeKey, ParentKey};
 use crate::{BqlGuard, Node, owner_io, permissions};
@@ -48,22 +48,21 @@ fn is_unreferenced(bql: &BqlGuard, key: NodeKey) -> bool {
 pub(crate) fn delete_node(bql: &mut BqlGuard, key: NodeKey) {
     bql.graph_mut().nodes[key].closing = true;
     let node = Node::of(bql, key);
-    let mut section = Section::default();
-    section.cover(bql, [node.clone()]);
-    if bql.graph().node(key).opened {
+    let scope = Scope::open(bql, [node.clone()]);
+    if scope.bql.graph().node(key).opened {
         // Nobody is left to whom the error could be reported; what the
         // writers cared about they have flushed themselves.
         let flush = async |request: Request<'_>| request.flush().await;
-        let _ = owner_io::run(bql, &node, &section, flush);
-        let driver = Arc::clone(&bql.graph().node(key).driver);
-        driver.close(bql);
+        let _ = owner_io::run(scope.bql, &node, &scope.section, flush);
+        let driver = Arc::clone(&scope.bql.graph().node(key).driver);
+        driver.close(scope.bql);
     }
-    while let Some(&edge) = bql.graph().node(key).children.last() {
-        bql.graph_mut().edges[edge].frozen = 0;
-        write::unlink(bql, &section, edge);
-        free_edge(bql, edge);
+    while let Some(&edge) = scope.bql.graph().node(key).children.last() {
+        scope.bql.graph_mut().edges[edge].frozen = 0;
+        write::unlink(scope.bql, &scope.section, edge);
+        free_edge(scope.bql, edge);
     }
-    section.close(bql);
+    drop(scope);
     // Requests hold no node, only roots and edges do, and none is left; the
     // I/O half goes with its last handle.
     bql.graph_mut().remove_node(key);

@@ -1,10 +1,11 @@
 //! `stats`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use block_drivers::{Counters, NullCo, Raw, Stats, Tally};
-use block_gs::{BqlGuard, IoThread, Node, Perm, Role};
-use block_io::Buffer;
+use block_gs::{BlockDriver, BqlGuard, IoThread, Node, NodeBuilder, Perm, Role};
+use block_io::{Buffer, Destination, DriverIo, IoError, IoFuture, Request};
 
 use crate::support::{
     READ_WRITE, backend, disk, flush, in_layer, read, read_as_parent, write, write_as_parent,
@@ -53,12 +54,36 @@ fn requests_bytes_and_errors_are_counted() {
     });
 }
 
+/// A device that never answers a read.
+struct Stuck;
+
+impl DriverIo for Stuck {
+    fn read<'r>(
+        &'r self,
+        _request: Request<'r>,
+        _offset: u64,
+        _into: Destination<'r>,
+    ) -> IoFuture<'r, Result<(), IoError>> {
+        IoFuture::new(std::future::pending())
+    }
+
+    fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, Result<u64, IoError>> {
+        IoFuture::ready(Ok(1000))
+    }
+}
+
+impl BlockDriver for Stuck {
+    fn format_name(&self) -> &'static str {
+        "stuck"
+    }
+}
+
 #[test]
 fn a_cancelled_request_has_begun_and_no_more() {
     in_layer(|bql, _| {
-        let slow = NullCo::new(1000).latency(Duration::from_secs(3600));
-        let slow = slow.open(bql, "").expect("opened");
-        let node = Stats::over(&slow).open(bql, "").expect("opened");
+        let stuck = NodeBuilder::new("").open(bql, Arc::new(Stuck));
+        let node = Stats::over(&stuck.expect("opened")).open(bql, "");
+        let node = node.expect("opened");
         let disk = disk(bql, &node);
         let root = disk.root().clone();
         let read = bql.context().spawn(async move {

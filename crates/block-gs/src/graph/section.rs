@@ -61,6 +61,33 @@ impl Section {
     }
 }
 
+/// A section and the guard that opened it. Dropping it ends the section,
+/// also when a panic passes by.
+pub(crate) struct Scope<'a> {
+    pub bql: &'a mut BqlGuard,
+    pub section: Section,
+}
+
+impl<'a> Scope<'a> {
+    /// Opens a section over `nodes`.
+    pub fn open(bql: &'a mut BqlGuard, nodes: impl IntoIterator<Item = Node>) -> Self {
+        // The value exists before the first poll, so a panic in there ends
+        // the section.
+        let mut scope = Scope {
+            bql,
+            section: Section::default(),
+        };
+        scope.section.cover(scope.bql, nodes);
+        scope
+    }
+}
+
+impl Drop for Scope<'_> {
+    fn drop(&mut self) {
+        self.section.close(self.bql);
+    }
+}
+
 /// A root that was closed for the holder of this value, and found idle after.
 /// Using it up hands the reason over to a new edge.
 #[must_use = "the root stays closed until this is used up"]

@@ -471,14 +471,14 @@ impl Local {
     /// loop's own thread.
     fn close(self: &Rc<Self>) {
         self.context.close();
-        loop {
-            self.drop_queued();
+        self.drop_queued();
+        while !self.tasks.borrow().is_empty() {
             // A task that is parked is woken, which puts it into the queue.
-            let parked = self.tasks.borrow_mut().pop();
-            match parked {
-                Some((_, waker)) => waker.wake(),
-                None => break,
+            let parked = self.tasks.borrow_mut().take_all();
+            for (_, waker) in parked {
+                waker.wake();
             }
+            self.drop_queued();
         }
         file::finish_all(self);
         loop {
@@ -488,13 +488,8 @@ impl Local {
                 None => break,
             }
         }
-        loop {
-            let handler = self.fds().pop();
-            match handler {
-                Some(handler) => drop(handler),
-                None => break,
-            }
-        }
+        let handlers = self.fds().take_all();
+        drop(handlers);
         self.drop_queued();
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::event::Timespec;
@@ -89,13 +90,16 @@ impl Ready {
 pub struct FdRegistration {
     context: AioContext,
     key: Key,
-    fd: WatchedFd,
+    fd: Arc<WatchedFd>,
 }
 
 impl Drop for FdRegistration {
     fn drop(&mut self) {
-        // Fails only when the handler, being busy, had its descriptor taken out for the time.
-        let _ = epoll::delete(self.context.epoll(), self.fd.as_fd());
+        // In this order: a loop that is about to watch the descriptor again does so first and looks
+        // at the flag then, so that one of us removes it.
+        self.fd.removed.store(true, Ordering::SeqCst);
+        // Fails only when the descriptor is not watched for the time, its handler being busy.
+        let _ = epoll::delete(self.context.epoll(), self.fd.fd.as_fd());
         let here = with_current(|local| {
             local
                 .filter(|local| *local.context() == self.context)
@@ -112,13 +116,17 @@ impl fmt::Debug for FdRegistration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FdRegistration")
             .field("context", &self.context)
-            .field("fd", &self.fd.as_fd())
+            .field("fd", &self.fd.fd.as_fd())
             .finish()
     }
 }
 
 /// Keeps the descriptor open while it is watched, so that its number cannot be reused.
-type WatchedFd = Arc<dyn AsFdSync>;
+struct WatchedFd {
+    fd: Arc<dyn AsFdSync>,
+    /// The registration is gone, though the loop may not have heard of it yet.
+    removed: AtomicBool,
+}
 
 /// `AsFd` of a thread-safe owner.
 trait AsFdSync: AsFd + Send + Sync {}
@@ -128,7 +136,7 @@ impl<F: AsFd + Send + Sync> AsFdSync for F {}
 pub(super) type Handler = Box<dyn FnMut(&mut HomeThread<'_>, Ready) + Send>;
 
 struct Watched {
-    fd: WatchedFd,
+    fd: Arc<WatchedFd>,
     interest: Interest,
     /// What was reported since the handler ran last; not nothing while the key is in the queue.
     ready: Ready,
@@ -213,7 +221,7 @@ impl FdTable {
             // Its handler runs further down the stack and polls. The kernel would report the event
             // for ever, and the nested poll would spin, so it is not watched until the handler
             // returns.
-            watched.suspended = epoll::delete(epoll, watched.fd.as_fd()).is_ok();
+            watched.suspended |= epoll::delete(epoll, watched.fd.fd.as_fd()).is_ok();
             return;
         }
         if watched.ready == Ready::NOTHING {
@@ -227,6 +235,7 @@ impl FdTable {
         loop {
             let key = self.pending.pop_front()?;
             if let Some(watched) = self.watched.get_mut(key)
+                && !watched.fd.removed.load(Ordering::Relaxed)
                 && let Some(handler) = watched.handler.take()
             {
                 let ready = std::mem::replace(&mut watched.ready, Ready::NOTHING);
@@ -245,7 +254,11 @@ impl FdTable {
             let data = EventData::new_u64(key.as_u64());
             // It was watched before, so only a shortage of memory can make this fail; then the
             // handler hears nothing more, as if the descriptor were silent.
-            let _ = epoll::add(epoll, watched.fd.as_fd(), data, watched.interest.flags());
+            let fd = watched.fd.fd.as_fd();
+            let _ = epoll::add(epoll, fd, data, watched.interest.flags());
+            if watched.fd.removed.load(Ordering::SeqCst) {
+                let _ = epoll::delete(epoll, fd);
+            }
         }
         None
     }
@@ -255,9 +268,9 @@ impl FdTable {
         self.watched.remove(key)
     }
 
-    /// Takes any one registration out, to be dropped by the caller.
-    pub(super) fn pop(&mut self) -> Option<impl Sized + use<>> {
-        self.watched.pop()
+    /// Takes all registrations out, to be dropped by the caller.
+    pub(super) fn take_all(&mut self) -> impl Sized + use<> {
+        self.watched.take_all()
     }
 }
 
@@ -270,7 +283,10 @@ pub(super) fn watch<F>(
 where
     F: AsFd + Send + Sync + 'static,
 {
-    let fd: WatchedFd = fd;
+    let fd = Arc::new(WatchedFd {
+        fd,
+        removed: AtomicBool::new(false),
+    });
     let context = local.context().clone();
     let key = local.fds().watched.insert(Watched {
         fd: Arc::clone(&fd),
@@ -280,7 +296,7 @@ where
         suspended: false,
     });
     let data = EventData::new_u64(key.as_u64());
-    if let Err(error) = epoll::add(context.epoll(), fd.as_fd(), data, interest.flags()) {
+    if let Err(error) = epoll::add(context.epoll(), fd.fd.as_fd(), data, interest.flags()) {
         let refused = local.fds().forget(key);
         drop(refused);
         return Err(AioError::Watch {

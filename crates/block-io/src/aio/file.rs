@@ -312,15 +312,16 @@ impl RingOp {
     fn poll_elsewhere(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         let key = self.key;
         let waker = cx.waker().clone();
-        let (outcome, before) = self.origin.with_foreign(|foreign| {
-            let outcome = foreign.results.remove(&key);
-            let before = match outcome {
-                Some(_) => foreign.waiting.remove(&key),
-                None => foreign.waiting.insert(key, waker),
-            };
-            (outcome, before)
-        });
-        drop(before);
+        let (outcome, unused) =
+            self.origin
+                .with_foreign(|foreign| match foreign.results.remove(&key) {
+                    Some(outcome) => {
+                        let before = foreign.waiting.remove(&key);
+                        (Some(outcome), (Some(waker), before))
+                    }
+                    None => (None, (None, foreign.waiting.insert(key, waker))),
+                });
+        drop(unused);
         if let Some(outcome) = outcome {
             self.finished = true;
             return Poll::Ready(outcome);

@@ -98,11 +98,12 @@ impl<T> Slots<T> {
         Some(value)
     }
 
-    /// Takes any one value out.
-    pub(super) fn pop(&mut self) -> Option<(Key, T)> {
-        let index = self.slots.iter().position(|slot| slot.value.is_some())?;
-        let key = Key::new(index as u32, self.slots[index].generation);
-        self.remove(key).map(|value| (key, value))
+    /// Takes all values out.
+    pub(super) fn take_all(&mut self) -> Vec<(Key, T)> {
+        let keys: Vec<Key> = self.keys().collect();
+        keys.into_iter()
+            .filter_map(|key| self.remove(key).map(|value| (key, value)))
+            .collect()
     }
 
     /// The keys of all values.
@@ -131,7 +132,7 @@ mod tests {
         assert_eq!(slots.get_mut(second), Some(&mut 'b'));
         assert_eq!(slots.get_mut(Key::NONE), None);
         assert_eq!(slots.keys().collect::<Vec<_>>(), [second]);
-        assert_eq!(slots.pop(), Some((second, 'b')));
+        assert_eq!(slots.take_all(), [(second, 'b')]);
         assert!(slots.is_empty());
     }
 }

@@ -35,6 +35,9 @@ impl<T> JoinHandle<T> {
         async move { task?.cancel().await }
     }
 
+    /// Lets the task go on by itself, as dropping the handle does.
+    pub fn detach(self) {}
+
     /// Whether the task has finished, panicked or was dropped.
     pub fn is_finished(&self) -> bool {
         self.task.as_ref().is_none_or(FallibleTask::is_finished)

@@ -404,7 +404,7 @@ impl Ring {
                 }
             }
         }
-        while let Some((key, op)) = self.ops.pop() {
+        for (key, op) in self.ops.take_all() {
             if let State::Done(result) = op.state {
                 unclaimed.push((key, None, Some(op.outcome(result))));
             }
