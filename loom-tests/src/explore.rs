@@ -28,6 +28,8 @@ pub enum Bound {
 /// What an exploration came to.
 #[derive(Clone, Copy, Debug)]
 pub struct Explored {
+    /// What was explored.
+    pub bound: Bound,
     /// How many executions there were.
     pub iterations: u64,
     /// The largest number of threads in one execution.
@@ -96,9 +98,13 @@ fn explore(bound: Bound, body: fn()) -> (Explored, Result<(), Box<dyn Any + Send
     builder.max_permutations = None;
     builder.max_duration = None;
     builder.checkpoint_file = None;
+    let bound = match env::var_os(EXHAUSTIVE) {
+        Some(_) => Bound::Exhaustive,
+        None => bound,
+    };
     builder.preemption_bound = match bound {
-        Bound::Preemptions(most) if env::var_os(EXHAUSTIVE).is_none() => Some(most),
-        Bound::Preemptions(_) | Bound::Exhaustive => None,
+        Bound::Exhaustive => None,
+        Bound::Preemptions(most) => Some(most),
     };
     let start = Instant::now();
     let outcome = {
@@ -112,6 +118,7 @@ fn explore(bound: Bound, body: fn()) -> (Explored, Result<(), Box<dyn Any + Send
         panic::catch_unwind(AssertUnwindSafe(|| builder.check(run)))
     };
     let explored = Explored {
+        bound,
         iterations: iterations.load(Relaxed),
         threads: threads.load(Relaxed),
         time: start.elapsed(),

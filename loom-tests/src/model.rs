@@ -1,5 +1,7 @@
 //! Models as data, so that tables and checks can walk over them.
 
+use std::fmt;
+
 use crate::explore::{Bound, model, must_fail};
 use crate::results;
 
@@ -51,6 +53,16 @@ impl Failure {
             Failure::Deadlock => "deadlock; threads =",
             Failure::Race => "Causality violation: Concurrent read and write accesses",
             Failure::Panic(text) => text,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Deadlock => f.write_str("deadlock"),
+            Failure::Race => f.write_str("race of a read and a write"),
+            Failure::Panic(text) => write!(f, "\"{text}\""),
         }
     }
 }

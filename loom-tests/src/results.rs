@@ -21,7 +21,7 @@ static ROWS: Mutex<BTreeMap<(&str, &str), Rows>> = Mutex::new(BTreeMap::new());
 /// Prints what was found out about a model. With `LOOM_RESULTS` set, also
 /// writes the tables of all models so far to the file of that name.
 pub(crate) fn report(model: &Model, holds: Explored, killed: Vec<(&Mutant, Explored)>) {
-    let bound = match model.bound {
+    let bound = match holds.bound {
         Bound::Exhaustive => "all".to_owned(),
         Bound::Preemptions(most) => format!("{most} preemptions"),
     };
@@ -40,10 +40,7 @@ pub(crate) fn report(model: &Model, holds: Explored, killed: Vec<(&Mutant, Explo
         let _ = writeln!(
             rows.mutants,
             "| `{}` | `{}` | {} | {} |",
-            mutant.fault,
-            model.name,
-            mutant.expected.text(),
-            found.iterations
+            mutant.fault, model.name, mutant.expected, found.iterations
         );
     }
     println!("{} ({:.1?})", rows.model, holds.time);

@@ -200,3 +200,39 @@ impl BlockDriver for File {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use block_gs::BlockLayer;
+
+    use super::*;
+
+    #[test]
+    fn a_descriptor_for_reading_grants_no_writes_to_a_node_that_became_writable() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("image");
+        File::create(&path, 512).expect("created");
+        let file = fs::File::open(&path).expect("opened");
+        let mut driver = File {
+            fd: Arc::new(file.into()),
+            fd_is_writable: false,
+            engine: None,
+        };
+        let asked = |perm| PermPair {
+            perm,
+            shared: Perm::all(),
+        };
+        let layer = BlockLayer::new().expect("a block layer");
+        layer.enter(|bql| {
+            for perm in [Perm::WRITE, Perm::WRITE_UNCHANGED, Perm::RESIZE] {
+                let refused = driver.check_perm(bql, asked(perm));
+                assert!(matches!(refused, Err(GraphError::ReadOnly)), "{perm}");
+            }
+            let reader = driver.check_perm(bql, asked(Perm::CONSISTENT_READ));
+            reader.expect("reading is fine");
+            driver.fd_is_writable = true;
+            let writer = driver.check_perm(bql, asked(Perm::all()));
+            writer.expect("now it is writable");
+        });
+    }
+}

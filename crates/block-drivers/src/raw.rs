@@ -258,3 +258,37 @@ impl BlockDriver for Raw {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_moved_by_the_offset_and_stopped_at_the_size() {
+        let window = Window {
+            offset: 1000,
+            size: Some(512),
+        };
+        let outside = |offset, bytes, errno| {
+            let refused = window.translate(offset, bytes, errno);
+            refused.expect_err("outside").errno()
+        };
+        assert_eq!(window.translate(0, 512, errno::EINVAL).ok(), Some(1000));
+        assert_eq!(window.translate(512, 0, errno::EINVAL).ok(), Some(1512));
+        assert_eq!(outside(511, 2, errno::ENOSPC), errno::ENOSPC);
+        assert_eq!(outside(513, 0, errno::EINVAL), errno::EINVAL);
+        assert_eq!(outside(u64::MAX, 2, errno::EINVAL), errno::EINVAL);
+    }
+
+    #[test]
+    fn offsets_do_not_wrap_around() {
+        let window = Window {
+            offset: u64::MAX - 10,
+            size: None,
+        };
+        assert_eq!(window.translate(10, 1, errno::EIO).ok(), Some(u64::MAX));
+        let refused = window.translate(11, 1, errno::EIO);
+        assert_eq!(refused.expect_err("too far").errno(), errno::EINVAL);
+        assert_eq!(window.length(1 << 40), 0);
+    }
+}

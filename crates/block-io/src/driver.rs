@@ -16,7 +16,7 @@ use crate::{Destination, IoFuture, Request, Source};
 ///
 /// Offsets and lengths have been checked: a read lies within the node's
 /// length, a write within what the node may grow to, both fit in `i32::MAX`
-/// bytes.
+/// bytes, and neither is empty.
 ///
 /// The global-state half is `block_gs::BlockDriver`.
 pub trait DriverIo: Any + Send + Sync {

@@ -90,6 +90,9 @@ impl<'r> Request<'r> {
         if let Err(error) = limits::check_data_request(offset, bytes) {
             return IoFuture::ready(Err(error));
         }
+        if into.is_empty() {
+            return IoFuture::ready(Ok(()));
+        }
         let inside = self.node.length().saturating_sub(offset);
         if inside >= bytes {
             return self.node.driver().read(self, offset, into);
@@ -113,6 +116,10 @@ impl<'r> Request<'r> {
             Ok(end) => end,
             Err(error) => return IoFuture::ready(Err(error)),
         };
+        // Also because nothing would make the node longer.
+        if from.is_empty() {
+            return IoFuture::ready(Ok(()));
+        }
         let written = self.node.driver().write(self, offset, from);
         if end <= self.node.length() {
             return written;

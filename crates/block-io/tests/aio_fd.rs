@@ -10,9 +10,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use block_io::aio::{
-    AioError, EventLoop, FdRegistration, HomeThread, Interest, LoopOptions, Ready, Wait, yield_now,
+    AioError, EventLoop, FdRegistration, HomeThread, Interest, LoopOptions, Ready, Wait, sleep,
+    yield_now,
 };
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::time::{ClockId, clock_gettime};
 
 fn on_each_loop(test: impl Fn(&EventLoop)) {
     for io_uring in [true, false] {
@@ -219,6 +221,35 @@ fn a_handler_that_polls_is_not_entered_twice_and_others_run() {
         while calls.load(Ordering::SeqCst) == 1 {
             event_loop.poll(Wait::Until(None));
         }
+    });
+}
+
+#[test]
+fn an_event_nobody_can_take_now_does_not_make_a_nested_poll_spin() {
+    on_each_loop(|event_loop| {
+        let event = event();
+        let spent = Arc::new(Mutex::new(None));
+        let (fd, noted) = (Arc::clone(&event), Arc::clone(&spent));
+        let _registration = in_bottom_half(event_loop, move |home| {
+            let cleared = Arc::clone(&fd);
+            home.set_fd_handler(fd, Interest::READ, move |home, _| {
+                let before = clock_gettime(ClockId::ThreadCPUTime);
+                home.block_on(sleep(Duration::from_millis(200))).unwrap();
+                let after = clock_gettime(ClockId::ThreadCPUTime);
+                *noted.lock().unwrap() = Some(after - before);
+                test_and_clear(&cleared);
+            })
+            .unwrap()
+        });
+        set(&event);
+        while spent.lock().unwrap().is_none() {
+            event_loop.poll(Wait::Until(None));
+        }
+        let spent = spent.lock().unwrap().unwrap();
+        assert!(
+            spent.tv_sec == 0 && spent.tv_nsec < 100_000_000,
+            "{spent:?} of 200 ms"
+        );
     });
 }
 

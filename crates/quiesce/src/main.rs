@@ -1,1 +1,23 @@
-fn main() {}
+//! `quiesce`: the block layer as a command.
+//!
+//! Without arguments it gives the tour: real image files, verified requests
+//! from two iothreads, and a main thread that rebuilds the graph below them.
+//! Each subcommand is one module and one variant of [`cli::Command`].
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod draw;
+mod tour;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    match Cli::parse().into_command() {
+        Command::Tour(options) => tour::main(&options),
+    }
+}

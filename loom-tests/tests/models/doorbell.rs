@@ -4,7 +4,8 @@
 //! the queue, and `Doorbell::awake` (`aio_notify` and `aio_poll`).
 //!
 //! A work item is a relaxed flag: nothing but the bell makes the loop see it.
-//! Two threads are explored to the end, three with three preemptions.
+//! Two threads are explored to the end. Three take more than a minute without
+//! a bound; one preemption finds all mutants, three leave two to spare.
 
 use std::sync::Arc;
 
@@ -12,30 +13,34 @@ use block_common::sync::{AtomicBool, Ordering};
 use loom_tests::{Bound, EventLoop, Faults, models, spawn};
 
 models! {
-    "H8" scheduling_wakes_a_loop_that_goes_to_sleep: Bound::Exhaustive, more than 10 executions, killing {
-        SleepWithoutLooking => Deadlock,
-        RingInTwoSteps => Deadlock,
-        RingWithoutRelease => Deadlock,
-        HearWithoutAcquire => Deadlock,
-    }
-    "H8" a_second_item_wakes_it_again: Bound::Exhaustive, more than 100 executions, killing {
-        SleepWithoutLooking => Deadlock,
-        RingInTwoSteps => Deadlock,
-        RingOnlyOnce => Deadlock,
-    }
-    "H8" no_item_of_two_threads_is_lost: Bound::Preemptions(3), more than 100 executions, killing {
-        SleepWithoutLooking => Deadlock,
-        RingInTwoSteps => Deadlock,
-        RingOnlyOnce => Deadlock,
-        RingWithoutRelease => Deadlock,
-        HearWithoutAcquire => Deadlock,
-    }
-    "H8" a_kick_and_an_item_are_both_noticed: Bound::Preemptions(3), more than 100 executions, killing {
-        SleepWithoutLooking => Deadlock,
-        RingInTwoSteps => Deadlock,
-        RingOnlyOnce => Deadlock,
-        HearWithoutAcquire => Deadlock,
-    }
+    "H8" scheduling_wakes_a_loop_that_goes_to_sleep:
+        Bound::Exhaustive, more than 20 executions, killing {
+            SleepWithoutLooking => Deadlock,
+            RingInTwoSteps => Deadlock,
+            RingWithoutRelease => Deadlock,
+            HearWithoutAcquire => Deadlock,
+        }
+    "H8" a_second_item_wakes_it_again:
+        Bound::Exhaustive, more than 2000 executions, killing {
+            SleepWithoutLooking => Deadlock,
+            RingInTwoSteps => Deadlock,
+            RingOnlyOnce => Deadlock,
+        }
+    "H8" no_item_of_two_threads_is_lost:
+        Bound::Preemptions(3), more than 2000 executions, killing {
+            SleepWithoutLooking => Deadlock,
+            RingInTwoSteps => Deadlock,
+            RingOnlyOnce => Deadlock,
+            RingWithoutRelease => Deadlock,
+            HearWithoutAcquire => Deadlock,
+        }
+    "H8" a_kick_and_an_item_are_both_noticed:
+        Bound::Preemptions(3), more than 4000 executions, killing {
+            SleepWithoutLooking => Deadlock,
+            RingInTwoSteps => Deadlock,
+            RingOnlyOnce => Deadlock,
+            HearWithoutAcquire => Deadlock,
+        }
 }
 
 /// One item.

@@ -7,6 +7,7 @@ mod cancel;
 mod complete;
 mod doorbell;
 mod drain;
+mod harness;
 mod replace;
 mod sections;
 mod sleeping_drain;

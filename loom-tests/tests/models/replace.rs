@@ -11,21 +11,24 @@ use block_common::sync::{AtomicBool, Ordering};
 use loom_tests::{Bound, Faults, Root, models, spawn};
 
 models! {
-    "H5" a_quiesced_child_is_not_seen: Bound::Exhaustive, more than 100 executions, killing {
-        VisibleBeforeQuiesced => Panic("a request saw a child that is drained"),
-        TestThenCount => Race,
-    }
-    "H5" a_child_that_is_not_quiesced_opens_the_root: Bound::Exhaustive, more than 100 executions, killing {
-        ParkWithoutRetest => Deadlock,
-        OpenWithoutRelease => Race,
-    }
-    "H6" requests_see_the_old_child_or_the_new: Bound::Exhaustive, more than 1000 executions, killing {
-        TestThenCount => Race,
-        EndWithoutRelease => Race,
-        LookWithoutAcquire => Race,
-        OpenWithoutRelease => Race,
-        BeginWithoutAcquire => Race,
-    }
+    "H5" a_quiesced_child_is_not_seen:
+        Bound::Exhaustive, more than 500 executions, killing {
+            VisibleBeforeQuiesced => Panic("a request saw a child that is drained"),
+            TestThenCount => Race,
+        }
+    "H5" a_child_that_is_not_quiesced_opens_the_root:
+        Bound::Exhaustive, more than 1000 executions, killing {
+            ParkWithoutRetest => Deadlock,
+            OpenWithoutRelease => Race,
+        }
+    "H6" requests_see_the_old_child_or_the_new:
+        Bound::Exhaustive, more than 10000 executions, killing {
+            TestThenCount => Race,
+            EndWithoutRelease => Race,
+            LookWithoutAcquire => Race,
+            OpenWithoutRelease => Race,
+            BeginWithoutAcquire => Race,
+        }
 }
 
 /// Child 1 is in a drained section of its own when it is attached. Until

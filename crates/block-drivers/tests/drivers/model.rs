@@ -34,7 +34,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     // Somewhat beyond the file, so that ends are crossed.
     let offset = 0..FILE + 1000;
-    let len = prop_oneof![0..600usize, Just(4096), 0..FILE];
+    let len = prop_oneof![Just(0), 1..600usize, Just(4096), 0..FILE];
     let sectors = proptest::option::of(0..FILE / 512 + 2);
     let step = prop_oneof![
         4 => (offset.clone(), len.clone()).prop_map(|(offset, len)| Step::Read { offset, len }),
@@ -72,16 +72,17 @@ impl Model {
     /// Whether the parent, who may resize, may write this.
     fn write(&mut self, offset: usize, bytes: &[u8]) -> bool {
         let end = offset + bytes.len();
+        if bytes.is_empty() {
+            return true;
+        }
         if self.size.is_some_and(|size| end > size) {
             return false;
         }
         let end = end + self.offset;
-        if !bytes.is_empty() && end > self.file.len() {
+        if end > self.file.len() {
             self.file.resize(end, 0);
         }
-        if !bytes.is_empty() {
-            self.file[self.offset + offset..end].copy_from_slice(bytes);
-        }
+        self.file[self.offset + offset..end].copy_from_slice(bytes);
         true
     }
 

@@ -5,6 +5,7 @@ use std::fs;
 use block_common::error::errno;
 use block_drivers::{File, NullCo, Raw};
 use block_gs::{BqlGuard, GraphError, IoThread, Node, Perm, Role};
+use block_io::aio::Wait;
 use block_io::{Buffer, Request};
 use tempfile::TempDir;
 
@@ -92,7 +93,7 @@ fn a_window_with_a_size_has_no_space_to_grow_and_one_without_grows_the_file() {
             Err(GraphError::PermissionConflict { .. })
         ));
         drop(sized);
-        bql.poll(block_io::aio::Wait::No);
+        bql.poll(Wait::No);
         let resizer = backend(bql, &open, READ_WRITE | Perm::RESIZE).expect("alone now");
         write_as_parent(bql, &resizer, 192, b"abc").expect("written");
         assert_eq!(open.io().length(), 195);
@@ -155,6 +156,28 @@ fn a_window_that_does_not_fit_is_refused_in_qemus_words() {
         );
         let empty = Raw::over(&file).offset(8192).open(bql, "empty");
         assert_eq!(empty.expect("just fits").io().length(), 0);
+    });
+}
+
+#[test]
+fn an_empty_request_does_nothing_wherever_it_is() {
+    in_layer(|bql, directory| {
+        let (file, bytes) = file(bql, directory);
+        for size in [Some(512), None] {
+            let node = Raw::over(&file).offset(1).size(size).open(bql, "");
+            let node = node.expect("opened");
+            let length = node.io().length();
+            let disk = backend(bql, &node, READ_WRITE | Perm::RESIZE).expect("nobody objects");
+            for offset in [0, length, length + 1, 1 << 40] {
+                read_as_parent(bql, &disk, offset, 0).expect("nothing read");
+                write_as_parent(bql, &disk, offset, &[]).expect("nothing written");
+            }
+            assert_eq!(node.io().length(), length, "it does not even grow");
+            drop((disk, node));
+            bql.poll(Wait::No);
+        }
+        assert_eq!(file.io().length(), LENGTH as u64);
+        assert_eq!(contents(directory), bytes);
     });
 }
 

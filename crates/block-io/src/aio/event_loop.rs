@@ -335,16 +335,13 @@ impl Local {
         let Wait::Until(limit) = wait else {
             return None;
         };
-        if !self.nothing_ready() {
-            return None;
-        }
-        let timer = self.timers.borrow().next_deadline();
-        let deadline = [timer, limit].into_iter().flatten().min();
-        if deadline.is_some_and(|deadline| deadline <= self.now()) {
-            return None;
-        }
         loop {
             if !self.nothing_ready() || self.context.take_kick() {
+                return None;
+            }
+            let timer = self.timers.borrow().next_deadline();
+            let deadline = [timer, limit].into_iter().flatten().min();
+            if deadline.is_some_and(|deadline| deadline <= self.now()) {
                 return None;
             }
             if self.context.doorbell().prepare_sleep() {

@@ -5,13 +5,14 @@ use std::future::{Future, poll_fn};
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
+use std::pin::Pin;
 use std::pin::pin;
-use std::sync::{Arc, mpsc};
-use std::task::Poll;
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use super::file::{fsync, read_at, write_at};
+use super::file::{ReadAt, fsync, read_at, write_at};
 use super::{
     AioContext, ContextThread, Engine, EventLoop, Home, LoopOptions, Wait, sleep, yield_now,
 };
@@ -46,7 +47,7 @@ fn pattern(index: usize) -> u8 {
 
 /// Polls a future once, in the current loop.
 async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    poll_fn(|cx| Poll::Ready(std::pin::Pin::new(&mut *future).poll(cx))).await
+    poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx))).await
 }
 
 /// Turns the loop until `done` says so.
@@ -140,7 +141,7 @@ fn a_missing_ring_is_an_error_that_says_why() {
     // On a thread without a loop.
     let memory = buffer.destination().transfer();
     let mut read = pin!(read_at(Engine::IoUring, fd, memory, 0));
-    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut cx = std::task::Context::from_waker(Waker::noop());
     let Poll::Ready((result, _)) = read.as_mut().poll(&mut cx) else {
         panic!("fails at once");
     };
@@ -428,6 +429,45 @@ fn operations_of_moving_tasks_all_come_back() {
         thread.stop().unwrap();
     }
     assert_eq!(Arc::strong_count(&fd), 1);
+}
+
+/// The loop hears of the drop only after it has read the completion.
+#[test]
+fn a_result_that_crosses_the_drop_of_its_future_is_freed() {
+    /// Drops a future on another thread when woken.
+    struct DropElsewhere(Mutex<Option<ReadAt>>);
+    impl Wake for DropElsewhere {
+        fn wake(self: Arc<Self>) {
+            let read = self.0.lock().unwrap().take();
+            thread::spawn(move || drop(read)).join().unwrap();
+        }
+    }
+
+    let event_loop = ring_loop();
+    let other = EventLoop::new("other").unwrap();
+    let (mut first_buffer, mut second_buffer) = (Buffer::zeroed(8), Buffer::zeroed(8));
+    let (first_fd, mut first_writer) = pipe();
+    let (second_fd, mut second_writer) = pipe();
+    let memory = first_buffer.destination().transfer();
+    let mut first = read_at(Engine::IoUring, first_fd, memory, 0);
+    let memory = second_buffer.destination().transfer();
+    let mut second = read_at(Engine::IoUring, second_fd, memory, 0);
+
+    // The second read is polled in another context, so its result is to be passed on.
+    assert!(event_loop.block_on(poll_once(&mut second)).is_pending());
+    assert!(other.block_on(poll_once(&mut second)).is_pending());
+    let waker = Waker::from(Arc::new(DropElsewhere(Mutex::new(Some(second)))));
+    let entered = event_loop.enter().unwrap();
+    let mut cx = std::task::Context::from_waker(&waker);
+    assert!(Pin::new(&mut first).poll(&mut cx).is_pending());
+    event_loop.poll(Wait::No);
+
+    // Both complete in one turn. The first drops the second while the loop is between the two.
+    first_writer.write_all(b"first").unwrap();
+    second_writer.write_all(b"second").unwrap();
+    turn_until(&event_loop, || second_buffer.is_idle());
+    drop(entered);
+    assert_eq!(event_loop.block_on(first).0.unwrap(), 5);
 }
 
 /// A future that is leaked takes its memory with it and nothing else.

@@ -16,7 +16,7 @@
 //!   loop makes one, and lends it to bottom halves and file descriptor handlers. A task never
 //!   sees one, so I/O code cannot poll or block.
 //! - Memory handed to the kernel is owned by the operation, not by the future that waits for it:
-//!   dropping the future cannot free it early ([`file`]).
+//!   dropping the future cannot free it early ([`mod@file`]).
 //! - A future driven by [`EventLoop::block_on`] may borrow from the caller's stack; nothing outside
 //!   that call can reach it once the call ends, not even by leaking.
 //!

@@ -1,0 +1,302 @@
+//! The graph of the tour: what is opened in the beginning, and what the
+//! changes have made of it.
+//!
+//! ```text
+//!    disk0 (io0)     disk1 (io1)     left     right      image
+//!      │               │              │         │          │
+//!     raw             raw            raw       raw        raw
+//!      │               │        (first half) (second)      │
+//!     file            file            └── file ──┘        file
+//! ```
+//!
+//! Each of these connected parts is a [`Group`]. Both iothreads send requests
+//! to `left` and `right` at once, so the file below serves both.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use block_drivers::{File, Raw};
+use block_gs::{Backend, BqlGuard, GraphError, IoThread, Node, Perm};
+
+use super::failure::SetupError;
+use super::image::{self, Region, UserImage};
+use super::load::{Contents, Target};
+use super::options::Options;
+use super::pattern::Pattern;
+
+/// Copies of each image, one of which is below the graph.
+const COPIES: usize = 3;
+
+const MIB: u64 = 1 << 20;
+
+/// All of the graph that the changes work on.
+#[derive(Debug)]
+pub struct World {
+    /// The two iothreads that the load runs in.
+    pub iothreads: [IoThread; 2],
+    /// Those that the changes have made.
+    pub extra_iothreads: Vec<IoThread>,
+    /// The connected parts.
+    pub groups: Vec<Group>,
+    names: u64,
+}
+
+/// A connected part of the graph: one file, and what is above.
+#[derive(Debug)]
+pub struct Group {
+    /// How the steps call it.
+    pub name: String,
+    /// The backends at the top.
+    pub disks: Vec<Disk>,
+    /// The files that can be at the bottom, all with the same contents there.
+    pub paths: Vec<PathBuf>,
+    /// Which of them is.
+    pub current: usize,
+    /// Its node.
+    pub file: Node,
+    /// The parts of the file that are written to, in bytes. They are copied
+    /// when the file is replaced.
+    pub written: Vec<Range<u64>>,
+    /// The filters that the changes have put somewhere in the group.
+    pub filters: Vec<Node>,
+    /// Whether its nodes are opened read-only.
+    pub read_only: bool,
+    /// Whether all of its tasks follow its backends from thread to thread.
+    pub tasks_follow: bool,
+}
+
+/// One backend of a group.
+#[derive(Debug)]
+pub struct Disk {
+    /// The backend.
+    pub backend: Backend,
+    /// What its tasks see of it.
+    pub target: Arc<Target>,
+    /// The format node on its way down.
+    pub format: Node,
+    /// The part of the file that it shows, if not all.
+    pub window: Option<(u64, u64)>,
+    /// Where its contents are in the file; `None` for the user's image.
+    pub region: Option<Region>,
+}
+
+/// What a group is made of.
+struct Recipe<'a> {
+    name: &'a str,
+    paths: Vec<PathBuf>,
+    disks: Vec<(&'a str, Option<(u64, u64)>, Option<Region>, Contents)>,
+    home: &'a IoThread,
+    read_only: bool,
+    tasks_follow: bool,
+}
+
+impl World {
+    /// Makes the files in `dir` and opens the graph over them.
+    pub fn build(
+        bql: &mut BqlGuard,
+        options: &Options,
+        dir: &Path,
+        image: Option<&UserImage>,
+    ) -> Result<World, SetupError> {
+        let iothread = |bql: &mut BqlGuard, name| {
+            IoThread::create(bql, name)
+                .map_err(|error| SetupError::graph(format!("cannot start iothread '{name}'"), error))
+        };
+        let iothreads = [iothread(bql, "io0")?, iothread(bql, "io1")?];
+        let size = options.image_size * MIB;
+        let mut groups = Vec::new();
+        for (number, home) in iothreads.iter().enumerate() {
+            let name = format!("disk{number}");
+            let region = region(0, size, number as u64);
+            groups.push(Group::open(bql, Recipe {
+                name: &name,
+                paths: copies(dir, &name, std::slice::from_ref(&region))?,
+                disks: vec![(&name, None, Some(region.clone()), region.contents())],
+                home,
+                read_only: false,
+                tasks_follow: true,
+            })?);
+        }
+        let halves = [region(0, size, 2), region(size, size, 3)];
+        let [left, right] = halves.clone();
+        groups.push(Group::open(bql, Recipe {
+            name: "shared",
+            paths: copies(dir, "shared", &halves)?,
+            disks: vec![
+                ("left", Some((0, size)), Some(left.clone()), left.contents()),
+                ("right", Some((size, size)), Some(right.clone()), right.contents()),
+            ],
+            home: &iothreads[0],
+            read_only: false,
+            tasks_follow: false,
+        })?);
+        if let Some(image) = image {
+            let contents = Contents::Image {
+                pieces: image.pieces.clone(),
+                writable: options.write_image,
+            };
+            groups.push(Group::open(bql, Recipe {
+                name: "image",
+                paths: vec![image.path.clone()],
+                disks: vec![("image", None, None, contents)],
+                home: &iothreads[1],
+                read_only: !options.write_image,
+                tasks_follow: true,
+            })?);
+        }
+        Ok(World {
+            iothreads,
+            extra_iothreads: Vec::new(),
+            groups,
+            names: 0,
+        })
+    }
+
+    /// A node name that has not been used.
+    pub fn fresh_name(&mut self, kind: &str) -> String {
+        self.names += 1;
+        format!("{kind}-{}", self.names)
+    }
+
+    /// Every backend with the number of its group.
+    pub fn disks(&self) -> impl Iterator<Item = (&Group, &Disk)> {
+        let groups = self.groups.iter();
+        groups.flat_map(|group| group.disks.iter().map(move |disk| (group, disk)))
+    }
+}
+
+impl Region {
+    fn contents(&self) -> Contents {
+        Contents::Pattern {
+            pattern: self.pattern,
+            lanes_at: self.lanes_at,
+        }
+    }
+}
+
+/// A quarter of it is never written.
+fn region(at: u64, length: u64, disk: u64) -> Region {
+    Region {
+        at,
+        length,
+        lanes_at: length / 4,
+        pattern: Pattern::new(disk),
+    }
+}
+
+fn copies(dir: &Path, name: &str, regions: &[Region]) -> Result<Vec<PathBuf>, SetupError> {
+    let paths = (0..COPIES).map(|copy| dir.join(format!("{name}-{copy}.raw")));
+    let paths: Vec<PathBuf> = paths.collect();
+    for (copy, path) in paths.iter().enumerate() {
+        image::create(path, regions, copy == 0)?;
+    }
+    Ok(paths)
+}
+
+impl Group {
+    fn open(bql: &mut BqlGuard, recipe: Recipe<'_>) -> Result<Group, SetupError> {
+        let Recipe {
+            name,
+            paths,
+            disks,
+            home,
+            read_only,
+            tasks_follow,
+        } = recipe;
+        let complain =
+            |error: GraphError| SetupError::graph(format!("cannot open '{name}'"), error);
+        let file = File::new(&paths[0])
+            .read_only(read_only)
+            .open(bql, &format!("{name}-file"))
+            .map_err(complain)?;
+        let mut group = Group {
+            name: name.to_owned(),
+            disks: Vec::new(),
+            paths,
+            current: 0,
+            file,
+            written: Vec::new(),
+            filters: Vec::new(),
+            read_only,
+            tasks_follow,
+        };
+        for (name, window, region, contents) in disks {
+            let format = format!("{name}-raw");
+            let file = group.file.clone();
+            let format =
+                open_format(bql, &format, &file, window, read_only).map_err(complain)?;
+            let backend = open_backend(bql, name, &format, read_only).map_err(complain)?;
+            if let Some(region) = &region {
+                group.written.push(region.at + region.lanes_at..region.at + region.length);
+            }
+            group.disks.push(Disk {
+                target: Arc::new(Target {
+                    root: backend.root().clone(),
+                    active: Default::default(),
+                    contents,
+                }),
+                backend,
+                format,
+                window,
+                region,
+            });
+        }
+        let first = &group.disks[0].backend;
+        first.set_iothread(bql, Some(home)).map_err(complain)?;
+        Ok(group)
+    }
+
+    /// Opens the file at `path` as another candidate for the bottom.
+    pub fn open_file(
+        &self,
+        bql: &mut BqlGuard,
+        path: &Path,
+        name: &str,
+    ) -> Result<Node, GraphError> {
+        File::new(path).read_only(self.read_only).open(bql, name)
+    }
+
+    /// How many requests of the load are active.
+    pub fn active(&self) -> u64 {
+        let active = |disk: &Disk| {
+            disk.target
+                .active
+                .load(std::sync::atomic::Ordering::SeqCst)
+        };
+        self.disks.iter().map(active).sum()
+    }
+}
+
+/// Opens a format node of a disk.
+pub fn open_format(
+    bql: &mut BqlGuard,
+    name: &str,
+    file: &Node,
+    window: Option<(u64, u64)>,
+    read_only: bool,
+) -> Result<Node, GraphError> {
+    let mut raw = Raw::over(file).read_only(read_only);
+    if let Some((offset, size)) = window {
+        raw = raw.offset(offset).size(Some(size));
+    }
+    raw.open(bql, name)
+}
+
+/// What the backends of the tour do: they do not resize, and mind nothing.
+fn open_backend(
+    bql: &mut BqlGuard,
+    name: &str,
+    node: &Node,
+    read_only: bool,
+) -> Result<Backend, GraphError> {
+    let perm = if read_only {
+        Perm::CONSISTENT_READ
+    } else {
+        Perm::CONSISTENT_READ | Perm::WRITE
+    };
+    let backend = Backend::new(bql, name, perm, Perm::all())?;
+    backend.set_allow_context_change(bql, true);
+    backend.insert(bql, node)?;
+    Ok(backend)
+}

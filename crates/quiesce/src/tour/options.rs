@@ -1,0 +1,74 @@
+//! The options of the tour.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::value_parser;
+
+/// What `quiesce help tour` begins with.
+pub const ABOUT: &str = "\
+Rebuild a block graph below running, verified requests.
+
+Creates image files in a temporary directory, opens a graph over them at home
+in two iothreads, and sends reads and writes through it from both. Every byte
+read is compared with what it must be. Meanwhile the main thread changes the
+graph at random: replaces files below running requests, inserts and drops
+filters, moves backends between iothreads, nests drained sections, tries what
+must be refused. Each change is licensed by a drained section; a request that
+slipped through one, or a write that got lost, would show up as wrong bytes.";
+
+/// How to run the tour.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// How long to run, in seconds
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = value_parser!(u64).range(1..=86_400))]
+    pub seconds: u64,
+
+    /// Include an existing raw image or block device. Opened read-only; its
+    /// contents are read before the graph changes begin and compared with
+    /// what requests read afterwards
+    #[arg(long, value_name = "FILE")]
+    pub image: Option<PathBuf>,
+
+    /// Write to the image too: ranges of it are written with the bytes they
+    /// have, so its contents stay the same even if the tour is interrupted
+    #[arg(long, requires = "image")]
+    pub write_image: bool,
+
+    /// Where all random choices start; printed with the results. The order in
+    /// which threads run remains their own
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    /// Requests in flight per backend, each from a task of its own
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = value_parser!(u64).range(1..=256))]
+    pub tasks: u64,
+
+    /// Size of each image that the tour makes, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 4, value_parser = value_parser!(u64).range(1..=1024))]
+    pub image_size: u64,
+
+    /// Where the tour makes its images (about 11 times the image size), in a
+    /// directory of their own that it removes in the end. The default is the
+    /// system's temporary directory (TMPDIR)
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+
+    /// Where to put pictures of the graph (before, during, after; SVG and
+    /// DOT). The default is a new directory below the temporary one
+    #[arg(long, value_name = "DIR")]
+    pub pictures: Option<PathBuf>,
+
+    /// Print the results as one JSON object, as the last line of the output
+    #[arg(long)]
+    pub json: bool,
+
+    /// Print no progress and no table, only what went wrong (and the JSON
+    /// object with --json)
+    #[arg(long, short)]
+    pub quiet: bool,
+
+    /// Spoil one byte of one read below the graph, to see that it is found
+    #[arg(long)]
+    pub inject_corruption: bool,
+}

@@ -1,0 +1,175 @@
+//! What all threads of the tour share.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::failure::Failure;
+use super::journal::Journal;
+
+/// Failures told in full; of the others only the number is kept.
+const TOLD: usize = 5;
+
+/// The state of a tour that its threads share.
+#[derive(Debug, Default)]
+pub struct Watch {
+    stop: AtomicBool,
+    interrupted: AtomicBool,
+    corruption: AtomicU64,
+    failures: AtomicU64,
+    told: Mutex<Vec<Failure>>,
+    kinds: Mutex<BTreeMap<Kind, u64>>,
+    /// What the main thread has done to the graph.
+    pub journal: Journal,
+}
+
+/// What is counted of the steps.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Kind {
+    /// A file replaced, its contents copied in the section.
+    FileReplaced,
+    /// A filter put somewhere.
+    FilterInserted,
+    /// A filter taken out.
+    FilterDropped,
+    /// A format node replaced by another one over the same file.
+    FormatReplaced,
+    /// A backend given another node.
+    BackendReplaced,
+    /// A connected part of the graph moved to another thread.
+    Moved,
+    /// A backend made, used and removed.
+    BackendProbed,
+    /// A node deleted by name.
+    NodeDeleted,
+    /// An iothread made or removed.
+    IoThreadChanged,
+    /// A change asked for by I/O code.
+    AskedByIo,
+    /// Drained sections nested, without a change.
+    SectionsNested,
+    /// A change refused, with nothing left behind.
+    Refused,
+    /// A change that another one had overtaken.
+    Overtaken,
+}
+
+impl Kind {
+    /// How the table calls it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Kind::FileReplaced => "files replaced, contents copied",
+            Kind::FilterInserted => "filters inserted",
+            Kind::FilterDropped => "filters dropped",
+            Kind::FormatReplaced => "format nodes replaced",
+            Kind::BackendReplaced => "backends given another node",
+            Kind::Moved => "moves between threads",
+            Kind::BackendProbed => "backends added and removed",
+            Kind::NodeDeleted => "nodes deleted by name",
+            Kind::IoThreadChanged => "iothreads made or removed",
+            Kind::AskedByIo => "asked for by I/O code",
+            Kind::SectionsNested => "sections nested, no change",
+            Kind::Refused => "refused and rolled back",
+            Kind::Overtaken => "overtaken by another change",
+        }
+    }
+
+    /// Its name in JSON.
+    pub fn key(self) -> &'static str {
+        match self {
+            Kind::FileReplaced => "files_replaced",
+            Kind::FilterInserted => "filters_inserted",
+            Kind::FilterDropped => "filters_dropped",
+            Kind::FormatReplaced => "formats_replaced",
+            Kind::BackendReplaced => "backends_replaced",
+            Kind::Moved => "moves",
+            Kind::BackendProbed => "backends_probed",
+            Kind::NodeDeleted => "nodes_deleted",
+            Kind::IoThreadChanged => "iothread_changes",
+            Kind::AskedByIo => "asked_by_io",
+            Kind::SectionsNested => "sections_nested",
+            Kind::Refused => "refused",
+            Kind::Overtaken => "overtaken",
+        }
+    }
+
+    /// Whether the graph was another one afterwards.
+    pub fn is_change(self) -> bool {
+        !matches!(
+            self,
+            Kind::SectionsNested | Kind::Refused | Kind::Overtaken
+        )
+    }
+}
+
+impl Watch {
+    /// Whether the load and the changes shall end.
+    pub fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Lets the load and the changes end.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// The user wants it to end.
+    pub fn interrupt(&self) {
+        self.interrupted.store(true, Ordering::Relaxed);
+        self.stop();
+    }
+
+    /// Whether the user wanted it to end.
+    pub fn was_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// Notes something that must not happen, and ends the tour.
+    pub fn fail(&self, failure: Failure) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        if failure.is_corruption() {
+            self.corruption.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() < TOLD {
+            told.push(failure);
+        }
+        drop(told);
+        self.stop();
+    }
+
+    /// How many comparisons have failed.
+    pub fn corruption(&self) -> u64 {
+        self.corruption.load(Ordering::Relaxed)
+    }
+
+    /// How much went wrong, corruption included.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// The first failures, in words.
+    pub fn told(&self) -> Vec<String> {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.iter().map(ToString::to_string).collect()
+    }
+
+    /// Counts a step that is done.
+    pub fn count(&self, kind: Kind) {
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        *kinds.entry(kind).or_default() += 1;
+    }
+
+    /// How many steps of each kind there were.
+    pub fn kinds(&self) -> BTreeMap<Kind, u64> {
+        let kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        kinds.clone()
+    }
+
+    /// How many steps changed the graph.
+    pub fn changes(&self) -> u64 {
+        let kinds = self.kinds();
+        let changes = kinds.iter().filter(|(kind, _)| kind.is_change());
+        changes.map(|(_, count)| count).sum()
+    }
+}
