@@ -20,7 +20,6 @@
 //! use std::cell::Cell;
 //! use std::sync::Arc;
 //!
-//! use block_drivers::driver_of;
 //! use block_gs::{BlockDriver, BqlCell, BqlGuard, GraphError, Node, NodeBuilder, Role};
 //! use block_io::{Destination, DriverIo, GraphCell, IoError, IoFuture, Request};
 //!
@@ -85,12 +84,10 @@
 //! # let node = BadSector::open(bql, "bad", &null)?;
 //! # let disk = Backend::new(bql, "disk", Perm::CONSISTENT_READ, Perm::all())?;
 //! # disk.insert(bql, &node)?;
-//! # let driver = driver_of::<BadSector>(bql, &node).expect("just made");
+//! # let driver = node.driver::<BadSector>().expect("just made");
 //! # let drains = driver.drains.get(bql).get();
 //! # let mut buffer = Buffer::zeroed(512);
 //! # bql.block_on(disk.root().read(4096, buffer.destination()))?;
-//! # let driver: &dyn std::any::Any = node.io().driver();
-//! # let driver = driver.downcast_ref::<BadSector>().expect("just made");
 //! # node.drain(bql).set(&driver.bad, Some(4096));
 //! # bql.block_on(disk.root().read(4608, buffer.destination()))?;
 //! # let failed = bql.block_on(disk.root().read(4096, buffer.destination()));
@@ -146,18 +143,3 @@ pub use file::{File, FileOptions};
 pub use null::{NullCo, NullCoOptions};
 pub use raw::{Raw, RawOptions};
 pub use stats::{Counters, Stats, StatsOptions, Tally};
-
-use std::any::Any;
-
-use block_gs::{BlockDriver, BqlGuard, Node};
-
-/// The driver of `node`, if it is a `D`: how global-state code reaches what a
-/// driver offers beside the callbacks. Borrows the guard, like all that is
-/// found through the graph.
-///
-/// # Panics
-/// When the node belongs to another block layer.
-pub fn driver_of<'b, D: BlockDriver>(bql: &'b BqlGuard, node: &Node) -> Option<&'b D> {
-    let driver: &dyn Any = node.view(bql).driver();
-    driver.downcast_ref()
-}

@@ -8,7 +8,6 @@ use block_gs::{BlockDriver, BqlGuard, GraphError, Node, NodeBuilder, Role};
 use block_io::engine::thread_shard;
 use block_io::{Destination, DriverIo, IoError, IoFuture, Request, Source};
 
-use crate::driver_of;
 use crate::forward::{at_file, file_length};
 
 /// Hands every request on to the child `file` and counts it
@@ -28,9 +27,8 @@ pub struct Counters {
     pub reads: Tally,
     /// Writes.
     pub writes: Tally,
-    /// Flushes that reached the filter. The child is flushed by the layer,
-    /// beside the filter, so how that went is not known here.
-    pub flushes: u64,
+    /// Flushes.
+    pub flushes: Tally,
 }
 
 /// The counters of one kind of request. A request that is cancelled counts as
@@ -51,7 +49,7 @@ pub struct Tally {
 struct Shard {
     reads: AtomicTally,
     writes: AtomicTally,
-    flushes: AtomicU64,
+    flushes: AtomicTally,
 }
 
 #[derive(Default, Debug)]
@@ -111,15 +109,6 @@ impl Stats {
         }
     }
 
-    /// The driver of `node`, if it is this one. Borrows the guard, like all
-    /// that is found through the graph.
-    ///
-    /// # Panics
-    /// When the node belongs to another block layer.
-    pub fn of<'b>(bql: &'b BqlGuard, node: &Node) -> Option<&'b Stats> {
-        driver_of(bql, node)
-    }
-
     /// What has been counted. Needs no proof, and takes no snapshot: requests
     /// that run meanwhile are in it or not, each number by itself.
     pub fn counters(&self) -> Counters {
@@ -127,7 +116,7 @@ impl Stats {
         for shard in &self.shards {
             shard.reads.add_to(&mut sum.reads);
             shard.writes.add_to(&mut sum.writes);
-            sum.flushes += shard.flushes.load(Ordering::Relaxed);
+            shard.flushes.add_to(&mut sum.flushes);
         }
         sum
     }
@@ -190,9 +179,10 @@ impl DriverIo for Stats {
         tally.watch(bytes, at_file(request, |file| file.write(offset, from)))
     }
 
-    fn flush<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, Result<(), IoError>> {
-        self.shard().flushes.fetch_add(1, Ordering::Relaxed);
-        IoFuture::ready(Ok(()))
+    fn flush<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, Result<(), IoError>> {
+        let tally = &self.shard().flushes;
+        tally.begin();
+        tally.watch(0, request.flush_children())
     }
 
     fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, Result<u64, IoError>> {

@@ -33,7 +33,7 @@ impl Drop for BackendHold {
     fn drop(&mut self) {
         let key = self.key;
         self.layer
-            .schedule(Box::new(move |bql| reap::reap_backend(bql, key)));
+            .schedule_reap(Box::new(move |bql| reap::reap_backend(bql, key)));
     }
 }
 
@@ -105,7 +105,7 @@ impl Backend {
     }
 
     /// The node below, if there is one (`blk_bs`).
-    pub fn node(&self, bql: &mut BqlGuard) -> Option<Node> {
+    pub fn node(&self, bql: &BqlGuard) -> Option<Node> {
         let graph = bql.graph();
         let edge = graph.backends[self.key(bql)].edge?;
         let child = graph.edges[edge].child;
@@ -121,6 +121,7 @@ impl Backend {
     /// [`GraphError::ContextOfActiveBackend`]. Nothing has changed then.
     pub fn insert(&self, bql: &mut BqlGuard, node: &Node) -> Result<(), GraphError> {
         let (key, child) = (self.key(bql), node.key(bql));
+        bql.reap();
         self.check_empty(bql)?;
         permissions::check_inactive(bql.graph(), child, bql.graph().backends[key].perm)?;
         self.merge_context(bql, node)?;
@@ -172,6 +173,7 @@ impl Backend {
         let Some(old) = self.node(bql) else {
             return self.insert(bql, node);
         };
+        bql.reap();
         self.merge_context(bql, node)?;
         let scope = Scope::open(bql, [old, node.clone()]);
         replace_edge(scope.bql, &scope.section, key, node)
@@ -184,6 +186,7 @@ impl Backend {
     /// Refusals of the permission system; nothing has changed then.
     pub fn set_perm(&self, bql: &mut BqlGuard, perm: Perm, shared: Perm) -> Result<(), GraphError> {
         let key = self.key(bql);
+        bql.reap();
         if let Some(edge) = bql.graph().backends[key].edge {
             permissions::try_set_perm(bql, edge, PermPair { perm, shared })?;
         }

@@ -142,7 +142,9 @@ impl BqlGuard {
 /// driver, a job, a device.
 ///
 /// The cell is `Send + Sync` and can be part of an object that iothreads see;
-/// its contents stay on the main thread.
+/// its contents stay on the main thread. Callbacks that get `&BqlGuard` only
+/// read it; what they change goes into a `BqlCell<Cell<T>>` or
+/// `BqlCell<RefCell<T>>`, which needs no lock either.
 ///
 /// ```
 /// use block_gs::{BlockLayer, BqlCell};

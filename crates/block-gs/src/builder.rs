@@ -105,6 +105,7 @@ impl NodeBuilder {
         bql: &mut BqlGuard,
         driver: Arc<dyn BlockDriver>,
     ) -> Result<Node, GraphError> {
+        bql.reap();
         let name = self.checked_name(bql)?;
         let NodeBuilder {
             identity,
@@ -155,6 +156,8 @@ impl NodeBuilder {
         drop(section);
         let key = node.key(bql);
         let effects = bql.graph_mut().mark_opened(key);
+        let driver = Arc::clone(&bql.graph().node(key).driver);
+        driver.opened(bql, node.io());
         effects.run(bql);
         Ok(node)
     }

@@ -1,6 +1,7 @@
 //! The global-state half of a driver.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use block_common::role::{ParentState, PermPair, default_child_perms};
 use block_common::{GraphError, Role};
@@ -84,6 +85,11 @@ pub trait BlockDriver: DriverIo + Any {
 
     /// What was checked does not take effect (`bdrv_abort_perm_update`).
     fn abort_perm_update(&self, _bql: &BqlGuard) {}
+
+    /// The node has been made and this driver is in charge of it. A driver
+    /// that does something by itself ([`Activity`](block_io::Activity)) keeps
+    /// a `Weak` of the node, which owns the driver.
+    fn opened(&self, _bql: &BqlGuard, _node: &Arc<IoNode>) {}
 
     /// The node will begin nothing on its own account until
     /// [`drain_end`](BlockDriver::drain_end) (`bdrv_drain_begin`).

@@ -29,6 +29,9 @@ pub(crate) struct LayerShared {
     id: LayerId,
     context: AioContext,
     jobs: SegQueue<Job>,
+    /// What may have lost its last reference: looked at before other jobs,
+    /// and before anything that what is dead could stand in the way of.
+    reaps: SegQueue<Job>,
     closed: AtomicBool,
 }
 
@@ -46,6 +49,15 @@ impl LayerShared {
             return;
         }
         self.jobs.push(job);
+        self.kick();
+    }
+
+    /// As [`schedule`](LayerShared::schedule), for what may be dead.
+    pub(crate) fn schedule_reap(&self, job: Job) {
+        if self.closed.load(Ordering::Acquire) {
+            return;
+        }
+        self.reaps.push(job);
         self.kick();
     }
 
@@ -140,6 +152,7 @@ impl BlockLayer {
             id: LayerId(NEXT.fetch_add(1, Ordering::Relaxed)),
             context: event_loop.context().clone(),
             jobs: SegQueue::new(),
+            reaps: SegQueue::new(),
             closed: AtomicBool::new(false),
         });
         let waker = Waker::from(Arc::new(MainWaker(Arc::clone(&shared))));
@@ -201,7 +214,8 @@ impl Drop for BlockLayer {
             crate::shutdown::close_all(bql);
         });
         self.state.shared.closed.store(true, Ordering::Release);
-        while let Some(job) = self.state.shared.jobs.pop() {
+        let shared = &self.state.shared;
+        while let Some(job) = shared.jobs.pop().or_else(|| shared.reaps.pop()) {
             drop(job);
         }
         if closed.is_err() && !std::thread::panicking() {
@@ -336,8 +350,18 @@ impl BqlGuard {
         while self.poll(Wait::No) {}
     }
 
-    fn run_jobs(&mut self) -> bool {
+    /// Frees what nobody refers to any more. Polls when there is something.
+    pub(crate) fn reap(&mut self) -> bool {
         let mut progress = false;
+        while let Some(job) = self.state().shared().reaps.pop() {
+            job(self);
+            progress = true;
+        }
+        progress
+    }
+
+    fn run_jobs(&mut self) -> bool {
+        let mut progress = self.reap();
         // No more than are there now: a job that schedules itself must not
         // keep the timers and file descriptors waiting.
         for _ in 0..self.state().shared().jobs.len() {

@@ -1,5 +1,6 @@
 //! Handles of nodes, and what can be seen through them.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -34,7 +35,7 @@ impl Drop for NodeHold {
     fn drop(&mut self) {
         let key = self.key;
         self.layer
-            .schedule(Box::new(move |bql| reap::reap_node(bql, key)));
+            .schedule_reap(Box::new(move |bql| reap::reap_node(bql, key)));
     }
 }
 
@@ -54,16 +55,18 @@ impl Eq for Node {}
 
 impl Node {
     /// A handle of a node of the graph.
-    pub(crate) fn of(bql: &mut BqlGuard, key: NodeKey) -> Node {
-        if let Some(hold) = bql.graph().node(key).hold.upgrade() {
+    pub(crate) fn of(bql: &BqlGuard, key: NodeKey) -> Node {
+        let node = bql.graph().node(key);
+        let mut known = node.hold.borrow_mut();
+        if let Some(hold) = known.upgrade() {
             return Node(hold);
         }
         let hold = Arc::new(NodeHold {
             key,
-            io: Arc::clone(&bql.graph().node(key).io),
+            io: Arc::clone(&node.io),
             layer: Arc::clone(bql.state().shared()),
         });
-        bql.graph_mut().nodes[key].hold = Arc::downgrade(&hold);
+        *known = Arc::downgrade(&hold);
         Node(hold)
     }
 
@@ -94,6 +97,13 @@ impl Node {
         &self.0.io
     }
 
+    /// The node's driver, if it is a `D`. Needs no proof: each function of a
+    /// driver asks for its own.
+    pub fn driver<D: BlockDriver>(&self) -> Option<&D> {
+        let driver: &dyn Any = self.0.io.driver();
+        driver.downcast_ref()
+    }
+
     /// Looks the node up in the graph. The view, and whatever is reached
     /// through it, borrows the guard: it cannot be kept across anything that
     /// polls.
@@ -108,7 +118,7 @@ impl Node {
     }
 
     /// The node called `name` (`bdrv_find_node`).
-    pub fn find(bql: &mut BqlGuard, name: &str) -> Option<Node> {
+    pub fn find(bql: &BqlGuard, name: &str) -> Option<Node> {
         let key = bql.graph().node_by_name(name)?;
         Some(Node::of(bql, key))
     }
@@ -118,7 +128,7 @@ impl Node {
     ///
     /// # Errors
     /// [`GraphError::NotFound`].
-    pub fn lookup(bql: &mut BqlGuard, name: &str) -> Result<Node, GraphError> {
+    pub fn lookup(bql: &BqlGuard, name: &str) -> Result<Node, GraphError> {
         let device = Backend::find(bql, name).and_then(|backend| backend.node(bql));
         let node = device.or_else(|| Node::find(bql, name));
         node.ok_or_else(|| GraphError::NotFound {
@@ -192,6 +202,18 @@ impl<'g> NodeView<'g> {
     /// The name.
     pub fn name(self) -> &'g str {
         self.graph.name(self.key)
+    }
+
+    /// A handle, which can be kept across polls.
+    ///
+    /// # Panics
+    /// When the view is of another block layer.
+    pub fn node(self, bql: &BqlGuard) -> Node {
+        assert!(
+            std::ptr::eq(self.graph, bql.graph()),
+            "this view belongs to another block layer than the one this thread is in"
+        );
+        Node::of(bql, self.key)
     }
 
     /// The driver's global-state half.

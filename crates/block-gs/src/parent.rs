@@ -76,7 +76,7 @@ impl Drop for Parent {
     fn drop(&mut self) {
         let key = self.key;
         self.layer
-            .schedule(Box::new(move |bql| reap::reap_parent(bql, key)));
+            .schedule_reap(Box::new(move |bql| reap::reap_parent(bql, key)));
     }
 }
 

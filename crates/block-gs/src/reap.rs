@@ -24,7 +24,7 @@ pub(crate) fn free_edge(bql: &mut BqlGuard, edge: EdgeKey) {
 /// Lets the main loop look whether anybody still refers to the node.
 pub(crate) fn schedule_node(bql: &BqlGuard, key: NodeKey) {
     let shared = bql.state().shared();
-    shared.schedule(Box::new(move |bql| reap_node(bql, key)));
+    shared.schedule_reap(Box::new(move |bql| reap_node(bql, key)));
 }
 
 /// Closes and frees the node unless somebody refers to it.
@@ -37,7 +37,7 @@ pub(crate) fn reap_node(bql: &mut BqlGuard, key: NodeKey) {
 fn is_unreferenced(bql: &BqlGuard, key: NodeKey) -> bool {
     bql.graph().nodes.get(key).is_some_and(|node| {
         node.parents.is_empty()
-            && node.hold.strong_count() == 0
+            && node.hold.borrow().strong_count() == 0
             && !node.monitor_owned
             && !node.closing
     })

@@ -217,6 +217,7 @@ impl<'t> Transaction<'t> {
             changes,
             ..
         } = self;
+        bql.reap();
         let covered: SmallVec<[Node; 4]> = changes
             .iter()
             .flat_map(|change| change.nodes_to_cover(bql))

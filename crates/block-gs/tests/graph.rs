@@ -438,6 +438,27 @@ fn nodes_live_as_long_as_somebody_refers_to_them() {
     });
 }
 
+/// A node without references is closed by the main loop; an operation that
+/// it would stand in the way of does not have to wait for that.
+#[test]
+fn what_is_dead_conflicts_with_nobody() {
+    in_layer(|bql| {
+        let (base, _) = node(bql, "base", Mem::of(512));
+        let jealous = Mem {
+            child_perms: Some(PermPair {
+                perm: Perm::WRITE,
+                shared: Perm::empty(),
+            }),
+            ..Mem::default()
+        };
+        let (first, _) = above(bql, "first", jealous, "file", &base, Role::DATA).expect("opened");
+        let front = Backend::new(bql, "front", Perm::WRITE, Perm::all()).expect("a backend");
+        assert!(front.insert(bql, &base).is_err());
+        drop(first);
+        front.insert(bql, &base).expect("nobody else is left");
+    });
+}
+
 #[test]
 fn the_monitor_deletes_what_it_owns_and_nobody_uses() {
     in_layer(|bql| {

@@ -44,13 +44,15 @@ pub trait DriverIo: Any + Send + Sync {
         IoFuture::ready(Err(IoError::NotSupported))
     }
 
-    /// Makes what this driver itself keeps durable (`bdrv_co_flush_to_disk`).
-    /// The children are flushed by the caller.
+    /// Makes what was written before durable, here and below
+    /// (`bdrv_co_flush`). A driver that keeps something itself writes it out
+    /// and then calls [`Request::flush_children`], which is all that happens
+    /// by default.
     ///
     /// # Errors
     /// Earlier writes may be lost in a crash.
-    fn flush<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, Result<(), IoError>> {
-        IoFuture::ready(Ok(()))
+    fn flush<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, Result<(), IoError>> {
+        request.flush_children()
     }
 
     /// The node's length in bytes (`bdrv_co_getlength`).

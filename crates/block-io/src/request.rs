@@ -147,9 +147,8 @@ impl<'r> Request<'r> {
         Ok(end)
     }
 
-    /// Makes earlier writes durable, in this node and in every child that it
-    /// writes to (`bdrv_co_flush`). All children are tried; the first error
-    /// is reported.
+    /// Makes earlier writes durable, in this node and below
+    /// (`bdrv_co_flush`). Nothing on a node that is read-only.
     ///
     /// # Errors
     /// Earlier writes may be lost in a crash.
@@ -157,29 +156,28 @@ impl<'r> Request<'r> {
         if !self.node.is_writable() {
             return IoFuture::ready(Ok(()));
         }
-        let own = self.node.driver().flush(self);
-        let mut children = self
-            .children()
-            .iter()
-            .filter(|edge| edge.perm().intersects(Perm::WRITES));
+        self.node.driver().flush(self)
+    }
+
+    /// Flushes every child that this node writes to: for the `flush` of a
+    /// driver. All are tried; the first error is reported.
+    ///
+    /// # Errors
+    /// As [`flush`](Request::flush).
+    pub fn flush_children(self) -> IoFuture<'r, Result<(), IoError>> {
+        let written = move || {
+            let edges = self.children().iter();
+            edges.filter(|edge| edge.perm().intersects(Perm::WRITES))
+        };
+        let mut children = written();
         match (children.next(), children.next()) {
-            (None, _) => own,
-            (Some(only), None) => match own.into_ready() {
-                Ok(Ok(())) => Request::through(only).flush(),
-                Ok(Err(error)) => IoFuture::ready(Err(error)),
-                Err(own) => IoFuture::new(async move {
-                    own.await?;
-                    Request::through(only).flush().await
-                }),
-            },
+            (None, _) => IoFuture::ready(Ok(())),
+            (Some(only), None) => Request::through(only).flush(),
             (Some(_), Some(_)) => IoFuture::new(async move {
-                own.await?;
                 let mut result = Ok(());
-                for edge in self.children().iter() {
-                    if edge.perm().intersects(Perm::WRITES) {
-                        let flushed = Request::through(edge).flush().await;
-                        result = result.and(flushed);
-                    }
+                for edge in written() {
+                    let flushed = Request::through(edge).flush().await;
+                    result = result.and(flushed);
                 }
                 result
             }),

@@ -10,7 +10,7 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use block_io::aio::{AioContext, EventLoop, HomeThread, LoopOptions, Wait, yield_now};
+use block_io::aio::{AioContext, EventLoop, LoopOptions, Wait, yield_now};
 
 /// Runs a test with io_uring, where the kernel has it, and without.
 fn on_each_loop(test: impl Fn(&EventLoop)) {

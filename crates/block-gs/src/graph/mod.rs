@@ -13,6 +13,7 @@ pub(crate) mod section;
 #[allow(unsafe_code)]
 pub(crate) mod write;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 
@@ -59,7 +60,7 @@ pub(crate) struct NodeState {
     /// open sections, and edges below it whose child is quiesced.
     pub quiesce: u32,
     /// The handles outside the graph, while there are any.
-    pub hold: Weak<NodeHold>,
+    pub hold: RefCell<Weak<NodeHold>>,
     pub monitor_owned: bool,
     pub writable: bool,
     pub inactive: bool,
