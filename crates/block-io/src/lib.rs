@@ -40,7 +40,7 @@
 //! * [`GraphCell`]: data of a driver that requests read and a drained section
 //!   replaces.
 //! * [`DriverIo`]: what a driver does with requests.
-//! * [`file`]: transfers between a file and a buffer.
+//! * [`file`](mod@file): transfers between a file and a buffer.
 //! * [`Buffer`]: memory that outlives what the kernel does with it.
 
 #![deny(unsafe_code)]

@@ -1,0 +1,223 @@
+//! What the main thread does to the graph: one random step after the other.
+//!
+//! Each step notes in the journal what it is about to do, does it under the
+//! drained section that licenses it, and checks what the block layer promised
+//! about it. Steps hold owned handles only: whatever is borrowed from the
+//! graph cannot be kept across a drain, so each looks again.
+
+mod deletion;
+mod files;
+mod filters;
+mod formats;
+mod homes;
+mod refusals;
+mod sections;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use block_gs::{BqlGuard, GraphError, Node, NodeView};
+use block_io::{Buffer, Request};
+
+use super::failure::Failure;
+use super::graph::{Disk, World};
+use super::load::Contents;
+use super::rng::Rng;
+use super::watch::{Kind, Watch};
+use crate::draw::Snapshot;
+
+/// The pause between two steps is below this, in microseconds.
+const PACE: u64 = 3000;
+
+/// The step at which a byte is spoilt, if one is.
+const SPOIL_AT: u64 = 40;
+
+/// What a step of the main thread comes to.
+type Outcome = Result<Kind, Failure>;
+
+/// Makes the changes.
+#[derive(Debug)]
+pub struct Changer {
+    /// The graph.
+    pub world: World,
+    /// A picture from inside a drained section.
+    pub during: Option<Snapshot>,
+    watch: Arc<Watch>,
+    rng: Rng,
+    /// Counts what I/O code has had changed, see [`asker`](super::asker).
+    changed_by_io: Arc<AtomicU64>,
+    /// Whether a byte is still to be spoilt.
+    spoil: bool,
+}
+
+/// A step under way.
+#[derive(Clone, Debug)]
+struct Step {
+    number: u64,
+    what: String,
+}
+
+impl Step {
+    fn begin(watch: &Watch, what: String) -> Step {
+        Step {
+            number: watch.journal.begin(what.clone()),
+            what,
+        }
+    }
+
+    /// For an operation that must succeed.
+    fn must<T>(&self, outcome: Result<T, GraphError>) -> Result<T, Failure> {
+        outcome.map_err(|error| Failure::Graph {
+            step: self.number,
+            what: self.what.clone(),
+            error,
+        })
+    }
+
+    /// For something that must be so.
+    fn promise(&self, kept: bool, promise: impl FnOnce() -> String) -> Result<(), Failure> {
+        if kept {
+            return Ok(());
+        }
+        Err(Failure::Promise {
+            step: self.number,
+            promise: format!("{} ({})", promise(), self.what),
+        })
+    }
+}
+
+impl Changer {
+    /// For this graph.
+    pub fn new(
+        world: World,
+        watch: Arc<Watch>,
+        rng: Rng,
+        changed_by_io: Arc<AtomicU64>,
+        spoil: bool,
+    ) -> Self {
+        Changer {
+            world,
+            during: None,
+            watch,
+            rng,
+            changed_by_io,
+            spoil,
+        }
+    }
+
+    /// One step, and a pause in which the main loop runs.
+    pub fn step(&mut self, bql: &mut BqlGuard) {
+        let group = self.rng.below(self.world.groups.len() as u64) as usize;
+        let outcome = if self.spoil && self.watch.journal.step() >= SPOIL_AT {
+            self.spoil = false;
+            self.insert_spoiler(bql)
+        } else {
+            match self.rng.below(40) {
+                0..8 => self.replace_file(bql, group),
+                8..13 => self.insert_filter(bql, group),
+                13..18 => self.drop_filter(bql, group),
+                18..21 => self.replace_format(bql, group),
+                21..23 => self.replace_below_backend(bql, group),
+                23..27 => self.move_group(bql, group),
+                27..29 => self.probe(bql, group),
+                29..31 => self.delete_node(bql),
+                31..33 => self.change_iothreads(bql),
+                33..36 => self.nest_sections(bql, group),
+                _ => self.be_refused(bql, group),
+            }
+        };
+        match outcome {
+            Ok(kind) => self.watch.count(kind),
+            // I/O code had something changed while we waited for the drain;
+            // the operation noticed, and has changed nothing.
+            Err(Failure::Graph {
+                error: GraphError::StaleEdge,
+                ..
+            }) => self.watch.count(Kind::Overtaken),
+            Err(failure) => self.watch.fail(failure),
+        }
+        bql.run_for(Duration::from_micros(self.rng.below(PACE)));
+    }
+
+    fn begin(&self, what: String) -> Step {
+        Step::begin(&self.watch, what)
+    }
+
+    /// Inside a drained section of `node`: no request of the load is active
+    /// at any backend above it.
+    fn check_quiet(&self, bql: &BqlGuard, node: &Node, step: &Step) -> Result<(), Failure> {
+        let mut above = Vec::new();
+        backends_above(node.view(bql), &mut above);
+        for (_, disk) in self.world.disks() {
+            let name = disk.backend.name();
+            let active = disk.target.active.load(Ordering::SeqCst);
+            step.promise(active == 0 || !above.iter().any(|above| above == name), || {
+                format!(
+                    "'{}' is drained, and '{name}' above it has {active} active requests",
+                    node.name()
+                )
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The names of the backends from which requests come to a node.
+fn backends_above(node: NodeView<'_>, names: &mut Vec<String>) {
+    for edge in node.parents() {
+        match (edge.parent_node(), edge.parent()) {
+            (Some(parent), _) => backends_above(parent, names),
+            (None, block_common::ParentDescription::Backend(name)) => names.push(name),
+            (None, _) => {}
+        }
+    }
+}
+
+/// Reads what is never written of a disk, through a request at a node that
+/// shows the disk from its beginning, and compares it.
+pub async fn check_fixed_part(
+    request: Request<'_>,
+    contents: &Contents,
+) -> Result<Result<(), super::pattern::Mismatch>, block_gs::IoError> {
+    const BYTES: u64 = 16 << 10;
+    match contents {
+        Contents::Pattern {
+            pattern, lanes_at, ..
+        } => {
+            let mut buffer = Buffer::zeroed(BYTES.min(*lanes_at) as usize);
+            request.read(0, buffer.destination()).await?;
+            Ok(pattern.check(0, buffer.as_slice(), |_| 0))
+        }
+        Contents::Image { pieces, .. } => {
+            let Some((at, known)) = pieces.first() else {
+                return Ok(Ok(()));
+            };
+            let mut buffer = Buffer::zeroed(known.len());
+            request.read(*at, buffer.destination()).await?;
+            Ok(super::load::check_piece(pieces, *at, buffer.as_slice()))
+        }
+    }
+}
+
+/// What [`check_fixed_part`] found, as a failure of a step.
+fn judge(
+    step: u64,
+    disk: &Disk,
+    outcome: Result<Result<(), super::pattern::Mismatch>, block_gs::IoError>,
+) -> Result<(), Failure> {
+    let place = format!("'{}', read by the main thread", disk.backend.name());
+    match outcome {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(mismatch)) => Err(Failure::WrongByte {
+            place,
+            mismatch,
+            step,
+        }),
+        Err(error) => Err(Failure::Graph {
+            step,
+            what: place,
+            error: error.into(),
+        }),
+    }
+}
