@@ -80,8 +80,7 @@ fn tables(all: &BTreeMap<(&str, &str), Rows>) -> String {
 /// Coarse, so that the file changes when the models do and not with the day.
 fn rounded(time: Duration) -> &'static str {
     match time.as_secs() {
-        0 => "< 1 s",
-        1..10 => "< 10 s",
+        0..10 => "< 10 s",
         10..60 => "< 1 min",
         _ => "> 1 min",
     }

@@ -205,10 +205,10 @@ impl<F: Faults> Gate<F> {
             .sum()
     }
 
-    /// Whether no request is counted. A `true` of a closed gate is lasting: no
-    /// request is in flight until the gate is opened. (A later look may still
-    /// say `false`, because a request that the gate turns away is counted for
-    /// a moment.)
+    /// Whether no request is counted. A `true` of a closed gate is lasting:
+    /// until the gate is opened no request is in flight but those of its
+    /// [owner](Gate::begin_as_owner). (A later look may still say `false`,
+    /// because a request that the gate turns away is counted for a moment.)
     pub fn is_idle(&self) -> bool {
         self.in_flight() == 0
     }
