@@ -124,6 +124,7 @@ impl Backend {
         bql.reap();
         self.check_empty(bql)?;
         permissions::check_inactive(bql.graph(), child, bql.graph().backends[key].perm)?;
+        let homes = (self.root().context(), node.io().context());
         self.merge_context(bql, node)?;
         let closed = ClosedRoot::close(bql, key);
         // Somebody else may have come first while we waited.
@@ -149,10 +150,20 @@ impl Backend {
         );
         let granted = permissions::refresh(bql, [child]);
         if granted.is_err() {
-            remove_edge(bql, key);
+            // Taking it away polls: what runs meanwhile must not be refused
+            // because of permissions that nobody got.
+            let nothing = PermPair {
+                perm: Perm::empty(),
+                shared: Perm::all(),
+            };
+            permissions::set_edge_perms(bql, edge, nothing);
+            take_away(bql, key);
             debug_assert!(bql.graph().backends[key].edge != Some(edge));
         }
         root.open(bql.access());
+        if granted.is_err() {
+            self.split_context(bql, node, &homes);
+        }
         granted
     }
 
@@ -170,13 +181,24 @@ impl Backend {
     /// As [`insert`](Backend::insert); the old node stays then.
     pub fn replace(&self, bql: &mut BqlGuard, node: &Node) -> Result<(), GraphError> {
         let key = self.key(bql);
-        let Some(old) = self.node(bql) else {
-            return self.insert(bql, node);
+        let homes = (self.root().context(), node.io().context());
+        let replaced = loop {
+            let Some(old) = self.node(bql) else {
+                return self.insert(bql, node);
+            };
+            bql.reap();
+            self.merge_context(bql, node)?;
+            let scope = Scope::open(bql, [old, node.clone()]);
+            match replace_edge(scope.bql, &scope.section, key, node) {
+                // What ran while we waited has given the backend another node.
+                Err(GraphError::StaleEdge) => {}
+                outcome => break outcome,
+            }
         };
-        bql.reap();
-        self.merge_context(bql, node)?;
-        let scope = Scope::open(bql, [old, node.clone()]);
-        replace_edge(scope.bql, &scope.section, key, node)
+        if replaced.is_err() {
+            self.split_context(bql, node, &homes);
+        }
+        replaced
     }
 
     /// Changes what the backend does with its node and lets others do
@@ -232,17 +254,23 @@ impl Backend {
 
     fn set_context(&self, bql: &mut BqlGuard, context: &AioContext) -> Result<(), GraphError> {
         let key = self.key(bql);
-        match self.node(bql) {
-            Some(node) => context_change::change(bql, &node, context, Some(key)),
-            None => {
-                let closed = ClosedRoot::close(bql, key);
-                let old = self.root().context();
-                self.root().set_context(bql.access(), context.clone());
-                context_change::turn(bql, &old);
-                closed.reopen(bql);
-                Ok(())
+        // Moving polls. What runs meanwhile may give the backend another node,
+        // and then the one that has moved is no longer ours.
+        while self.root().context() != *context {
+            match self.node(bql) {
+                Some(node) => context_change::change(bql, &node, context, Some(key))?,
+                None => {
+                    let closed = ClosedRoot::close(bql, key);
+                    if bql.graph().backends[key].edge.is_none() {
+                        let old = self.root().context();
+                        self.root().set_context(bql.access(), context.clone());
+                        context_change::turn(bql, &old);
+                    }
+                    closed.reopen(bql);
+                }
             }
         }
+        Ok(())
     }
 
     /// The node comes to the backend, or else the backend to the node.
@@ -258,6 +286,16 @@ impl Backend {
             return Err(first);
         }
         self.set_context(bql, &below)
+    }
+
+    /// Undoes [`merge_context`](Backend::merge_context) after a refusal. What
+    /// cannot go back stays: both places are valid.
+    fn split_context(&self, bql: &mut BqlGuard, node: &Node, homes: &(AioContext, AioContext)) {
+        let (above, below) = homes;
+        let _ = context_change::change(bql, node, below, None);
+        if self.root().context() != *above {
+            let _ = self.set_context(bql, above);
+        }
     }
 
     fn check_empty(&self, bql: &BqlGuard) -> Result<(), GraphError> {
@@ -278,39 +316,41 @@ impl Backend {
 }
 
 /// All backends (`blk_next`). The iterator borrows the guard.
-pub fn backends(bql: &BqlGuard) -> impl Iterator<Item = Backend> {
+pub fn backends<'b>(bql: &'b BqlGuard) -> impl Iterator<Item = Backend> + use<'b> {
     let all = bql.graph().backends.values();
     all.filter_map(|state| state.hold.upgrade().map(Backend))
 }
 
-/// Takes the node of a backend away, in a drained section of the node.
+/// Takes the node of a backend away for good.
 pub(crate) fn detach(bql: &mut BqlGuard, key: BackendKey) {
-    let Some(edge) = bql.graph().backends[key].edge else {
+    let Some(node) = take_away(bql, key) else {
         return;
     };
-    let child = bql.graph().edges[edge].child;
-    let node = Node::of(bql, child);
-    let scope = Scope::open(bql, [node.clone()]);
-    // What ran while we waited may have done it for us.
-    let backend = scope.bql.graph().backends.get(key);
-    let is_ours = backend.is_some_and(|state| state.edge == Some(edge));
-    if is_ours {
-        write::unlink(scope.bql, &scope.section, edge);
-    }
-    drop(scope);
-    if is_ours {
-        reap::free_edge(bql, edge);
-    }
     // Without its backend the node has no reason to be in an iothread. The
     // backend itself stays where it is.
     let main = bql.context().clone();
     let _ = context_change::change(bql, &node, &main, None);
 }
 
-/// As [`detach`], for an insertion that was refused: the root is closed by
-/// the caller, and nothing has run through the edge.
-fn remove_edge(bql: &mut BqlGuard, key: BackendKey) {
-    detach(bql, key);
+/// Takes the node of a backend away, in a drained section of the node.
+fn take_away(bql: &mut BqlGuard, key: BackendKey) -> Option<Node> {
+    loop {
+        let edge = bql.graph().backends.get(key)?.edge?;
+        let child = bql.graph().edges[edge].child;
+        let node = Node::of(bql, child);
+        let scope = Scope::open(bql, [node.clone()]);
+        // What ran while we waited may have done it for us, or have given the
+        // backend another node, which the section does not cover.
+        let graph = scope.bql.graph();
+        let backend = graph.backends.get(key);
+        let is_ours = backend.is_some_and(|state| state.edge == Some(edge));
+        if is_ours && graph.edges[edge].child == child {
+            write::unlink(scope.bql, &scope.section, edge);
+            drop(scope);
+            reap::free_edge(bql, edge);
+            return Some(node);
+        }
+    }
 }
 
 fn replace_edge(

@@ -50,8 +50,13 @@ thread_local! {
 /// }
 /// ```
 pub struct BqlGuard {
-    not_send_not_sync: PhantomData<*mut BqlGuard>,
+    lent_by_the_main_loop: PhantomData<*mut LentByTheMainLoop>,
 }
+
+/// Never a value. A pointer to it is neither `Send` nor `Sync`, and so the
+/// compiler says where a guard comes from when it refuses to take one to
+/// another thread.
+enum LentByTheMainLoop {}
 
 impl fmt::Debug for BqlGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -85,7 +90,7 @@ pub(crate) fn with_guard<R>(
     ENTERED.set(Some(NonNull::from(state)));
     let _exit = Exit;
     let mut guard = BqlGuard {
-        not_send_not_sync: PhantomData,
+        lent_by_the_main_loop: PhantomData,
     };
     Ok(f(&mut guard))
 }

@@ -42,6 +42,13 @@ impl ChildPermQuery<'_> {
 /// touch lives in a [`BqlCell`](crate::BqlCell).
 ///
 /// Everything but the name has a default that suits a format with one file.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the global-state half of a driver",
+    label = "shows no `BlockDriver`",
+    note = "requests see the I/O half only; with a `&BqlGuard`, which the main loop lends, \
+            `node.view(bql).driver()` shows the other",
+    note = "a type that is to be a driver implements both `DriverIo` and `BlockDriver`"
+)]
 pub trait BlockDriver: DriverIo + Any {
     /// The name of the format or protocol (`format_name`).
     fn format_name(&self) -> &'static str;

@@ -16,6 +16,12 @@ use block_io::{Destination, Source};
 use crate::{Backend, BqlGuard};
 
 mod sealed {
+    #[diagnostic::on_unimplemented(
+        message = "`{Self}` is no proof of the main thread or of a home thread",
+        label = "not a proof",
+        note = "there are two: `BqlGuard`, lent by the main loop, and `HomeThread`, lent by an \
+                event loop to its bottom halves; be generic over `MainOrHome` to take either"
+    )]
     pub trait Sealed {}
     impl Sealed for super::BqlGuard {}
     impl Sealed for super::HomeThread<'_> {}

@@ -94,7 +94,7 @@ impl IoThread {
 }
 
 /// All iothreads, in the order of their creation (`query-iothreads`).
-pub fn iothreads(bql: &BqlGuard) -> impl Iterator<Item = IoThread> {
+pub fn iothreads<'b>(bql: &'b BqlGuard) -> impl Iterator<Item = IoThread> + use<'b> {
     let threads = bql.graph().iothreads.iter();
     threads.map(|(name, thread)| IoThread {
         name: name.clone(),

@@ -1,11 +1,11 @@
 //! A running block layer and its main loop.
 
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -45,20 +45,40 @@ impl LayerShared {
     }
 
     pub(crate) fn schedule(&self, job: Job) {
-        if self.closed.load(Ordering::Acquire) {
-            return;
-        }
-        self.jobs.push(job);
-        self.kick();
+        self.push(&self.jobs, job);
     }
 
     /// As [`schedule`](LayerShared::schedule), for what may be dead.
     pub(crate) fn schedule_reap(&self, job: Job) {
+        self.push(&self.reaps, job);
+    }
+
+    fn push(&self, queue: &SegQueue<Job>, job: Job) {
         if self.closed.load(Ordering::Acquire) {
             return;
         }
-        self.reaps.push(job);
-        self.kick();
+        queue.push(job);
+        // Pairs with the fence in `close`: either this thread sees that the
+        // layer has been closed, or that one sees the job. A job left behind
+        // would keep whoever awaits its answer waiting, and us alive.
+        fence(Ordering::SeqCst);
+        if self.closed.load(Ordering::Acquire) {
+            self.drop_queued();
+        } else {
+            self.kick();
+        }
+    }
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        self.drop_queued();
+    }
+
+    fn drop_queued(&self) {
+        while let Some(job) = self.jobs.pop().or_else(|| self.reaps.pop()) {
+            drop(job);
+        }
     }
 
     /// Makes a nested poll return, so that whatever it waits for is looked at
@@ -84,6 +104,31 @@ pub(crate) struct LayerState {
     event_loop: EventLoop,
     graph: UnsafeCell<Graph>,
     waker: Waker,
+    /// How many calls of [`BqlGuard::reap`] are on the stack.
+    reaping: Cell<u32>,
+}
+
+/// One call of [`BqlGuard::reap`] on the stack.
+struct Level<'a>(&'a Cell<u32>);
+
+impl<'a> Level<'a> {
+    /// Closing a node polls, and that reaps again. Where many nodes have lost
+    /// their last reference at once this would go as deep as there are nodes;
+    /// from here on the rest is left to the calls further down.
+    const DEEPEST: u32 = 16;
+
+    fn enter(count: &'a Cell<u32>) -> Option<Self> {
+        (count.get() < Level::DEEPEST).then(|| {
+            count.set(count.get() + 1);
+            Level(count)
+        })
+    }
+}
+
+impl Drop for Level<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 impl LayerState {
@@ -129,8 +174,12 @@ impl EnterError {
 /// ```
 pub struct BlockLayer {
     state: Box<LayerState>,
-    not_send_not_sync: PhantomData<*mut BlockLayer>,
+    stays_on_its_main_thread: PhantomData<*mut StaysOnItsMainThread>,
 }
+
+/// Never a value. A pointer to it is neither `Send` nor `Sync`, and so the
+/// compiler gives the reason when it refuses to take a layer to a thread.
+enum StaysOnItsMainThread {}
 
 impl fmt::Debug for BlockLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -162,8 +211,9 @@ impl BlockLayer {
                 event_loop,
                 graph: UnsafeCell::new(Graph::default()),
                 waker,
+                reaping: Cell::new(0),
             }),
-            not_send_not_sync: PhantomData,
+            stays_on_its_main_thread: PhantomData,
         })
     }
 
@@ -213,11 +263,7 @@ impl Drop for BlockLayer {
             let _entered = self.enter_context();
             crate::shutdown::close_all(bql);
         });
-        self.state.shared.closed.store(true, Ordering::Release);
-        let shared = &self.state.shared;
-        while let Some(job) = shared.jobs.pop().or_else(|| shared.reaps.pop()) {
-            drop(job);
-        }
+        self.state.shared.close();
         if closed.is_err() && !std::thread::panicking() {
             panic!("a block layer was dropped inside another one's main loop");
         }
@@ -352,12 +398,17 @@ impl BqlGuard {
 
     /// Frees what nobody refers to any more. Polls when there is something.
     pub(crate) fn reap(&mut self) -> bool {
-        let mut progress = false;
-        while let Some(job) = self.state().shared().reaps.pop() {
-            job(self);
-            progress = true;
-        }
-        progress
+        self.with_state(|state, bql| {
+            let Some(_level) = Level::enter(&state.reaping) else {
+                return false;
+            };
+            let mut progress = false;
+            while let Some(job) = state.shared.reaps.pop() {
+                job(bql);
+                progress = true;
+            }
+            progress
+        })
     }
 
     fn run_jobs(&mut self) -> bool {
@@ -372,6 +423,11 @@ impl BqlGuard {
             };
             job(self);
             progress = true;
+        }
+        // What came meanwhile has rung the bell, but a poll nested in a job
+        // may have heard it.
+        if !self.state().shared().jobs.is_empty() {
+            self.context().kick();
         }
         progress
     }

@@ -180,7 +180,7 @@ impl Node {
 
 /// All nodes, oldest first (`bdrv_next_node`). The iterator borrows the
 /// guard: the graph cannot change under it.
-pub fn nodes(bql: &BqlGuard) -> impl Iterator<Item = NodeView<'_>> {
+pub fn nodes<'b>(bql: &'b BqlGuard) -> impl Iterator<Item = NodeView<'b>> + use<'b> {
     let graph = bql.graph();
     graph.all_nodes().map(move |key| NodeView { graph, key })
 }

@@ -63,6 +63,12 @@ pub(crate) fn delete_node(bql: &mut BqlGuard, key: NodeKey) {
         free_edge(scope.bql, edge);
     }
     drop(scope);
+    // Sections over everything end here for this node: what is parked at its
+    // gate has to find out that nothing is left.
+    while bql.graph().node(key).quiesce > 0 {
+        let effects = bql.graph_mut().unquiesce(key);
+        effects.run(bql);
+    }
     // Requests hold no node, only roots and edges do, and none is left; the
     // I/O half goes with its last handle.
     bql.graph_mut().remove_node(key);

@@ -218,12 +218,21 @@ impl<'t> Transaction<'t> {
             ..
         } = self;
         bql.reap();
-        let covered: SmallVec<[Node; 4]> = changes
-            .iter()
-            .flat_map(|change| change.nodes_to_cover(bql))
-            .collect();
-        section.cover(bql, covered);
-        let moved = merge_contexts(bql, &changes)?;
+        let mut moved = Vec::new();
+        // Covering polls, and so does moving. What runs meanwhile may put
+        // another node below a filter, so look again.
+        loop {
+            let needed = nodes_to_cover(bql, &changes);
+            section.cover(bql, needed);
+            if let Err(error) = merge_contexts(bql, &changes, &mut moved) {
+                context_change::move_back(bql, moved);
+                return Err(error);
+            }
+            let needed = nodes_to_cover(bql, &changes);
+            if needed.iter().all(|node| section.covers(node.key(bql))) {
+                break;
+            }
+        }
         let mut attempt = Attempt {
             bql,
             section,
@@ -277,7 +286,7 @@ impl Drop for Attempt<'_> {
 impl Change {
     /// The nodes that must be quiesced and idle while the change is made: the
     /// parents of every edge it writes, and whatever takes their place.
-    fn nodes_to_cover(&self, bql: &mut BqlGuard) -> SmallVec<[Node; 3]> {
+    fn nodes_to_cover(&self, bql: &BqlGuard) -> SmallVec<[Node; 3]> {
         let mut nodes = SmallVec::from_iter([self.subject.clone()]);
         match &self.action {
             Action::Attach { .. }
@@ -347,23 +356,25 @@ impl Change {
     }
 }
 
+/// What all of the changes need covered, as the graph is now.
+fn nodes_to_cover(bql: &BqlGuard, changes: &[Change]) -> SmallVec<[Node; 4]> {
+    let each = changes.iter();
+    each.flat_map(|change| change.nodes_to_cover(bql)).collect()
+}
+
 /// Puts what will be connected into one context; this may poll, so it comes
 /// before the first change.
 fn merge_contexts(
     bql: &mut BqlGuard,
     changes: &[Change],
-) -> Result<Vec<(Node, AioContext)>, GraphError> {
-    let mut moved = Vec::new();
+    moved: &mut Vec<(Node, AioContext)>,
+) -> Result<(), GraphError> {
     for change in changes {
-        let Some(other) = change.joins() else {
-            continue;
-        };
-        if let Err(error) = context_change::merge(bql, &change.subject, other, &mut moved) {
-            context_change::move_back(bql, moved);
-            return Err(error);
+        if let Some(other) = change.joins() {
+            context_change::merge(bql, &change.subject, other, moved)?;
         }
     }
-    Ok(moved)
+    Ok(())
 }
 
 /// One change being made.

@@ -21,6 +21,12 @@ use crate::BqlGuard;
 use crate::driver::BlockDriver;
 use crate::parent::EdgeParent;
 
+/// How many sections may be open over one node. Sections can be forgotten, and
+/// a counter that wraps would let requests into one that is open. What a node
+/// counts besides, quiesced edges and sections over everything, fits above.
+const MAX_SECTIONS: u32 = 1 << 30;
+const TOO_MANY_SECTIONS: &str = "too many drained sections have been forgotten";
+
 /// What remains to be done after the counters have changed.
 enum Effect {
     CloseNode(Arc<IoNode>),
@@ -39,6 +45,11 @@ enum Effect {
 pub(crate) struct Effects(SmallVec<[Effect; 8]>);
 
 impl Effects {
+    /// Adds what is due after these.
+    pub fn append(&mut self, later: Effects) {
+        self.0.extend(later.0);
+    }
+
     /// Moves gates and runs callbacks, in order.
     pub fn run(self, bql: &BqlGuard) {
         Remaining {
@@ -81,6 +92,17 @@ impl Drop for Remaining<'_> {
 }
 
 impl Graph {
+    /// As [`quiesce`](Graph::quiesce), for a section over the node.
+    ///
+    /// # Panics
+    /// When so many are open that the next might wrap the counter. Nothing
+    /// has changed then.
+    pub fn begin_section(&mut self, node: NodeKey) -> Effects {
+        let open = self.nodes[node].quiesce;
+        assert!(open < 2 * MAX_SECTIONS, "{TOO_MANY_SECTIONS}");
+        self.quiesce(node)
+    }
+
     /// One more reason for the parents of `start` to send nothing
     /// (`bdrv_do_drained_begin` without polling). Parents are told before the
     /// node's own driver.
@@ -265,10 +287,11 @@ impl Graph {
     /// Quiesces every node there is, and every one that will be born before
     /// [`end_all`] (`bdrv_drain_all_begin_nopoll`).
     pub fn begin_all(&mut self) -> Effects {
+        assert!(self.drain_all < MAX_SECTIONS, "{TOO_MANY_SECTIONS}");
         self.drain_all += 1;
         let mut all = Effects::default();
         for key in self.all_nodes().collect::<Vec<_>>() {
-            all.0.extend(self.quiesce(key).0);
+            all.append(self.quiesce(key));
         }
         all
     }
@@ -289,9 +312,13 @@ pub(crate) fn wait_until_all_idle(bql: &mut BqlGuard) {
 
 /// Ends what [`begin_all`](Graph::begin_all) began.
 pub(crate) fn end_all(bql: &mut BqlGuard) {
-    bql.graph_mut().drain_all -= 1;
-    for key in bql.graph().all_nodes().collect::<Vec<_>>() {
-        let effects = bql.graph_mut().unquiesce(key);
-        effects.run(bql);
+    let graph = bql.graph_mut();
+    graph.drain_all -= 1;
+    // All counters before the first callback: one that panics must not leave
+    // the rest quiesced.
+    let mut all = Effects::default();
+    for key in graph.all_nodes().collect::<Vec<_>>() {
+        all.append(graph.unquiesce(key));
     }
+    all.run(bql);
 }

@@ -7,10 +7,11 @@
 
 use std::task::Context;
 
+use block_io::Root;
 use block_io::aio::Wait;
 use smallvec::SmallVec;
 
-use super::quiesce::wait_until_idle;
+use super::quiesce::{Effects, wait_until_idle};
 use super::{BackendKey, NodeKey};
 use crate::{BqlGuard, Node};
 
@@ -33,7 +34,7 @@ impl Section {
             if self.covers(key) {
                 continue;
             }
-            let effects = bql.graph_mut().quiesce(key);
+            let effects = bql.graph_mut().begin_section(key);
             self.held.push(node);
             effects.run(bql);
         }
@@ -53,11 +54,15 @@ impl Section {
     /// Ends the section. Never waits, never polls.
     pub fn close(&mut self, bql: &mut BqlGuard) {
         self.idle = 0;
-        while let Some(node) = self.held.pop() {
+        let held = std::mem::take(&mut self.held);
+        // All counters before the first callback: one that panics must not
+        // leave the rest quiesced.
+        let mut effects = Effects::default();
+        for node in held.iter().rev() {
             let key = node.key(bql);
-            let effects = bql.graph_mut().unquiesce(key);
-            effects.run(bql);
+            effects.append(bql.graph_mut().unquiesce(key));
         }
+        effects.run(bql);
     }
 }
 
@@ -99,12 +104,19 @@ impl ClosedRoot {
         let root = bql.graph().backends[key].root.clone();
         root.close(bql.access());
         let waker = bql.waker();
-        while root
+        let mut closing = Closing {
+            bql,
+            root,
+            idle: false,
+        };
+        while closing
+            .root
             .poll_idle(&mut Context::from_waker(&waker))
             .is_pending()
         {
-            bql.poll(Wait::Until(None));
+            closing.bql.poll(Wait::Until(None));
         }
+        closing.idle = true;
         ClosedRoot(key)
     }
 
@@ -116,5 +128,20 @@ impl ClosedRoot {
     /// Uses the reason up.
     pub(super) fn hand_over(self) -> BackendKey {
         self.0
+    }
+}
+
+/// A root that is being closed. Opens it again when a panic passes by.
+struct Closing<'a> {
+    bql: &'a mut BqlGuard,
+    root: Root,
+    idle: bool,
+}
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        if !self.idle {
+            self.root.open(self.bql.access());
+        }
     }
 }

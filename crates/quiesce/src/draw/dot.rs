@@ -10,8 +10,15 @@ pub fn render(snapshot: &Snapshot, title: &str) -> String {
     let palette = Palette::of(snapshot);
     let mut dot = String::new();
     let _ = writeln!(dot, "digraph block {{");
-    let _ = writeln!(dot, "  label={}; labelloc=t; fontname=Helvetica;", quote(title));
-    let _ = writeln!(dot, "  node [fontname=Helvetica, style=filled, penwidth=1.5];");
+    let _ = writeln!(
+        dot,
+        "  label={}; labelloc=t; fontname=Helvetica;",
+        quote(title)
+    );
+    let _ = writeln!(
+        dot,
+        "  node [fontname=Helvetica, style=filled, penwidth=1.5];"
+    );
     let _ = writeln!(dot, "  edge [fontname=Helvetica, fontsize=10];");
     for (place, backend) in snapshot.backends.iter().enumerate() {
         let label = format!("{}\n{}", backend.name, backend.context);
@@ -24,7 +31,11 @@ pub fn render(snapshot: &Snapshot, title: &str) -> String {
         );
     }
     for (place, node) in snapshot.nodes.iter().enumerate() {
-        let access = if node.writable { "read-write" } else { "read-only" };
+        let access = if node.writable {
+            "read-write"
+        } else {
+            "read-only"
+        };
         let label = format!(
             "{}\n{}, {}, {access}\n{}",
             node.name,
@@ -49,8 +60,17 @@ pub fn render(snapshot: &Snapshot, title: &str) -> String {
                 format!("o{place}")
             }
         };
-        let label = format!("{}\n{} / {}", edge.name, letters(edge.perm), letters(edge.shared));
-        let style = if edge.frozen { ", style=bold, color=blue" } else { "" };
+        let label = format!(
+            "{}\n{} / {}",
+            edge.name,
+            letters(edge.perm),
+            letters(edge.shared)
+        );
+        let style = if edge.frozen {
+            ", style=bold, color=blue"
+        } else {
+            ""
+        };
         let _ = writeln!(
             dot,
             "  {above} -> n{} [label={}{style}];",
@@ -101,7 +121,10 @@ mod tests {
     fn every_vertex_and_edge_is_there() {
         let dot = render(&example(), "an \"example\"");
         assert!(dot.contains(r#"label="an \"example\"""#), "{dot}");
-        assert!(dot.contains("b0 -> n1 [label=\"root\\n-W-- / RWUZ\"]"), "{dot}");
+        assert!(
+            dot.contains("b0 -> n1 [label=\"root\\n-W-- / RWUZ\"]"),
+            "{dot}"
+        );
         assert_eq!(dot.matches(" -> ").count(), 4);
         assert_eq!(dot.matches("xlabel=\"quiesced\"").count(), 2, "{dot}");
         let other = Snapshot {

@@ -3,7 +3,7 @@
 //! The usual steps: a layer for each vertex (longest path from the top), a
 //! vertex without a box wherever an edge passes a layer, an order in each
 //! layer that follows the neighbours, positions near the neighbours that keep
-//! their distance.
+//! their distance. Parts that are not connected stand side by side.
 
 use std::collections::HashMap;
 
@@ -69,23 +69,30 @@ pub fn place(snapshot: &Snapshot) -> Layout {
         .collect();
     let mut net = Net::new(first_node, first_node + snapshot.nodes.len(), &edges);
     let chains: Vec<Vec<usize>> = edges.iter().map(|&edge| net.connect(edge)).collect();
-    let mut layers = net.first_order();
-    net.reorder(&mut layers);
-    let x = net.positions(&layers);
+    let x = net.side_by_side();
     let point = |vertex: usize| Point {
         x: x[vertex],
         y: net.layer[vertex] as f64 * STOREY,
     };
     Layout {
         backends: (0..backends).map(point).collect(),
-        others: others.into_iter().zip((backends..first_node).map(point)).collect(),
-        nodes: (first_node..first_node + snapshot.nodes.len()).map(point).collect(),
+        others: others
+            .into_iter()
+            .zip((backends..first_node).map(point))
+            .collect(),
+        nodes: (first_node..first_node + snapshot.nodes.len())
+            .map(point)
+            .collect(),
         routes: chains
             .iter()
             .map(|chain| chain.iter().map(|&vertex| point(vertex)).collect())
             .collect(),
         right: x.iter().copied().fold(0.0, f64::max),
-        bottom: net.layer.iter().max().map_or(0.0, |&layer| layer as f64 * STOREY),
+        bottom: net
+            .layer
+            .iter()
+            .max()
+            .map_or(0.0, |&layer| layer as f64 * STOREY),
     }
 }
 
@@ -144,13 +151,51 @@ impl Net {
         chain
     }
 
+    /// How far from the left each vertex is, part after part.
+    fn side_by_side(&self) -> Vec<f64> {
+        let mut x = vec![0.0; self.layer.len()];
+        let mut left = 0.0;
+        for part in self.parts() {
+            let mut layers = self.first_order(&part);
+            self.reorder(&mut layers);
+            self.positions(&layers, &mut x);
+            let places = part.iter().map(|&vertex| x[vertex]);
+            let shift = left - places.clone().fold(f64::INFINITY, f64::min);
+            left = places.fold(f64::NEG_INFINITY, f64::max) + shift + PITCH;
+            for &vertex in &part {
+                x[vertex] += shift;
+            }
+        }
+        x
+    }
+
+    /// The connected parts, in the order of their first vertices.
+    fn parts(&self) -> Vec<Vec<usize>> {
+        let mut seen = vec![false; self.layer.len()];
+        let mut parts = Vec::new();
+        for start in 0..self.layer.len() {
+            let (mut part, mut stack) = (Vec::new(), vec![start]);
+            while let Some(vertex) = stack.pop() {
+                if !std::mem::replace(&mut seen[vertex], true) {
+                    part.push(vertex);
+                    stack.extend(self.above[vertex].iter().chain(&self.below[vertex]));
+                }
+            }
+            if !part.is_empty() {
+                part.sort_unstable();
+                parts.push(part);
+            }
+        }
+        parts
+    }
+
     /// The vertices of each layer as a walk from the top meets them: what
     /// belongs together stays together.
-    fn first_order(&self) -> Vec<Vec<usize>> {
-        let depth = self.layer.iter().max().map_or(0, |layer| layer + 1);
-        let mut layers = vec![Vec::new(); depth];
+    fn first_order(&self, part: &[usize]) -> Vec<Vec<usize>> {
+        let depth = part.iter().map(|&vertex| self.layer[vertex] + 1).max();
+        let mut layers = vec![Vec::new(); depth.unwrap_or(0)];
         let mut seen = vec![false; self.layer.len()];
-        let mut starts: Vec<usize> = (0..self.layer.len()).collect();
+        let mut starts = part.to_vec();
         starts.sort_by_key(|&vertex| !self.above[vertex].is_empty());
         for start in starts {
             let mut stack = vec![start];
@@ -177,7 +222,11 @@ impl Net {
             number(layer, &mut rank);
         }
         for sweep in 0..8 {
-            let neighbours = if sweep % 2 == 0 { &self.above } else { &self.below };
+            let neighbours = if sweep % 2 == 0 {
+                &self.above
+            } else {
+                &self.below
+            };
             for layer in layers.iter_mut() {
                 let key = |vertex: usize| mean(&neighbours[vertex], &rank).unwrap_or(rank[vertex]);
                 let mut keyed: Vec<(f64, usize)> =
@@ -189,27 +238,25 @@ impl Net {
         }
     }
 
-    /// How far from the left each vertex is; the leftmost is at 0.
-    fn positions(&self, layers: &[Vec<usize>]) -> Vec<f64> {
-        let mut x = vec![0.0; self.layer.len()];
+    /// Where the vertices of a part want to be, wherever that begins.
+    fn positions(&self, layers: &[Vec<usize>], x: &mut [f64]) {
         for layer in layers {
-            self.spread(layer, &mut x, |_| None);
+            self.spread(layer, x, |_| None);
         }
         for sweep in 0..24 {
-            let both = |vertex: usize| {
-                let neighbours = if sweep % 2 == 0 { &self.above } else { &self.below };
-                &neighbours[vertex]
+            let neighbours = if sweep % 2 == 0 {
+                &self.above
+            } else {
+                &self.below
             };
             for layer in layers {
                 let wanted: HashMap<usize, f64> = layer
                     .iter()
-                    .filter_map(|&vertex| Some((vertex, mean(both(vertex), &x)?)))
+                    .filter_map(|&vertex| Some((vertex, mean(&neighbours[vertex], x)?)))
                     .collect();
-                self.spread(layer, &mut x, |vertex| wanted.get(&vertex).copied());
+                self.spread(layer, x, |vertex| wanted.get(&vertex).copied());
             }
         }
-        let left = x.iter().copied().fold(f64::INFINITY, f64::min);
-        x.iter().map(|place| place - left).collect()
     }
 
     /// Puts the vertices of a layer as near to where they want to be as their
@@ -283,6 +330,31 @@ mod tests {
         let layout = place(&example());
         let middle = (layout.nodes[1].x + layout.nodes[2].x) / 2.0;
         assert!((layout.nodes[0].x - middle).abs() < 1.0, "{layout:?}");
+    }
+
+    #[test]
+    fn parts_stand_side_by_side() {
+        let mut snapshot = example();
+        let parts = snapshot.nodes.len();
+        // The same once more, not connected with the first.
+        snapshot.nodes.extend(example().nodes);
+        snapshot.backends.extend(example().backends);
+        for mut edge in example().edges {
+            edge.below += parts;
+            edge.above = match edge.above {
+                Above::Backend(place) => Above::Backend(place + 2),
+                Above::Node(place) => Above::Node(place + parts),
+                other => other,
+            };
+            snapshot.edges.push(edge);
+        }
+        let layout = place(&snapshot);
+        let (first, second) = layout.nodes.split_at(parts);
+        for one in first {
+            for two in second {
+                assert!(two.x - one.x > PITCH - 1e-6, "{one:?} {two:?}");
+            }
+        }
     }
 
     #[test]

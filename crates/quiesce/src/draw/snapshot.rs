@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use block_gs::{BqlGuard, Perm, backends, nodes};
 use block_common::ParentDescription;
+use block_gs::{BqlGuard, Perm, backends, nodes};
 
 /// The graph at one moment.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]

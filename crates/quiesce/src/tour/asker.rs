@@ -77,7 +77,11 @@ impl Asker {
             return Ok(None);
         };
         let name = format!("asked-{}-{number}", self.place);
-        let what = format!("{} asks: insert '{name}' below '{}'", self.place, backend.name());
+        let what = format!(
+            "{} asks: insert '{name}' below '{}'",
+            self.place,
+            backend.name()
+        );
         let change = move |bql: &mut BqlGuard| -> Result<Option<Node>, GraphError> {
             let Some(top) = backend.node(bql) else {
                 return Ok(None);
@@ -135,8 +139,8 @@ impl Asker {
                 return;
             }
             let contents = &target.contents;
-            let outcome = section
-                .io(async |request: Request<'_>| check_fixed_part(request, contents).await);
+            let outcome =
+                section.io(async |request: Request<'_>| check_fixed_part(request, contents).await);
             match outcome {
                 Ok(Ok(())) => {}
                 Ok(Err(mismatch)) => watch.fail(Failure::WrongByte {

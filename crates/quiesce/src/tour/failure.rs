@@ -127,10 +127,7 @@ pub enum Failure {
 impl Failure {
     /// Whether bytes were wrong.
     pub fn is_corruption(&self) -> bool {
-        matches!(
-            self,
-            Failure::Corruption { .. } | Failure::WrongByte { .. }
-        )
+        matches!(self, Failure::Corruption { .. } | Failure::WrongByte { .. })
     }
 }
 
@@ -187,7 +184,9 @@ impl SetupError {
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
                 "Choose a directory that you may write to, with --dir or --pictures"
             }
-            ErrorKind::NotFound => "Check the path; --dir and TMPDIR must name existing directories",
+            ErrorKind::NotFound => {
+                "Check the path; --dir and TMPDIR must name existing directories"
+            }
             _ => "Check the path, or choose another one with --dir or --pictures",
         };
         SetupError::File {

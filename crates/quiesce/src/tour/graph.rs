@@ -85,10 +85,30 @@ pub struct Disk {
 struct Recipe<'a> {
     name: &'a str,
     paths: Vec<PathBuf>,
-    disks: Vec<(&'a str, Option<(u64, u64)>, Option<Region>, Contents)>,
+    disks: Vec<DiskRecipe<'a>>,
     home: &'a IoThread,
     read_only: bool,
     tasks_follow: bool,
+}
+
+/// What a disk is made of.
+struct DiskRecipe<'a> {
+    name: &'a str,
+    window: Option<(u64, u64)>,
+    region: Option<Region>,
+    contents: Contents,
+}
+
+impl<'a> DiskRecipe<'a> {
+    /// A disk with the tour's own contents.
+    fn own(name: &'a str, window: Option<(u64, u64)>, region: &Region) -> Self {
+        DiskRecipe {
+            name,
+            window,
+            region: Some(region.clone()),
+            contents: region.contents(),
+        }
+    }
 }
 
 impl World {
@@ -100,8 +120,9 @@ impl World {
         image: Option<&UserImage>,
     ) -> Result<World, SetupError> {
         let iothread = |bql: &mut BqlGuard, name| {
-            IoThread::create(bql, name)
-                .map_err(|error| SetupError::graph(format!("cannot start iothread '{name}'"), error))
+            IoThread::create(bql, name).map_err(|error| {
+                SetupError::graph(format!("cannot start iothread '{name}'"), error)
+            })
         };
         let iothreads = [iothread(bql, "io0")?, iothread(bql, "io1")?];
         let size = options.image_size * MIB;
@@ -109,41 +130,55 @@ impl World {
         for (number, home) in iothreads.iter().enumerate() {
             let name = format!("disk{number}");
             let region = region(0, size, number as u64);
-            groups.push(Group::open(bql, Recipe {
-                name: &name,
-                paths: copies(dir, &name, std::slice::from_ref(&region))?,
-                disks: vec![(&name, None, Some(region.clone()), region.contents())],
-                home,
-                read_only: false,
-                tasks_follow: true,
-            })?);
+            groups.push(Group::open(
+                bql,
+                Recipe {
+                    name: &name,
+                    paths: copies(dir, &name, std::slice::from_ref(&region))?,
+                    disks: vec![DiskRecipe::own(&name, None, &region)],
+                    home,
+                    read_only: false,
+                    tasks_follow: true,
+                },
+            )?);
         }
         let halves = [region(0, size, 2), region(size, size, 3)];
-        let [left, right] = halves.clone();
-        groups.push(Group::open(bql, Recipe {
-            name: "shared",
-            paths: copies(dir, "shared", &halves)?,
-            disks: vec![
-                ("left", Some((0, size)), Some(left.clone()), left.contents()),
-                ("right", Some((size, size)), Some(right.clone()), right.contents()),
-            ],
-            home: &iothreads[0],
-            read_only: false,
-            tasks_follow: false,
-        })?);
+        let [left, right] = &halves;
+        groups.push(Group::open(
+            bql,
+            Recipe {
+                name: "shared",
+                paths: copies(dir, "shared", &halves)?,
+                disks: vec![
+                    DiskRecipe::own("left", Some((0, size)), left),
+                    DiskRecipe::own("right", Some((size, size)), right),
+                ],
+                home: &iothreads[0],
+                read_only: false,
+                tasks_follow: false,
+            },
+        )?);
         if let Some(image) = image {
             let contents = Contents::Image {
                 pieces: image.pieces.clone(),
                 writable: options.write_image,
             };
-            groups.push(Group::open(bql, Recipe {
-                name: "image",
-                paths: vec![image.path.clone()],
-                disks: vec![("image", None, None, contents)],
-                home: &iothreads[1],
-                read_only: !options.write_image,
-                tasks_follow: true,
-            })?);
+            groups.push(Group::open(
+                bql,
+                Recipe {
+                    name: "image",
+                    paths: vec![image.path.clone()],
+                    disks: vec![DiskRecipe {
+                        name: "image",
+                        window: None,
+                        region: None,
+                        contents,
+                    }],
+                    home: &iothreads[1],
+                    read_only: !options.write_image,
+                    tasks_follow: true,
+                },
+            )?);
         }
         Ok(World {
             iothreads,
@@ -221,14 +256,21 @@ impl Group {
             read_only,
             tasks_follow,
         };
-        for (name, window, region, contents) in disks {
+        for disk in disks {
+            let DiskRecipe {
+                name,
+                window,
+                region,
+                contents,
+            } = disk;
             let format = format!("{name}-raw");
             let file = group.file.clone();
-            let format =
-                open_format(bql, &format, &file, window, read_only).map_err(complain)?;
+            let format = open_format(bql, &format, &file, window, read_only).map_err(complain)?;
             let backend = open_backend(bql, name, &format, read_only).map_err(complain)?;
             if let Some(region) = &region {
-                group.written.push(region.at + region.lanes_at..region.at + region.length);
+                group
+                    .written
+                    .push(region.at + region.lanes_at..region.at + region.length);
             }
             group.disks.push(Disk {
                 target: Arc::new(Target {
@@ -255,16 +297,6 @@ impl Group {
         name: &str,
     ) -> Result<Node, GraphError> {
         File::new(path).read_only(self.read_only).open(bql, name)
-    }
-
-    /// How many requests of the load are active.
-    pub fn active(&self) -> u64 {
-        let active = |disk: &Disk| {
-            disk.target
-                .active
-                .load(std::sync::atomic::Ordering::SeqCst)
-        };
-        self.disks.iter().map(active).sum()
     }
 }
 

@@ -55,7 +55,11 @@ pub fn create(path: &Path, regions: &[Region], first: bool) -> Result<(), SetupE
     let file = File::options().write(true).open(path).map_err(complain)?;
     for region in regions {
         let mut bytes = vec![STALE; region.length as usize];
-        let fixed = if first { region.length } else { region.lanes_at };
+        let fixed = if first {
+            region.length
+        } else {
+            region.lanes_at
+        };
         region.pattern.fill(0, &mut bytes[..fixed as usize], |_| 0);
         file.write_all_at(&bytes, region.at).map_err(complain)?;
     }
@@ -96,8 +100,6 @@ pub fn check_region(
 pub struct UserImage {
     /// Where it is.
     pub path: PathBuf,
-    /// How long it is, in bytes.
-    pub length: u64,
     /// Its contents in places, by offset.
     pub pieces: Vec<(u64, Vec<u8>)>,
 }
@@ -140,7 +142,6 @@ impl UserImage {
         }
         Ok(UserImage {
             path: path.to_owned(),
-            length,
             pieces,
         })
     }
@@ -202,7 +203,9 @@ mod tests {
         create(&other, &[region()], false).expect("created");
         let lanes = Lane::cut(region().lanes(), 3);
         assert_eq!(check(&first, &region(), &lanes).expect("read"), Ok(()));
-        let stale = check(&other, &region(), &lanes).expect("read").expect_err("stale");
+        let stale = check(&other, &region(), &lanes)
+            .expect("read")
+            .expect_err("stale");
         assert_eq!((stale.at, stale.found), (4096, STALE));
     }
 
@@ -230,7 +233,11 @@ mod tests {
     #[test]
     fn what_is_no_image_is_refused_with_advice() {
         let dir = tempfile::tempdir().expect("a directory");
-        let message = |path: &Path| UserImage::read(path, false).expect_err("refused").to_string();
+        let message = |path: &Path| {
+            UserImage::read(path, false)
+                .expect_err("refused")
+                .to_string()
+        };
         assert!(message(dir.path()).contains("neither a regular file"));
         let empty = dir.path().join("empty");
         fs::write(&empty, []).expect("written");

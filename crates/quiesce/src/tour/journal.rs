@@ -48,7 +48,9 @@ impl Journal {
     /// What the last step was.
     pub fn last(&self) -> String {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.back().map_or_else(String::new, |(_, what)| what.clone())
+        recent
+            .back()
+            .map_or_else(String::new, |(_, what)| what.clone())
     }
 }
 

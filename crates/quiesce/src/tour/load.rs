@@ -126,7 +126,11 @@ impl Lane {
         let each = (last - first) / count;
         let lane = |index| {
             let start = first + index * each;
-            let end = if index + 1 == count { last } else { start + each };
+            let end = if index + 1 == count {
+                last
+            } else {
+                start + each
+            };
             Lane {
                 first: start,
                 generations: vec![0; (end - start) as usize],
@@ -403,18 +407,17 @@ fn known_bytes(pieces: &[(u64, Vec<u8>)], offset: u64, bytes: usize) -> Option<&
 }
 
 /// Compares what was read of the user's image with what was there before.
-pub fn check_piece(
-    pieces: &[(u64, Vec<u8>)],
-    offset: u64,
-    bytes: &[u8],
-) -> Result<(), Mismatch> {
+pub fn check_piece(pieces: &[(u64, Vec<u8>)], offset: u64, bytes: &[u8]) -> Result<(), Mismatch> {
     let Some(known) = known_bytes(pieces, offset, bytes.len()) else {
         return Ok(());
     };
     if known == bytes {
         return Ok(());
     }
-    let differs = known.iter().zip(bytes).position(|(known, found)| known != found);
+    let differs = known
+        .iter()
+        .zip(bytes)
+        .position(|(known, found)| known != found);
     let index = differs.unwrap_or(0);
     Err(Mismatch {
         at: offset + index as u64,
@@ -471,8 +474,15 @@ mod tests {
         let pieces = vec![(0, vec![1; 100]), (1000, vec![2; 100])];
         assert_eq!(check_piece(&pieces, 1010, &[2; 90]), Ok(()));
         let mismatch = check_piece(&pieces, 1010, &[2, 2, 3]).expect_err("a wrong byte");
-        assert_eq!((mismatch.at, mismatch.found, mismatch.expected), (1012, 3, 2));
-        assert_eq!(known_bytes(&pieces, 90, 20), None, "across the end of a piece");
+        assert_eq!(
+            (mismatch.at, mismatch.found, mismatch.expected),
+            (1012, 3, 2)
+        );
+        assert_eq!(
+            known_bytes(&pieces, 90, 20),
+            None,
+            "across the end of a piece"
+        );
         assert_eq!(known_bytes(&pieces, u64::MAX, 1), None);
     }
 }

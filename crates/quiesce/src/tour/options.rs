@@ -24,19 +24,26 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = value_parser!(u64).range(1..=86_400))]
     pub seconds: u64,
 
-    /// Include an existing raw image or block device. Opened read-only; its
-    /// contents are read before the graph changes begin and compared with
-    /// what requests read afterwards
+    /// Include an existing raw image or block device, read-only
+    ///
+    /// Include an existing raw image or block device. It is opened read-only.
+    /// Up to 512 pieces of 64 KiB, evenly spread, are read before the graph
+    /// changes begin and compared with what requests read afterwards.
     #[arg(long, value_name = "FILE")]
     pub image: Option<PathBuf>,
 
+    /// Write to the image too, the bytes that it has
+    ///
     /// Write to the image too: ranges of it are written with the bytes they
-    /// have, so its contents stay the same even if the tour is interrupted
+    /// have, so its contents stay the same even if the tour is interrupted.
     #[arg(long, requires = "image")]
     pub write_image: bool,
 
-    /// Where all random choices start; printed with the results. The order in
-    /// which threads run remains their own
+    /// Where all random choices start
+    ///
+    /// Where all random choices start; without it somewhere else each time.
+    /// It is printed with the results. The order in which threads run remains
+    /// their own, so two runs are alike and not the same.
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 
@@ -45,17 +52,22 @@ pub struct Options {
     pub tasks: u64,
 
     /// Size of each image that the tour makes, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 4, value_parser = value_parser!(u64).range(1..=1024))]
+    #[arg(long, value_name = "MIB", default_value_t = 4, value_parser = value_parser!(u64).range(1..=256))]
     pub image_size: u64,
 
-    /// Where the tour makes its images (about 11 times the image size), in a
-    /// directory of their own that it removes in the end. The default is the
-    /// system's temporary directory (TMPDIR)
+    /// Where the tour makes its images [default: the temporary directory]
+    ///
+    /// Where the tour makes its images (12 times the image size altogether),
+    /// in a directory of their own that it removes in the end. The default is
+    /// the system's temporary directory (TMPDIR).
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
 
-    /// Where to put pictures of the graph (before, during, after; SVG and
-    /// DOT). The default is a new directory below the temporary one
+    /// Where to put pictures of the graph [default: a new directory]
+    ///
+    /// Where to put pictures of the graph: before, during and after, as SVG
+    /// and DOT. The default is a new directory below the temporary one, which
+    /// is printed, or with --quiet alone none.
     #[arg(long, value_name = "DIR")]
     pub pictures: Option<PathBuf>,
 
@@ -63,8 +75,10 @@ pub struct Options {
     #[arg(long)]
     pub json: bool,
 
-    /// Print no progress and no table, only what went wrong (and the JSON
-    /// object with --json)
+    /// Print no progress and no table, only what went wrong
+    ///
+    /// Print no progress and no table, only what went wrong, and with --json
+    /// the JSON object.
     #[arg(long, short)]
     pub quiet: bool,
 

@@ -33,7 +33,9 @@ pub struct Mismatch {
 impl Pattern {
     /// The contents of the disk with this number.
     pub fn new(disk: u64) -> Self {
-        Pattern { disk: mix(disk + 1) }
+        Pattern {
+            disk: mix(disk + 1),
+        }
     }
 
     fn sector_seed(self, sector: u64, generation: u32) -> u64 {

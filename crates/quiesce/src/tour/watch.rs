@@ -15,6 +15,7 @@ const TOLD: usize = 5;
 pub struct Watch {
     stop: AtomicBool,
     interrupted: AtomicBool,
+    beats: AtomicU64,
     corruption: AtomicU64,
     failures: AtomicU64,
     told: Mutex<Vec<Failure>>,
@@ -95,10 +96,7 @@ impl Kind {
 
     /// Whether the graph was another one afterwards.
     pub fn is_change(self) -> bool {
-        !matches!(
-            self,
-            Kind::SectionsNested | Kind::Refused | Kind::Overtaken
-        )
+        !matches!(self, Kind::SectionsNested | Kind::Refused | Kind::Overtaken)
     }
 }
 
@@ -122,6 +120,16 @@ impl Watch {
     /// Whether the user wanted it to end.
     pub fn was_interrupted(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// The main thread is alive and getting on.
+    pub fn beat(&self) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often it was.
+    pub fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
     }
 
     /// Notes something that must not happen, and ends the tour.

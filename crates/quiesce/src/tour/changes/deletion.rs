@@ -16,7 +16,11 @@ impl Changer {
         let user = format!("{name}-user");
         let user = step.must(Backend::new(bql, &user, Perm::empty(), Perm::all()))?;
         step.must(user.insert(bql, &node))?;
-        refused(&step, node.clone().delete(bql), &format!("Node {name} is in use"))?;
+        refused(
+            &step,
+            node.clone().delete(bql),
+            &format!("Node {name} is in use"),
+        )?;
         user.remove(bql);
         refused(
             &step,
@@ -32,7 +36,9 @@ impl Changer {
             }
             bql.poll(block_io::aio::Wait::No);
         }
-        step.promise(false, || format!("node '{name}' was deleted and is still there"))?;
+        step.promise(false, || {
+            format!("node '{name}' was deleted and is still there")
+        })?;
         Ok(Kind::NodeDeleted)
     }
 }

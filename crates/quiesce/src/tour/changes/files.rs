@@ -1,13 +1,14 @@
 //! Replacing the file at the bottom, contents included: a mirror that is
 //! completed in one drained section.
 
+use std::ops::Range;
+
 use block_gs::{BqlGuard, Drained, GraphError, Node};
 use block_io::{Buffer, IoError, Request};
 
 use super::{Changer, Kind, Outcome, Step};
 use crate::draw::Snapshot;
 use crate::tour::image::STALE;
-use std::ops::Range;
 
 /// How much is copied by one request, in bytes.
 const CHUNK: u64 = 1 << 20;
@@ -26,7 +27,11 @@ impl Changer {
             "replace file '{}' of '{}' by '{name}', {} bytes copied",
             group.file.name(),
             group.name,
-            group.written.iter().map(|range| range.end - range.start).sum::<u64>()
+            group
+                .written
+                .iter()
+                .map(|range| range.end - range.start)
+                .sum::<u64>()
         ));
         let (old, written) = (group.file.clone(), group.written.clone());
         let new = step.must(group.open_file(bql, &group.paths[next], &name))?;
@@ -78,22 +83,26 @@ fn single_parent(bql: &mut BqlGuard, node: &Node) -> Option<(Node, String)> {
     if parents.next().is_some() {
         return None;
     }
-    let (parent, name) = (edge.parent_node()?.name().to_owned(), edge.name().to_owned());
+    let (parent, name) = (
+        edge.parent_node()?.name().to_owned(),
+        edge.name().to_owned(),
+    );
     Some((Node::find(bql, &parent)?, name))
 }
 
 /// Reads the ranges from the drained node and writes them to another one:
 /// I/O of the section's owner, which passes the gates that it keeps closed.
 fn copy(section: &mut Drained<'_>, to: &Node, ranges: &[Range<u64>]) -> Result<(), IoError> {
-    let mut chunks = Vec::new();
+    let mut buffer = Buffer::zeroed(CHUNK as usize);
     for (at, bytes) in chunked(ranges) {
-        let mut buffer = Buffer::zeroed(bytes);
-        section.io(async |request: Request<'_>| request.read(at, buffer.destination()).await)?;
-        chunks.push((at, buffer));
-    }
-    let mut target = section.also(to);
-    for (at, buffer) in &chunks {
-        target.io(async |request: Request<'_>| request.write(*at, buffer.source()).await)?;
+        section.io(async |request: Request<'_>| {
+            let (into, _) = buffer.destination().split_at(bytes);
+            request.read(at, into).await
+        })?;
+        section.also(to).io(async |request: Request<'_>| {
+            let (from, _) = buffer.source().split_at(bytes);
+            request.write(at, from).await
+        })?;
     }
     Ok(())
 }

@@ -20,6 +20,7 @@ impl Changer {
             return Ok(Kind::Overtaken);
         };
         let step = self.begin(format!("insert filter '{name}' above '{}'", below.name()));
+        let changed_before = self.changed_by_io();
         let read_only = self.world.groups[number].read_only;
         let filter = Stats::over(&below).read_only(read_only).open(bql, &name);
         let filter = step.must(filter)?;
@@ -27,7 +28,12 @@ impl Changer {
         self.check_quiet(&section, &below, &step)?;
         step.must(section.replace_with(&filter))?;
         section.end();
-        step.promise(below.view(bql).parents().count() == 1, || {
+        let only_parent = below.view(bql).parents().count() == 1;
+        if !only_parent && self.changed_by_io() != changed_before {
+            // I/O code has taken out the very node that we were to be above.
+            return Ok(Kind::Overtaken);
+        }
+        step.promise(only_parent, || {
             format!("'{}' should be the only parent of '{}'", name, below.name())
         })?;
         self.world.groups[number].filters.push(filter);
@@ -48,10 +54,11 @@ impl Changer {
         step.must(section.drop_filter())?;
         section.end();
         let view = filter.view(bql);
-        step.promise(view.parents().count() + view.children().count() == 0, || {
-            format!("'{}' was dropped and is still connected", filter.name())
-        })?;
-        let failed = Stats::of(bql, &filter).map_or(0, |stats| {
+        step.promise(
+            view.parents().count() + view.children().count() == 0,
+            || format!("'{}' was dropped and is still connected", filter.name()),
+        )?;
+        let failed = filter.driver::<Stats>().map_or(0, |stats| {
             let counters = stats.counters();
             counters.reads.errors + counters.writes.errors
         });

@@ -111,8 +111,8 @@ impl Changer {
         // Nobody is above yet; the owner of a section can read all the same.
         let mut section = new.drain(bql);
         let contents = &disk.target.contents;
-        let outcome = section
-            .io(async |request: Request<'_>| check_fixed_part(request, contents).await);
+        let outcome =
+            section.io(async |request: Request<'_>| check_fixed_part(request, contents).await);
         judge(step.number, disk, outcome)?;
         section.end();
         Ok(Some(new))

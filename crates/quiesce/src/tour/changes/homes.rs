@@ -36,7 +36,7 @@ impl Changer {
     pub(super) fn change_iothreads(&mut self, bql: &mut BqlGuard) -> Outcome {
         let extra = &self.world.extra_iothreads;
         if extra.is_empty() || (extra.len() < MOST && self.rng.once_in(2)) {
-            let name = self.world.fresh_name("worker");
+            let name = self.world.fresh_name("io");
             let step = self.begin(format!("start iothread '{name}'"));
             let iothread = step.must(IoThread::create(bql, &name))?;
             self.world.extra_iothreads.push(iothread);
@@ -105,7 +105,11 @@ impl Changer {
         for disk in &group.disks {
             let context = disk.backend.root().context();
             step.promise(context == expected, || {
-                format!("'{}' stayed behind in {}", disk.backend.name(), context.name())
+                format!(
+                    "'{}' stayed behind in {}",
+                    disk.backend.name(),
+                    context.name()
+                )
             })?;
         }
         Ok(())

@@ -144,6 +144,12 @@ impl Changer {
         Step::begin(&self.watch, what)
     }
 
+    /// How much I/O code has had changed. When it is the same as before, what
+    /// the graph looks like is this thread's doing alone.
+    fn changed_by_io(&self) -> u64 {
+        self.changed_by_io.load(Ordering::SeqCst)
+    }
+
     /// Inside a drained section of `node`: no request of the load is active
     /// at any backend above it.
     fn check_quiet(&self, bql: &BqlGuard, node: &Node, step: &Step) -> Result<(), Failure> {
@@ -152,12 +158,15 @@ impl Changer {
         for (_, disk) in self.world.disks() {
             let name = disk.backend.name();
             let active = disk.target.active.load(Ordering::SeqCst);
-            step.promise(active == 0 || !above.iter().any(|above| above == name), || {
-                format!(
-                    "'{}' is drained, and '{name}' above it has {active} active requests",
-                    node.name()
-                )
-            })?;
+            step.promise(
+                active == 0 || !above.iter().any(|above| above == name),
+                || {
+                    format!(
+                        "'{}' is drained, and '{name}' above it has {active} active requests",
+                        node.name()
+                    )
+                },
+            )?;
         }
         Ok(())
     }

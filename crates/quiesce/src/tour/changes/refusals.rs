@@ -1,10 +1,9 @@
 //! What must be refused, in the right words and with nothing left behind.
 
-use std::sync::atomic::Ordering;
-
 use block_drivers::{File, NullCo};
 use block_gs::{Backend, BqlGuard, GraphError, Node, Perm, Role};
 
+use super::formats::home_of;
 use super::{Changer, Kind, Outcome, Step};
 use crate::draw::Snapshot;
 use crate::tour::failure::Failure;
@@ -18,19 +17,19 @@ impl Changer {
     pub(super) fn be_refused(&mut self, bql: &mut BqlGuard, number: usize) -> Outcome {
         let disk = self.rng.below(self.world.groups[number].disks.len() as u64) as usize;
         let blank = self.world.fresh_name("blank");
-        let attempt = self.rng.below(7);
+        let (attempt, at_home) = (self.rng.below(7), self.rng.once_in(2));
         let group = &self.world.groups[number];
         let (format, file) = (group.disks[disk].format.clone(), group.file.clone());
-        let Some(top) = group.disks[disk].backend.node(bql) else {
-            return Ok(Kind::Overtaken);
-        };
         let names: Vec<&str> = group.disks.iter().map(|disk| disk.backend.name()).collect();
         let seen = |bql: &BqlGuard| Snapshot::take(bql).reached_from(&names);
-        let (changed_before, before) = (self.changed_by_io.load(Ordering::SeqCst), seen(bql));
+        let (changed_before, before) = (self.changed_by_io(), seen(bql));
         let what = match attempt {
-            0 => format!("attach '{}' below itself", top.name()),
-            1 => format!("change two edges of '{}', the second into a cycle", group.name),
-            2 => format!("add a backend that does not share '{}'", top.name()),
+            0 => format!("attach '{}' below itself", format.name()),
+            1 => format!(
+                "change two edges of '{}', the second into a cycle",
+                group.name
+            ),
+            2 => format!("add a backend that does not share '{}'", format.name()),
             3 => format!("put a read-only file below '{}'", format.name()),
             4 => format!("change a frozen link below '{}'", format.name()),
             5 => format!("detach a child that '{}' does not have", format.name()),
@@ -38,9 +37,9 @@ impl Changer {
         };
         let step = self.begin(format!("be refused: {what}"));
         let (outcome, words) = match attempt {
-            0 => cycle(bql, &file, &top),
-            1 => half_a_transaction(bql, &step, &blank, &format, &file, &top)?,
-            2 => conflict(bql, &step, &blank, &top)?,
+            0 => cycle(bql, &file, &format),
+            1 => half_a_transaction(bql, &step, &blank, &format)?,
+            2 => conflict(bql, &step, &blank, &format, at_home)?,
             3 if !group.read_only => {
                 let path = &group.paths[(group.current + 1) % group.paths.len()];
                 let file = File::new(path).read_only(true).open(bql, &blank);
@@ -56,76 +55,87 @@ impl Changer {
                 (file.drain(bql).drop_filter(), words)
             }
         };
+        step.promise(outcome.is_err(), || format!("this was not refused: {what}"))?;
+        // What I/O code asked for meanwhile may well have changed something,
+        // also who is in the way.
+        if self.changed_by_io() != changed_before {
+            return Ok(Kind::Refused);
+        }
         step.promise(
             matches!(&outcome, Err(error) if error.to_string() == words),
             || format!("expected the refusal \"{words}\", got {outcome:?}"),
         )?;
         let after = seen(bql);
-        // What I/O code asked for meanwhile may well have changed something.
-        if self.changed_by_io.load(Ordering::SeqCst) == changed_before {
-            step.promise(before == after, || {
-                format!("a refused change left something behind: {before:#?} became {after:#?}")
-            })?;
-        }
+        step.promise(before == after, || {
+            format!("a refused change left something behind: {before:#?} became {after:#?}")
+        })?;
         Ok(Kind::Refused)
     }
 }
 
-fn cycle(bql: &mut BqlGuard, file: &Node, top: &Node) -> Attempt {
-    let outcome = file.drain(bql).attach_child("loop", top, Role::DATA);
-    (outcome, cycle_words(file, top))
+fn cycle(bql: &mut BqlGuard, file: &Node, format: &Node) -> Attempt {
+    let outcome = file.drain(bql).attach_child("loop", format, Role::DATA);
+    (outcome, cycle_words(file, format))
 }
 
-fn cycle_words(file: &Node, top: &Node) -> String {
+fn cycle_words(parent: &Node, child: &Node) -> String {
     format!(
         "Making '{}' a loop child of '{}' would create a cycle",
-        top.name(),
-        file.name()
+        child.name(),
+        parent.name()
     )
 }
 
 /// The first change alone would be fine, and would make every request go to a
-/// device without contents. The second is refused, and takes the first back
-/// before any request could notice.
+/// device without contents. The second, a cycle only because of the first, is
+/// refused and takes the first back before any request could notice.
 fn half_a_transaction(
     bql: &mut BqlGuard,
     step: &Step,
     blank: &str,
     format: &Node,
-    file: &Node,
-    top: &Node,
 ) -> Result<Attempt, Failure> {
     let blank = step.must(NullCo::new(format.io().length()).open(bql, blank))?;
     let mut section = format.drain(bql);
     let mut changes = section.transaction();
     changes.replace_child("file", &blank);
-    changes.at(file).attach_child("loop", top, Role::DATA);
+    changes.at(&blank).attach_child("loop", format, Role::DATA);
     let outcome = changes.commit();
     section.end();
     let home = blank.io().context();
     step.promise(home == *bql.context(), || {
-        format!("'{}' was not brought back from {}", blank.name(), home.name())
+        format!(
+            "'{}' was not brought back from {}",
+            blank.name(),
+            home.name()
+        )
     })?;
-    Ok((outcome, cycle_words(file, top)))
+    Ok((outcome, cycle_words(&blank, format)))
 }
 
+/// A backend that is not at home where the node is makes the node come to it,
+/// and then go back.
 fn conflict(
     bql: &mut BqlGuard,
     step: &Step,
     name: &str,
-    top: &Node,
+    node: &Node,
+    at_home: bool,
 ) -> Result<Attempt, Failure> {
     let name = &format!("greedy-{name}");
     let shared = Perm::WRITE_UNCHANGED | Perm::RESIZE;
     let greedy = step.must(Backend::new(bql, name, Perm::empty(), shared))?;
-    let home = super::formats::home_of(bql, top);
+    let home = home_of(bql, node).filter(|_| at_home);
     step.must(greedy.set_iothread(bql, home.as_ref()))?;
-    let outcome = greedy.insert(bql, top);
+    let outcome = greedy.insert(bql, node);
     step.promise(greedy.node(bql).is_none(), || {
         format!("backend '{name}' was refused its node and has one")
     })?;
     // Who is in the way is the first parent that asks for more than that.
-    let in_the_way = top.view(bql).parents().find(|edge| !(edge.perm() - shared).is_empty());
+    let in_the_way = node
+        .view(bql)
+        .parents()
+        .find(|edge| !(edge.perm() - shared).is_empty());
     let words = in_the_way.map_or_else(String::new, |edge| {
         format!(
             "Permission conflict on node '{node}': permissions '{}' are both required by {} (uses \
@@ -134,7 +144,7 @@ fn conflict(
             edge.perm() - shared,
             edge.parent(),
             edge.name(),
-            node = top.name(),
+            node = node.name(),
         )
     });
     Ok((outcome, words))
@@ -166,7 +176,10 @@ fn frozen(
         }
     };
     let blank = step.must(NullCo::new(format.io().length()).open(bql, blank))?;
-    let child = format.view(bql).child("file").map(|edge| edge.child().name().to_owned());
+    let child = format
+        .view(bql)
+        .child("file")
+        .map(|edge| edge.child().name().to_owned());
     let words = format!(
         "Cannot change frozen 'file' link from '{}' to '{}'",
         format.name(),

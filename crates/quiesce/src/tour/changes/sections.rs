@@ -32,8 +32,8 @@ impl Changer {
         let mut section = disk.format.drain(bql);
         self.check_quiet(&section, &disk.format, &step)?;
         let contents = &disk.target.contents;
-        let outcome = section
-            .io(async |request: Request<'_>| check_fixed_part(request, contents).await);
+        let outcome =
+            section.io(async |request: Request<'_>| check_fixed_part(request, contents).await);
         judge(step.number, disk, outcome)?;
         self.check_quiet(&section, &disk.format, &step)
     }
@@ -93,7 +93,12 @@ impl Changer {
         let name = self.world.fresh_name("newborn");
         let step = self.begin(format!("drain all, make '{name}' inside"));
         let pause = Duration::from_micros(self.rng.below(LONGEST));
-        let files: Vec<Node> = self.world.groups.iter().map(|group| group.file.clone()).collect();
+        let files: Vec<Node> = self
+            .world
+            .groups
+            .iter()
+            .map(|group| group.file.clone())
+            .collect();
         let mut section = drain_all(bql);
         for file in &files {
             self.check_quiet(&section, file, &step)?;

@@ -1,0 +1,237 @@
+//! Nothing stays closed, parked or unheard for ever, whatever panics and
+//! whatever runs in between.
+
+mod common;
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use block_gs::{
+    Backend, BlockDriver, BqlGuard, GraphError, Node, NodeBuilder, Perm, PermPair, Role, drain_all,
+    drain_many, nodes,
+};
+use block_io::aio::{FdRegistration, Interest, Wait, sleep, yield_now};
+use block_io::{Activity, Buffer, Destination, DriverIo, IoError, IoFuture, Request};
+use common::{Mem, backend, in_layer, node};
+use futures_channel::oneshot;
+
+/// Panics at the end of a drained section when armed; does not flush at once.
+#[derive(Default)]
+struct Awkward {
+    panics: AtomicBool,
+}
+
+impl DriverIo for Awkward {
+    fn read<'r>(
+        &'r self,
+        _request: Request<'r>,
+        _offset: u64,
+        _into: Destination<'r>,
+    ) -> IoFuture<'r, Result<(), IoError>> {
+        IoFuture::ready(Ok(()))
+    }
+
+    fn flush<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, Result<(), IoError>> {
+        IoFuture::new(async {
+            yield_now().await;
+            yield_now().await;
+            Ok(())
+        })
+    }
+
+    fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, Result<u64, IoError>> {
+        IoFuture::ready(Ok(512))
+    }
+}
+
+impl BlockDriver for Awkward {
+    fn format_name(&self) -> &'static str {
+        "awkward"
+    }
+
+    fn drain_end(&self, _bql: &BqlGuard) {
+        assert!(!self.panics.load(Ordering::Relaxed), "the driver panics");
+    }
+}
+
+fn awkward(bql: &mut BqlGuard, name: &str) -> (Node, Arc<Awkward>) {
+    let driver = Arc::new(Awkward::default());
+    let node = NodeBuilder::new(name).open(bql, driver.clone());
+    (node.expect("opened"), driver)
+}
+
+#[test]
+fn a_driver_that_panics_at_the_end_of_a_section_leaves_no_gate_closed() {
+    let sections: [fn(&mut BqlGuard, [Node; 3]); 2] = [
+        |bql, nodes| drain_many(bql, nodes).end(),
+        |bql, _| drain_all(bql).end(),
+    ];
+    for section in sections {
+        in_layer(|bql| {
+            let (first, _) = node(bql, "first", Mem::of(512));
+            let (faulty, driver) = awkward(bql, "faulty");
+            let (last, _) = node(bql, "last", Mem::of(512));
+            let all = [first, faulty, last];
+            let fronts: Vec<Backend> = all
+                .iter()
+                .map(|node| backend(bql, &format!("over-{}", node.name()), node))
+                .collect();
+            driver.panics.store(true, Ordering::Relaxed);
+            let handles = all.clone();
+            let ended = catch_unwind(AssertUnwindSafe(|| section(bql, handles)));
+            assert!(ended.is_err());
+            driver.panics.store(false, Ordering::Relaxed);
+            for (node, front) in all.iter().zip(&fronts) {
+                assert_eq!(node.view(bql).quiesce_count(), 0, "{node:?}");
+                assert_eq!(front.root().quiesce_count(), 0, "{front:?}");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_job_that_panics_while_a_root_is_being_closed_leaves_it_open() {
+    in_layer(|bql| {
+        let (disk, _) = node(bql, "disk", Mem::of(512));
+        let front = Backend::new(bql, "front", Perm::CONSISTENT_READ, Perm::all()).expect("made");
+        let root = front.root().clone();
+        let request = bql.context().spawn(async move {
+            let _in_flight = root.begin().await;
+            sleep(Duration::from_millis(5)).await;
+        });
+        bql.poll(Wait::No);
+        assert_eq!(front.root().in_flight(), 1);
+        bql.main_loop().schedule(|_| panic!("a job panics"));
+        let inserted = catch_unwind(AssertUnwindSafe(|| front.insert(bql, &disk)));
+        assert!(inserted.is_err());
+        assert_eq!(front.root().quiesce_count(), 0);
+        bql.block_on(request);
+        front.insert(bql, &disk).expect("inserted");
+    });
+}
+
+/// A job, and the end of what a nested poll waits for, come in the same turn
+/// of the loop. The nested poll has heard the bell and leaves without looking.
+#[test]
+fn a_job_is_not_left_behind_by_a_nested_poll() {
+    in_layer(|bql| {
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        let reader = Arc::new(reader);
+        let (nested_end, nested) = oneshot::channel();
+        let (answer, question) = oneshot::channel();
+        let registration: Arc<Mutex<Option<FdRegistration>>> = Arc::default();
+        let (place, watched, main) = (
+            Arc::clone(&registration),
+            Arc::clone(&reader),
+            bql.main_loop(),
+        );
+        let mut ends = Some((nested_end, answer));
+        bql.context().schedule(move |home| {
+            let handler = move |_: &mut block_io::aio::HomeThread<'_>, _| {
+                if let Some((nested_end, answer)) = ends.take() {
+                    main.schedule(move |_| drop(answer.send(())));
+                    nested_end.send(()).expect("waited for");
+                }
+            };
+            let installed = home.set_fd_handler(watched, Interest::READ, handler);
+            *place.lock().expect("no panic") = Some(installed.expect("watched"));
+        });
+        bql.poll(Wait::No);
+        bql.main_loop().schedule(move |bql| {
+            let ready = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(5));
+                writer.write_all(b"x").expect("written");
+                writer
+            });
+            bql.block_on(nested).expect("the handler ran");
+            drop(registration.lock().expect("no panic").take());
+            ready.join().expect("no panic");
+        });
+        bql.block_on(question).expect("the job ran");
+    });
+}
+
+/// The child of the filter changes after the transaction has found out what
+/// it has to drain.
+#[test]
+fn what_a_change_needs_drained_is_looked_up_again_after_waiting() {
+    in_layer(|bql| {
+        let (base, _) = node(bql, "base", Mem::slow(4096, Duration::from_millis(5)));
+        let (other, _) = node(bql, "other", Mem::of(4096));
+        let asks_nothing = PermPair {
+            perm: Perm::empty(),
+            shared: Perm::all(),
+        };
+        let driver = Mem {
+            child_perms: Some(asks_nothing),
+            ..Mem::filter()
+        };
+        let filter = NodeBuilder::new("filter")
+            .child("file", &base, Role::FILTERED | Role::PRIMARY)
+            .open(bql, Arc::new(driver))
+            .expect("opened");
+        let front = backend(bql, "front", &filter);
+        let busy = backend(bql, "busy", &base);
+        let shared = Perm::all() - Perm::WRITE;
+        let strict = Backend::new(bql, "strict", Perm::CONSISTENT_READ, shared).expect("made");
+        strict.insert(bql, &other).expect("inserted");
+        let root = busy.root().clone();
+        let request = bql.context().spawn(async move {
+            let mut buffer = Buffer::zeroed(512);
+            root.read(0, buffer.destination()).await
+        });
+        bql.poll(Wait::No);
+        let (parent, child) = (filter.clone(), other.clone());
+        bql.main_loop().schedule(move |bql| {
+            let mut section = parent.drain(bql);
+            section.replace_child("file", &child).expect("replaced");
+        });
+        let mut section = filter.drain(bql);
+        let dropped = section.drop_filter();
+        assert!(
+            matches!(dropped, Err(GraphError::PermissionConflict { .. })),
+            "{dropped:?}"
+        );
+        drop(section);
+        assert_eq!(front.node(bql), Some(filter));
+        assert_eq!(front.root().quiesce_count(), 0);
+        bql.block_on(request).expect("read");
+    });
+}
+
+/// More nodes than frames would fit on the stack.
+#[test]
+fn many_nodes_are_let_go_at_once() {
+    in_layer(|bql| {
+        let all: Vec<Node> = (0..5000)
+            .map(|i| awkward(bql, &format!("n{i}")).0)
+            .collect();
+        drop(all);
+        bql.poll(Wait::No);
+        assert_eq!(nodes(bql).count(), 0);
+    });
+}
+
+#[test]
+fn what_is_parked_at_a_node_that_goes_away_is_let_in_and_finds_nothing() {
+    in_layer(|bql| {
+        let (base, _) = node(bql, "base", Mem::of(512));
+        let (top, _) = common::filter(bql, "top", &base);
+        let mut section = drain_all(bql);
+        let io = Arc::clone(top.io());
+        let parked = section.context().spawn(async move {
+            let activity = Activity::begin(io).await;
+            activity.request().children().iter().count()
+        });
+        section.with(|bql| {
+            bql.poll(Wait::No);
+            assert!(!parked.is_finished());
+            drop(top);
+            bql.poll(Wait::No);
+            assert_eq!(bql.block_on(parked), 0);
+        });
+    });
+}
