@@ -35,7 +35,7 @@ use crate::{BqlGuard, MainLoop, MainLoopGone, Node, owner_io};
 ///     disk.drain(bql).replace_child("file", file)
 /// }
 /// ```
-#[must_use = "the drained section ends when this is dropped"]
+#[must_use = "the drained section ends when this is dropped; bind it to a name, `let _` drops it at once"]
 pub struct Drained<'a> {
     scope: Scope<'a>,
     node: Node,
@@ -217,7 +217,7 @@ impl<'a> Drained<'a> {
 ///
 /// To write the graph, open a section [`also`](DrainedSet::also) over the
 /// node in question; for one of this set it waits for nothing.
-#[must_use = "the drained section ends when this is dropped"]
+#[must_use = "the drained section ends when this is dropped; bind it to a name, `let _` drops it at once"]
 pub struct DrainedSet<'a> {
     scope: Scope<'a>,
 }
@@ -262,7 +262,7 @@ impl DrainedSet<'_> {
 
 /// A drained section over the whole graph, and over every node that is made
 /// before it ends (`bdrv_drain_all_begin` to `bdrv_drain_all_end`).
-#[must_use = "the drained section ends when this is dropped"]
+#[must_use = "the drained section ends when this is dropped; bind it to a name, `let _` drops it at once"]
 pub struct DrainedAll<'a> {
     bql: &'a mut BqlGuard,
 }

@@ -69,7 +69,9 @@ impl LayerShared {
         }
     }
 
-    fn close(&self) {
+    /// From now on nothing is taken in, and whoever waits for an answer hears
+    /// that there will be none.
+    pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         self.drop_queued();
@@ -257,13 +259,22 @@ impl BlockLayer {
     }
 }
 
+struct Closing<'a>(&'a LayerShared);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 impl Drop for BlockLayer {
     fn drop(&mut self) {
+        // Also when a driver panics: others may wait for an answer.
+        let _closing = Closing(&self.state.shared);
         let closed = with_guard(&self.state, |bql| {
             let _entered = self.enter_context();
             crate::shutdown::close_all(bql);
         });
-        self.state.shared.close();
         if closed.is_err() && !std::thread::panicking() {
             panic!("a block layer was dropped inside another one's main loop");
         }

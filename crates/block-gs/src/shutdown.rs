@@ -15,6 +15,9 @@ pub(crate) fn close_all(bql: &mut BqlGuard) {
         reap::reap_parent(bql, key);
     }
     bql.settle();
+    // Nodes go from here on although there may be handles, so nothing that has
+    // one may run. And no iothread may wait for us while we wait for it.
+    bql.state().shared().close();
     // Whatever handles keep alive goes top down, until nothing is left.
     while let Some(key) = parentless(bql) {
         bql.graph_mut().nodes[key].monitor_owned = false;

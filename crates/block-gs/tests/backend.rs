@@ -30,7 +30,9 @@ fn begin_read(bql: &mut BqlGuard, disk: &Backend) -> JoinHandle<Result<(), block
         root.read(0, buffer.destination()).await
     });
     let root = disk.root().clone();
-    bql.poll_until(|_| root.in_flight() == 1);
+    while root.in_flight() == 0 {
+        bql.run_for(Duration::from_millis(1));
+    }
     reader
 }
 

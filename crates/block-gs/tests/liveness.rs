@@ -6,22 +6,24 @@ mod common;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use block_gs::{
-    Backend, BlockDriver, BqlGuard, GraphError, Node, NodeBuilder, Perm, PermPair, Role, drain_all,
-    drain_many, nodes,
+    Backend, BlockDriver, BqlGuard, GraphError, IoThread, Node, NodeBuilder, Perm, PermPair, Role,
+    drain_all, drain_many, nodes,
 };
 use block_io::aio::{FdRegistration, Interest, Wait, sleep, yield_now};
 use block_io::{Activity, Buffer, Destination, DriverIo, IoError, IoFuture, Request};
 use common::{Mem, backend, in_layer, node};
 use futures_channel::oneshot;
 
-/// Panics at the end of a drained section when armed; does not flush at once.
+/// Panics at the end of a drained section when armed; does not flush at once;
+/// asks the main loop to look at a node after it has been closed.
 #[derive(Default)]
 struct Awkward {
     panics: AtomicBool,
+    looked_at_late: Mutex<Option<Node>>,
 }
 
 impl DriverIo for Awkward {
@@ -54,6 +56,13 @@ impl BlockDriver for Awkward {
 
     fn drain_end(&self, _bql: &BqlGuard) {
         assert!(!self.panics.load(Ordering::Relaxed), "the driver panics");
+    }
+
+    fn close(&self, bql: &mut BqlGuard) {
+        if let Some(node) = self.looked_at_late.lock().expect("no panic").take() {
+            let job = move |bql: &mut BqlGuard| drop(node.view(bql).name().to_owned());
+            bql.main_loop().schedule(job);
+        }
     }
 }
 
@@ -132,7 +141,9 @@ fn a_job_is_not_left_behind_by_a_nested_poll() {
         bql.context().schedule(move |home| {
             let handler = move |_: &mut block_io::aio::HomeThread<'_>, _| {
                 if let Some((nested_end, answer)) = ends.take() {
-                    main.schedule(move |_| drop(answer.send(())));
+                    main.schedule(move |_| {
+                        let _ = answer.send(());
+                    });
                     nested_end.send(()).expect("waited for");
                 }
             };
@@ -234,4 +245,28 @@ fn what_is_parked_at_a_node_that_goes_away_is_let_in_and_finds_nothing() {
             assert_eq!(bql.block_on(parked), 0);
         });
     });
+}
+
+#[test]
+fn no_job_meets_a_node_that_went_with_the_layer() {
+    in_layer(|bql| {
+        let (disk, driver) = awkward(bql, "disk");
+        *driver.looked_at_late.lock().expect("no panic") = Some(disk);
+    });
+}
+
+#[test]
+fn an_iothread_that_waits_for_the_main_loop_does_not_stop_it_from_ending() {
+    let (answer, answered) = mpsc::channel();
+    in_layer(|bql| {
+        let main = bql.main_loop();
+        let io = IoThread::create(bql, "io0").expect("an iothread");
+        io.context().schedule(move |home| {
+            std::thread::sleep(Duration::from_millis(20));
+            let outcome = home.block_on(main.call(|_| ())).expect("a home thread");
+            answer.send(outcome).expect("heard");
+        });
+    });
+    // Whether the main loop was still there is a matter of luck.
+    let _ = answered.recv().expect("it does not wait for ever");
 }

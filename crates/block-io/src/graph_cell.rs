@@ -52,7 +52,7 @@ impl<T> GraphCell<T> {
             request.node().name()
         );
         // SAFETY: `request` is counted above `owner` until `'r` ends, so no
-        // drained section of `owner` exists, and `replace` demands one.
+        // drained section of `owner` exists, and `replace_in_drained_section` demands one.
         unsafe { &*self.value.get_shared() }
     }
 
@@ -61,7 +61,7 @@ impl<T> GraphCell<T> {
     /// # Safety
     /// The caller holds a drained section of `owner` that has no request of
     /// its own in flight, and no other thread calls this.
-    pub unsafe fn replace(&self, value: T) -> T {
+    pub unsafe fn replace_in_drained_section(&self, value: T) -> T {
         // SAFETY: by the contract no request for `owner` exists, hence no
         // `&T` from `get`, and we are the only writer.
         std::mem::replace(unsafe { &mut *self.value.get_exclusive() }, value)
@@ -72,10 +72,10 @@ impl IoNode {
     /// Replaces what requests see below this node.
     ///
     /// # Safety
-    /// As [`GraphCell::replace`], for this node.
-    pub unsafe fn replace_children(&self, children: Children) -> Children {
+    /// As [`GraphCell::replace_in_drained_section`], for this node.
+    pub unsafe fn replace_children_in_drained_section(&self, children: Children) -> Children {
         // SAFETY: the contract is passed on.
-        unsafe { self.children_cell().replace(children) }
+        unsafe { self.children_cell().replace_in_drained_section(children) }
     }
 }
 

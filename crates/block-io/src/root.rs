@@ -204,7 +204,7 @@ fn check_end(request: Request<'_>, offset: u64, bytes: usize) -> Result<(), IoEr
 /// No drained section above whose node this root stands completes before the
 /// value is dropped. Borrowing it gives the [`Request`] that I/O functions
 /// take. Forgetting it stops such drains for ever, and breaks nothing.
-#[must_use = "the request ends when this is dropped"]
+#[must_use = "the request ends when this is dropped; bind it to a name, `let _` drops it at once"]
 pub struct InFlight<'a> {
     root: &'a Inner,
     count: Option<Count>,

@@ -186,7 +186,7 @@ pub(crate) fn set_cell<T>(
     // SAFETY: `section` covers the cell's node, so no request for it exists,
     // not even of the section's owner, whose I/O borrows the section
     // exclusively. The `BqlGuard` makes us the only writer.
-    unsafe { cell.replace(value) }
+    unsafe { cell.replace_in_drained_section(value) }
 }
 
 /// An other parent sends no requests through its edges, so it needs no cover.
@@ -221,7 +221,7 @@ fn publish(
             // SAFETY: the callers checked that a section covers this parent,
             // or the child whose parent it is: no request for it exists. The
             // `BqlGuard` makes us the only writer.
-            drop(unsafe { node.io.replace_children(children) });
+            drop(unsafe { node.io.replace_children_in_drained_section(children) });
         }
         ParentRef::Backend(key) => {
             let root = graph.backends[key].root.clone();
