@@ -252,6 +252,14 @@ pub enum GraphError {
         /// The child it must keep.
         child: String,
     },
+    /// A frozen link would follow its parents to another node.
+    #[error("Cannot change '{edge}' link to '{child}'")]
+    FrozenParent {
+        /// The name of the edge.
+        edge: String,
+        /// The node it points to.
+        child: String,
+    },
     /// A link to this node must never be frozen.
     #[error("Cannot freeze '{edge}' link to '{child}'")]
     NeverFreeze {
@@ -268,6 +276,9 @@ pub enum GraphError {
         /// The node the edge points to.
         child: String,
     },
+    /// The node is going away and takes no new parents.
+    #[error("Node '{0}' is being closed")]
+    NodeClosing(String),
     /// `append` was given a node that already has something below it.
     #[error("The node '{0}' already has a backing image")]
     AlreadyHasBacking(String),
@@ -372,6 +383,7 @@ impl GraphError {
         match self {
             GraphError::FrozenChild { .. }
             | GraphError::FrozenLink { .. }
+            | GraphError::FrozenParent { .. }
             | GraphError::NeverFreeze { .. }
             | GraphError::ReadOnly
             | GraphError::ReadOnlyWithWriters(_)
@@ -380,6 +392,7 @@ impl GraphError {
             | GraphError::ContextOfActiveBackend
             | GraphError::ContextNotSupported(_) => errno::EPERM,
             GraphError::NodeInUse(_)
+            | GraphError::NodeClosing(_)
             | GraphError::DeviceInUse(_)
             | GraphError::IoThreadInUse(_) => errno::EBUSY,
             GraphError::NotFound { .. } | GraphError::NoSuchIoThread(_) => errno::ENOENT,

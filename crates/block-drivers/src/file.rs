@@ -158,20 +158,24 @@ fn could_not_open(path: &Path, error: io::Error) -> GraphError {
 impl DriverIo for File {
     fn read<'r>(
         &'r self,
-        _request: Request<'r>,
+        request: Request<'r>,
         offset: u64,
         into: Destination<'r>,
     ) -> IoFuture<'r, Result<(), IoError>> {
-        IoFuture::new(async move { file::read(self.engine(), &self.fd, offset, into).await })
+        IoFuture::new(
+            async move { file::read(request, self.engine(), &self.fd, offset, into).await },
+        )
     }
 
     fn write<'r>(
         &'r self,
-        _request: Request<'r>,
+        request: Request<'r>,
         offset: u64,
         from: Source<'r>,
     ) -> IoFuture<'r, Result<(), IoError>> {
-        IoFuture::new(async move { file::write(self.engine(), &self.fd, offset, from).await })
+        IoFuture::new(
+            async move { file::write(request, self.engine(), &self.fd, offset, from).await },
+        )
     }
 
     fn flush<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, Result<(), IoError>> {

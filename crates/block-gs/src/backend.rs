@@ -10,7 +10,7 @@ use block_io::aio::AioContext;
 
 use crate::graph::section::{ClosedRoot, Scope, Section};
 use crate::graph::write::{self, NewEdge, NewParent};
-use crate::graph::{BackendKey, BackendState};
+use crate::graph::{BackendKey, BackendState, EdgeKey, NodeKey};
 use crate::layer::LayerShared;
 use crate::{BqlGuard, IoThread, Node, context_change, permissions, reap};
 
@@ -128,14 +128,14 @@ impl Backend {
         self.merge_context(bql, node)?;
         let closed = ClosedRoot::close(bql, key);
         // Somebody else may have come first while we waited.
-        if let Err(error) = self.check_empty(bql) {
+        let free = self.check_empty(bql);
+        if let Err(error) = free.and_then(|()| bql.graph().check_not_closing(child)) {
             closed.reopen(bql);
             return Err(error);
         }
-        // A second reason keeps requests out until permissions are granted.
-        let root = self.root().clone();
-        root.close(bql.access());
         let PermPair { perm, shared } = self.perms(bql);
+        // A second reason keeps requests out until permissions are granted.
+        let second = closed.again(bql);
         let edge = write::link(
             bql,
             &Section::default(),
@@ -148,19 +148,12 @@ impl Backend {
                 shared,
             },
         );
-        let granted = permissions::refresh(bql, [child]);
-        if granted.is_err() {
-            // Taking it away polls: what runs meanwhile must not be refused
-            // because of permissions that nobody got.
-            let nothing = PermPair {
-                perm: Perm::empty(),
-                shared: Perm::all(),
-            };
-            permissions::set_edge_perms(bql, edge, nothing);
-            take_away(bql, key);
-            debug_assert!(bql.graph().backends[key].edge != Some(edge));
-        }
-        root.open(bql.access());
+        let insertion = Insertion {
+            bql: &mut *bql,
+            edge: Some(edge),
+            closed: Some(second),
+        };
+        let granted = insertion.ask(child);
         if granted.is_err() {
             self.split_context(bql, node, &homes);
         }
@@ -312,6 +305,35 @@ impl Backend {
             self.name()
         );
         self.0.key
+    }
+}
+
+/// An edge below a root that no request has seen yet. Unless permissions are
+/// granted, dropping it takes the edge away again, also when a driver panics.
+struct Insertion<'b> {
+    bql: &'b mut BqlGuard,
+    edge: Option<EdgeKey>,
+    closed: Option<ClosedRoot>,
+}
+
+impl Insertion<'_> {
+    fn ask(mut self, child: NodeKey) -> Result<(), GraphError> {
+        permissions::refresh(self.bql, [child])?;
+        self.edge = None;
+        Ok(())
+    }
+}
+
+impl Drop for Insertion<'_> {
+    fn drop(&mut self) {
+        let Some(closed) = self.closed.take() else {
+            return;
+        };
+        if let Some(edge) = self.edge {
+            write::unlink_unseen(self.bql, &closed, edge);
+            reap::free_edge(self.bql, edge);
+        }
+        closed.reopen(self.bql);
     }
 }
 

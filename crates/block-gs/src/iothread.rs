@@ -4,6 +4,7 @@ use std::fmt;
 
 use block_common::GraphError;
 use block_io::aio::{AioContext, ContextThread};
+use futures_channel::oneshot;
 
 use crate::BqlGuard;
 
@@ -87,9 +88,16 @@ impl IoThread {
             return Err(GraphError::NoSuchIoThread(self.name.clone()));
         };
         let (_, thread) = iothreads.remove(position);
-        thread
-            .stop()
-            .map_err(|error| GraphError::EventLoop(error.to_string()))
+        // Joined elsewhere: what the thread still has to do may need us.
+        let (ended, end) = oneshot::channel();
+        let joiner = std::thread::Builder::new().spawn(move || {
+            let _ = ended.send(thread.stop());
+        });
+        joiner.map_err(|error| GraphError::EventLoop(error.to_string()))?;
+        match bql.block_on(end) {
+            Ok(stopped) => stopped.map_err(|error| GraphError::EventLoop(error.to_string())),
+            Err(oneshot::Canceled) => Ok(()),
+        }
     }
 }
 

@@ -402,9 +402,11 @@ impl BqlGuard {
         })
     }
 
-    /// Runs what the main loop was handed, until it is quiet for the moment.
+    /// Runs what the main loop was handed so far, and frees what that lets go.
+    /// One turn: a task that never rests must not keep us.
     pub(crate) fn settle(&mut self) {
-        while self.poll(Wait::No) {}
+        self.poll(Wait::No);
+        while self.reap() {}
     }
 
     /// Frees what nobody refers to any more. Polls when there is something.

@@ -80,6 +80,11 @@ impl Node {
             "node '{}' belongs to another block layer than the one this thread is in",
             self.name()
         );
+        assert!(
+            bql.graph().nodes.contains_key(self.0.key),
+            "node '{}' has been closed",
+            self.name()
+        );
         self.0.key
     }
 
@@ -120,7 +125,8 @@ impl Node {
     /// The node called `name` (`bdrv_find_node`).
     pub fn find(bql: &BqlGuard, name: &str) -> Option<Node> {
         let key = bql.graph().node_by_name(name)?;
-        Some(Node::of(bql, key))
+        let is_closing = bql.graph().node(key).closing;
+        (!is_closing).then(|| Node::of(bql, key))
     }
 
     /// The node that a user means by `name`: a backend's, or one called so

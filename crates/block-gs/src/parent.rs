@@ -110,6 +110,7 @@ impl Parent {
         shared: Perm,
     ) -> Result<EdgeId, GraphError> {
         let child = node.key(bql);
+        bql.graph().check_not_closing(child)?;
         permissions::check_inactive(bql.graph(), child, perm)?;
         let section = Section::default();
         let new = NewEdge {

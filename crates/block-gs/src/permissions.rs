@@ -144,11 +144,13 @@ struct Attempt<'b> {
 
 impl Attempt<'_> {
     fn commit(mut self) {
-        self.undo.edges.clear();
-        for (key, driver) in std::mem::take(&mut self.undo.drivers).into_iter().rev() {
-            let granted = self.bql.graph().cumulative(key);
+        // What can be undone stays so until the last driver has not panicked.
+        for (key, driver) in self.undo.drivers.iter().rev() {
+            let granted = self.bql.graph().cumulative(*key);
             driver.set_perm(self.bql, granted);
         }
+        self.undo.edges.clear();
+        self.undo.drivers.clear();
     }
 }
 

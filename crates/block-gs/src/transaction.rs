@@ -374,6 +374,14 @@ fn merge_contexts(
             context_change::merge(bql, &change.subject, other, moved)?;
         }
     }
+    // One pair may have pulled apart what another had brought together.
+    let mut joined = changes
+        .iter()
+        .filter_map(|change| Some((&change.subject, change.joins()?)));
+    let apart = joined.any(|(one, other)| one.io().context() != other.io().context());
+    if apart {
+        return Err(GraphError::ContextOfActiveBackend);
+    }
     Ok(())
 }
 
@@ -439,6 +447,7 @@ impl Step<'_> {
         child: NodeKey,
         role: Role,
     ) -> Result<(), GraphError> {
+        self.graph().check_not_closing(child)?;
         self.check_inactive_child(parent, name, child)?;
         self.check_role(parent, name, role)?;
         self.check_cycle(parent, name, child)?;
@@ -536,6 +545,9 @@ impl Step<'_> {
         self.applied.undo.push(Undo::PutBack(edge));
         self.applied.removed.push(edge);
         self.applied.touched.push(child);
+        if let ParentRef::Node(parent) = self.graph().edges[edge].parent {
+            self.applied.touched.push(parent);
+        }
         Ok(())
     }
 
@@ -545,6 +557,7 @@ impl Step<'_> {
         if old == new {
             return Ok(());
         }
+        self.graph().check_not_closing(new)?;
         if let ParentRef::Node(parent) = parent {
             self.check_inactive_child(parent, &name, new)?;
             self.check_cycle(parent, &name, new)?;
@@ -596,9 +609,8 @@ impl Step<'_> {
             }
             let state = &self.graph().edges[edge];
             if state.frozen > 0 {
-                return Err(GraphError::FrozenLink {
+                return Err(GraphError::FrozenParent {
                     edge: state.name.clone(),
-                    parent: parent_name(self.graph(), state.parent),
                     child: self.name(from),
                 });
             }
@@ -638,14 +650,6 @@ impl Step<'_> {
         let below = self.graph().edges[edge].child;
         self.replace_node(filter, below, Skipping::Allowed)?;
         self.detach(edge)
-    }
-}
-
-fn parent_name(graph: &Graph, parent: ParentRef) -> String {
-    match parent {
-        ParentRef::Node(key) => graph.name(key).to_owned(),
-        ParentRef::Backend(key) => graph.backends[key].name.clone(),
-        ParentRef::Other(key) => graph.others[key].class.describe(),
     }
 }
 

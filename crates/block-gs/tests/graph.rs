@@ -90,7 +90,7 @@ fn refusals_use_the_known_words_and_change_nothing() {
         );
         assert_eq!(
             refused(base.drain(bql).replace_with(&plain)),
-            "Cannot change 'backing' link from 'top' to 'base'"
+            "Cannot change 'backing' link to 'base'"
         );
         assert_eq!(
             top.freeze_chain(bql, &base).expect_err("twice").to_string(),

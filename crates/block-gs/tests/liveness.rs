@@ -270,3 +270,132 @@ fn an_iothread_that_waits_for_the_main_loop_does_not_stop_it_from_ending() {
     // Whether the main loop was still there is a matter of luck.
     let _ = answered.recv().expect("it does not wait for ever");
 }
+
+/// A driver that panics once when permissions are asked of it, or granted.
+#[derive(Default)]
+struct Moody {
+    panics_when_asked: AtomicBool,
+    panics_when_granted: AtomicBool,
+}
+
+impl DriverIo for Moody {
+    fn read<'r>(
+        &'r self,
+        _request: Request<'r>,
+        _offset: u64,
+        _into: Destination<'r>,
+    ) -> IoFuture<'r, Result<(), IoError>> {
+        IoFuture::ready(Ok(()))
+    }
+
+    fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, Result<u64, IoError>> {
+        IoFuture::ready(Ok(512))
+    }
+}
+
+impl BlockDriver for Moody {
+    fn format_name(&self) -> &'static str {
+        "moody"
+    }
+
+    fn check_perm(&self, _bql: &BqlGuard, _asked: PermPair) -> Result<(), GraphError> {
+        assert!(!self.panics_when_asked.swap(false, Ordering::Relaxed), "moody");
+        Ok(())
+    }
+
+    fn set_perm(&self, _bql: &BqlGuard, _granted: PermPair) {
+        assert!(!self.panics_when_granted.swap(false, Ordering::Relaxed), "moody");
+    }
+}
+
+#[test]
+fn a_panic_while_permissions_change_leaves_them_as_they_were() {
+    in_layer(|bql| {
+        let driver = Arc::new(Moody::default());
+        let disk = NodeBuilder::new("moody")
+            .open(bql, driver.clone())
+            .expect("opened");
+        let front = Backend::new(bql, "front", Perm::WRITE, Perm::all()).expect("a backend");
+        for mood in [&driver.panics_when_asked, &driver.panics_when_granted] {
+            mood.store(true, Ordering::Relaxed);
+            let outcome = catch_unwind(AssertUnwindSafe(|| front.insert(bql, &disk)));
+            assert!(outcome.is_err());
+            assert_eq!(front.node(bql), None);
+            assert_eq!(front.root().quiesce_count(), 0);
+            assert_eq!(disk.view(bql).cumulative_perm(), Perm::empty());
+        }
+        front.insert(bql, &disk).expect("nobody panics");
+        driver.panics_when_granted.store(true, Ordering::Relaxed);
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            front.set_perm(bql, Perm::RESIZE, Perm::all())
+        }));
+        assert!(outcome.is_err());
+        assert_eq!(front.perms(bql).perm, Perm::WRITE);
+    });
+}
+
+/// A node that is being closed is not found, and takes no new parents.
+#[test]
+fn nobody_attaches_to_a_node_on_its_way_out() {
+    struct Farewell(Mutex<Option<bool>>);
+    impl DriverIo for Farewell {
+        fn read<'r>(
+            &'r self,
+            _request: Request<'r>,
+            _offset: u64,
+            _into: Destination<'r>,
+        ) -> IoFuture<'r, Result<(), IoError>> {
+            IoFuture::ready(Ok(()))
+        }
+        fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, Result<u64, IoError>> {
+            IoFuture::ready(Ok(512))
+        }
+    }
+    impl BlockDriver for Farewell {
+        fn format_name(&self) -> &'static str {
+            "farewell"
+        }
+        fn close(&self, bql: &mut BqlGuard) {
+            let found = Node::find(bql, "leaving").is_some();
+            let leaving = nodes(bql).find(|node| node.name() == "leaving");
+            let leaving = leaving.expect("still there").node(bql);
+            let late = Backend::new(bql, "late", Perm::empty(), Perm::all()).expect("a backend");
+            let refused = late.insert(bql, &leaving);
+            let refused = matches!(refused, Err(GraphError::NodeClosing(_)));
+            *self.0.lock().expect("no panic") = Some(!found && refused);
+        }
+    }
+    in_layer(|bql| {
+        let driver = Arc::new(Farewell(Mutex::new(None)));
+        let node = NodeBuilder::new("leaving")
+            .open(bql, driver.clone())
+            .expect("opened");
+        drop(node);
+        while bql.poll(Wait::No) {}
+        assert_eq!(*driver.0.lock().expect("no panic"), Some(true));
+        assert_eq!(nodes(bql).count(), 0);
+    });
+}
+
+/// Two parents fixed in different contexts cannot share a child.
+#[test]
+fn a_child_cannot_be_in_two_contexts() {
+    in_layer(|bql| {
+        let io = IoThread::create(bql, "io0").expect("an iothread");
+        let (one, _) = node(bql, "one", Mem::overlay(512));
+        let (two, _) = node(bql, "two", Mem::overlay(512));
+        let (shared, _) = node(bql, "shared", Mem::of(512));
+        let fixed_here = backend(bql, "here", &one);
+        let fixed_there = backend(bql, "there", &two);
+        fixed_there.set_iothread(bql, Some(&io)).expect("moved");
+        let mut section = one.drain(bql);
+        let mut changes = section.transaction();
+        changes.set_backing(Some(&shared));
+        changes.at(&two).set_backing(Some(&shared));
+        let refused = changes.commit().expect_err("cannot be in both");
+        assert!(matches!(refused, GraphError::ContextOfActiveBackend));
+        drop(section);
+        assert_eq!(shared.io().context(), fixed_here.root().context());
+        assert_eq!(shared.view(bql).parents().count(), 0);
+    });
+}

@@ -20,7 +20,11 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use block_common::sync::Mutex;
+
+use crate::{Activity, Request};
 
 /// The alignment of a buffer unless asked otherwise, in bytes: enough for
 /// direct I/O on every common device.
@@ -35,6 +39,10 @@ struct Memory {
     incoming: AtomicU32,
     /// Transfers that may still read it.
     outgoing: AtomicU32,
+    /// Whether `kept` has anything.
+    is_keeping: AtomicBool,
+    /// What stays counted until the last transfer has ended.
+    kept: Mutex<Vec<Activity>>,
 }
 
 // SAFETY: `Memory` is plain bytes with atomic counters. Who may touch which
@@ -58,6 +66,29 @@ impl Memory {
             len,
             incoming: AtomicU32::new(0),
             outgoing: AtomicU32::new(0),
+            is_keeping: AtomicBool::new(false),
+            kept: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Keeps `activity` counted for as long as the kernel, or a worker, uses
+    /// the memory.
+    fn keep(&self, activity: Activity) {
+        self.kept.lock().push(activity);
+        // Sequentially consistent, like the end of a transfer: one of the two
+        // sees that the other has been there.
+        self.is_keeping.store(true, Ordering::SeqCst);
+        self.let_go_if_idle();
+    }
+
+    fn let_go_if_idle(&self) {
+        let transfers = |count: &AtomicU32| count.load(Ordering::SeqCst);
+        if self.is_keeping.load(Ordering::SeqCst)
+            && transfers(&self.incoming) == 0
+            && transfers(&self.outgoing) == 0
+        {
+            let kept = std::mem::take(&mut *self.kept.lock());
+            drop(kept);
         }
     }
 
@@ -344,6 +375,46 @@ impl<'b> Source<'b> {
     }
 }
 
+/// Keeps a request's node busy when the request is cancelled in the middle of
+/// a transfer: the kernel may go on, and a drained section has to wait for it.
+/// Costs nothing when the transfer ends first.
+pub(crate) struct CountedTransfer<'r, 'b> {
+    request: Request<'r>,
+    memory: &'b Arc<Memory>,
+    ended: bool,
+}
+
+impl<'r, 'b> CountedTransfer<'r, 'b> {
+    pub(crate) fn into(request: Request<'r>, destination: &Destination<'b>) -> Self {
+        CountedTransfer {
+            request,
+            memory: destination.memory,
+            ended: false,
+        }
+    }
+
+    pub(crate) fn out_of(request: Request<'r>, source: Source<'b>) -> Self {
+        CountedTransfer {
+            request,
+            memory: source.memory,
+            ended: false,
+        }
+    }
+
+    /// The transfer has ended before its request.
+    pub(crate) fn end(mut self) {
+        self.ended = true;
+    }
+}
+
+impl Drop for CountedTransfer<'_, '_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.memory.keep(self.request.activity());
+        }
+    }
+}
+
 /// Memory into which the kernel, or a worker thread, puts data.
 ///
 /// Owns a share of the memory: it stays allocated, and out of everybody
@@ -380,7 +451,8 @@ impl TransferIn {
 
 impl Drop for TransferIn {
     fn drop(&mut self) {
-        self.memory.incoming.fetch_sub(1, Ordering::Release);
+        self.memory.incoming.fetch_sub(1, Ordering::SeqCst);
+        self.memory.let_go_if_idle();
     }
 }
 
@@ -417,7 +489,8 @@ impl TransferOut {
 
 impl Drop for TransferOut {
     fn drop(&mut self) {
-        self.memory.outgoing.fetch_sub(1, Ordering::Release);
+        self.memory.outgoing.fetch_sub(1, Ordering::SeqCst);
+        self.memory.let_go_if_idle();
     }
 }
 

@@ -6,8 +6,8 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use block_common::Perm;
@@ -44,6 +44,8 @@ impl NodeIdentity {
 
 /// A node, the half of it that requests use (`BlockDriverState`).
 pub struct IoNode {
+    /// For what is counted at the node itself and may outlive a borrow of it.
+    this: Weak<IoNode>,
     uid: NodeUid,
     name: String,
     driver: Arc<dyn DriverIo>,
@@ -72,7 +74,8 @@ impl IoNode {
         writable: bool,
     ) -> Arc<IoNode> {
         let uid = identity.uid();
-        Arc::new(IoNode {
+        Arc::new_cyclic(|this| IoNode {
+            this: this.clone(),
             uid,
             name: name.to_owned(),
             driver,
@@ -82,6 +85,13 @@ impl IoNode {
             length: AtomicU64::new(0),
             writable: AtomicBool::new(writable),
         })
+    }
+
+    /// The node, owned.
+    pub(crate) fn to_owned(&self) -> Arc<IoNode> {
+        self.this
+            .upgrade()
+            .expect("somebody borrows the node, so it is owned")
     }
 
     /// Which node this is.

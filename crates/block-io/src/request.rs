@@ -46,6 +46,17 @@ impl<'r> Request<'r> {
         self.perm
     }
 
+    /// Counts something at the node that may outlive this request, such as
+    /// a transfer that goes on after its request was cancelled. Possible at
+    /// any time, also on a quiesced node: the section that waits for this
+    /// request has not completed, and will wait for the activity too.
+    pub fn activity(self) -> Activity {
+        Activity {
+            count: Some(self.node.gate().begin_as_owner(thread_shard())),
+            node: self.node.to_owned(),
+        }
+    }
+
     /// The edges below the node. They stay as they are while the request
     /// lasts.
     pub fn children(self) -> &'r Children {

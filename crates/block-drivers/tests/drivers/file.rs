@@ -3,11 +3,12 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 use block_common::error::errno;
 use block_common::limits;
 use block_drivers::File;
-use block_gs::{BqlGuard, GraphError, IoError, IoThread, Node, Perm};
+use block_gs::{Backend, BqlGuard, GraphError, IoError, IoThread, Node, Perm};
 use block_io::aio::Engine;
 use block_io::{Buffer, Request};
 use rustix::fs::{CWD, FileType, Mode};
@@ -331,6 +332,44 @@ fn a_request_that_is_dropped_half_way_leaves_its_buffer_out_of_reach() {
                 .expect("read");
             assert_eq!(buffer.as_slice(), bytes);
             assert_eq!(disk.root().in_flight(), 0);
+        }
+    });
+}
+
+/// The kernel, or a worker, may go on with a transfer whose request was
+/// cancelled. A drained section waits for that too: nothing is written inside.
+#[test]
+fn a_cancelled_write_does_not_reach_into_a_later_section() {
+    in_layer(|bql, directory| {
+        for engine in engines() {
+            let path = directory.path().join(format!("{engine:?}"));
+            File::create(&path, 64 << 20).expect("created");
+            let node = open(bql, &path, engine);
+            let disk = Backend::new(bql, "", Perm::WRITE, Perm::all()).expect("a backend");
+            disk.insert(bql, &node).expect("inserted");
+            let io = IoThread::create(bql, &format!("io-{engine:?}").replace(['(', ')'], ""))
+                .expect("an iothread");
+            for _ in 0..5 {
+                let root = disk.root().clone();
+                let mut buffer = Buffer::zeroed(64 << 20);
+                buffer.as_mut_slice().fill(0x5a);
+                let write = io
+                    .context()
+                    .spawn(async move { root.write(0, buffer.source()).await });
+                while disk.root().in_flight() == 0 && !write.is_finished() {
+                    bql.run_for(Duration::from_micros(50));
+                }
+                bql.block_on(write.cancel());
+                let mut section = node.drain(bql);
+                let look = |path: &Path| {
+                    let data = fs::metadata(path).expect("metadata");
+                    (data.blocks(), data.mtime(), data.mtime_nsec())
+                };
+                let before = look(&path);
+                section.block_on(block_io::aio::sleep(Duration::from_millis(20)));
+                assert_eq!(look(&path), before, "written inside a section");
+                section.end();
+            }
         }
     });
 }

@@ -17,7 +17,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 
-use block_common::{ParentDescription, Perm, Role};
+use block_common::{GraphError, ParentDescription, Perm, Role};
 use block_io::aio::ContextThread;
 use block_io::{IoEdge, IoNode, Root};
 use slotmap::{SlotMap, new_key_type};
@@ -267,6 +267,14 @@ impl Graph {
     /// All nodes, oldest first.
     pub fn all_nodes(&self) -> impl DoubleEndedIterator<Item = NodeKey> {
         self.node_order.values().copied()
+    }
+
+    /// A node on its way out takes no new parents.
+    pub fn check_not_closing(&self, key: NodeKey) -> Result<(), GraphError> {
+        if self.nodes[key].closing {
+            return Err(GraphError::NodeClosing(self.name(key).to_owned()));
+        }
+        Ok(())
     }
 
     /// The node called `name`.

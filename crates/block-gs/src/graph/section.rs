@@ -120,6 +120,17 @@ impl ClosedRoot {
         ClosedRoot(key)
     }
 
+    /// One more reason for the same gate, for another holder.
+    pub fn again(&self, bql: &BqlGuard) -> ClosedRoot {
+        bql.graph().backends[self.0].root.close(bql.access());
+        ClosedRoot(self.0)
+    }
+
+    /// Whose gate is closed.
+    pub(super) fn backend(&self) -> BackendKey {
+        self.0
+    }
+
     /// Opens the gate again: nothing was attached.
     pub fn reopen(self, bql: &BqlGuard) {
         bql.graph().backends[self.0].root.open(bql.access());

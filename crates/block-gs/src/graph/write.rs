@@ -144,6 +144,22 @@ pub(crate) fn unlink(bql: &mut BqlGuard, section: &Section, edge: EdgeKey) {
     effects.run(bql);
 }
 
+/// Takes an edge away that was made below a root whose gate has stayed closed
+/// since, for the holder of `closed` too: no request has seen it.
+pub(crate) fn unlink_unseen(bql: &mut BqlGuard, closed: &ClosedRoot, edge: EdgeKey) {
+    let graph = bql.graph_mut();
+    let state = &graph.edges[edge];
+    let (parent, child, quiesced) = (state.parent, state.child, state.quiesced_parent);
+    assert_covered(parent == ParentRef::Backend(closed.backend()));
+    graph.nodes[child]
+        .parents
+        .retain(|&mut known| known != edge);
+    graph.backends[closed.backend()].edge = None;
+    graph.edges[edge].quiesced_parent = false;
+    // The edge's own reason goes with it; there is one if the child is quiesced.
+    publish(bql, parent, None, !quiesced);
+}
+
 /// Puts an edge back that [`unlink`] took from a node.
 pub(crate) fn relink_removed(bql: &mut BqlGuard, section: &Section, edge: EdgeKey) {
     let graph = bql.graph_mut();
@@ -226,7 +242,7 @@ fn publish(
         ParentRef::Backend(key) => {
             let root = graph.backends[key].root.clone();
             // SAFETY: the gate is closed and idle: for the edge whose child the
-            // section covers, or by the `ClosedRoot` that `link` used up. The
+            // section covers, or for the `ClosedRoot` that the caller was given. The
             // `BqlGuard` makes us the only writer.
             drop(unsafe { root.replace_edge(io, child_is_quiesced) });
         }
