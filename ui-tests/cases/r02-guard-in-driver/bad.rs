@@ -1,0 +1,35 @@
+//! Rule R2: A driver cannot keep the proof.
+//! QEMU: GLOBAL_STATE_CODE() looks at the thread, so nothing has to be kept.
+//! Why: A driver is `Send + Sync`, because any thread calls its I/O half; `BqlGuard` is
+//! neither.
+
+use block_gs::{BqlGuard, nodes};
+use block_io::{Destination, DriverIo, IoError, IoFuture, Request};
+
+struct Driver {
+    bql: &'static BqlGuard,
+}
+
+impl DriverIo for Driver {
+    //~^ E0277 "cannot be shared between threads safely"
+    fn read<'r>(
+        &'r self,
+        _: Request<'r>,
+        _: u64,
+        _: Destination<'r>,
+    ) -> IoFuture<'r, Result<(), IoError>> {
+        IoFuture::ready(Ok(()))
+    }
+
+    fn length<'r>(&'r self, _: Request<'r>) -> IoFuture<'r, Result<u64, IoError>> {
+        IoFuture::ready(Ok(512))
+    }
+}
+
+fn opened(driver: &Driver) -> usize {
+    nodes(driver.bql).count()
+}
+
+fn main() {
+    assert!(std::mem::size_of_val(&opened) == 0);
+}

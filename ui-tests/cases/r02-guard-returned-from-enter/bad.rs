@@ -1,0 +1,12 @@
+//! Rule R2: The proof does not leave the main loop.
+//! QEMU: bql_unlock() while a caller still believes to hold the BQL.
+//! Why: `BlockLayer::enter` lends the guard to a closure, whose result cannot borrow from it.
+
+use block_gs::{BlockLayer, nodes};
+
+fn main() {
+    let layer = BlockLayer::new().expect("a block layer");
+    let bql = layer.enter(|bql| bql);
+    //~^ "lifetime may not live long enough"
+    assert_eq!(nodes(bql).count(), 0);
+}

@@ -1,0 +1,19 @@
+//! Rule R3: An iothread cannot take the BQL.
+//! QEMU: an iothread in bql_lock() and a main thread that drains it wait for each other.
+//! Why: `BlockLayer`, the only thing that can be entered, stays on the thread that made it.
+
+use block_gs::BlockLayer;
+use ui_tests::null;
+
+fn main() {
+    let layer = BlockLayer::new().expect("a block layer");
+    let main = layer.main_loop();
+    std::thread::scope(|scope| {
+        let iothread = scope.spawn(|| layer.enter(|bql| null(bql, "node")));
+        //~^ E0277 "StaysOnItsMainThread` cannot be shared between threads safely"
+        //~^^ E0277 "UnsafeCell"
+        //~^^^ E0277 "Rc"
+        //~^^^^ E0277 "Cell"
+        drop((iothread.join().expect("a node"), main));
+    });
+}

@@ -1,0 +1,18 @@
+//! Rule R6: A drained section lends the guard for looking, not for polling.
+//! QEMU: bdrv_graph_wrlock() must not be held across a poll; a comment says so.
+//! Why: `Drained` dereferences to `&BqlGuard`, never to `&mut BqlGuard`.
+
+use block_gs::BqlGuard;
+use std::time::Duration;
+use ui_tests::{in_main_loop, null};
+
+fn main() {
+    in_main_loop(|bql: &mut BqlGuard| {
+        let node = null(bql, "node");
+        let section = node.drain(bql);
+        section.run_for(Duration::ZERO);
+        //~^ E0596 "cannot borrow data in dereference of `Drained<'_>` as mutable"
+        assert_eq!(node.view(&section).quiesce_count(), 1);
+        Ok(())
+    });
+}

@@ -1,0 +1,17 @@
+//! Rule R10: The I/O half of a driver is not called without a request.
+//! QEMU: drv->bdrv_co_flush_to_disk(bs) from outside the request path.
+//! Why: Every function of `DriverIo` takes the `Request`.
+
+use block_gs::BqlGuard;
+use block_io::IoFuture;
+use ui_tests::{SIZE, in_main_loop, null};
+
+fn main() {
+    in_main_loop(|bql: &mut BqlGuard| {
+        let node = null(bql, "node");
+        let length: IoFuture<'_, _> = node.io().driver().length();
+        //~^ E0061 "argument #1 of type `block_io::Request<'_>` is missing"
+        assert_eq!(bql.block_on(length)?, SIZE);
+        Ok(())
+    });
+}

@@ -1,0 +1,48 @@
+//! Twin of bad.rs: the driver looks the child up in each request.
+
+use block_gs::{BlockDriver, BqlGuard, NodeBuilder, Role};
+use block_io::{Buffer, Destination, DriverIo, IoError, IoFuture, Request};
+use std::sync::{Arc, Mutex};
+use ui_tests::{disk, in_main_loop, null};
+
+#[derive(Default)]
+struct Cache {
+    last: Mutex<Option<String>>,
+}
+
+impl DriverIo for Cache {
+    fn read<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        into: Destination<'r>,
+    ) -> IoFuture<'r, Result<(), IoError>> {
+        let mut last = self.last.lock().expect("no panic");
+        *last = Some(request.node().name().to_owned());
+        request
+            .file()
+            .map_or_else(|e| IoFuture::ready(Err(e)), |file| file.read(offset, into))
+    }
+
+    fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, Result<u64, IoError>> {
+        IoFuture::ready(request.file().map(|file| file.node().length()))
+    }
+}
+
+impl BlockDriver for Cache {
+    fn format_name(&self) -> &'static str {
+        "cache"
+    }
+}
+
+fn main() {
+    in_main_loop(|bql: &mut BqlGuard| {
+        let (file, driver) = (null(bql, "file"), Arc::new(Cache::default()));
+        let cache = NodeBuilder::new("cache").child("file", &file, Role::IMAGE);
+        let node = cache.open(bql, driver.clone())?;
+        let mut buffer = Buffer::zeroed(512);
+        disk(bql, "disk", &node).read_blocking(bql, 0, buffer.destination())?;
+        assert!(driver.last.lock().expect("no panic").is_some());
+        Ok(())
+    });
+}

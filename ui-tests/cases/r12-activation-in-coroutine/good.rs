@@ -1,0 +1,25 @@
+//! Twin of bad.rs: the coroutine does the driver's half, the caller the permissions.
+
+use block_gs::{Backend, BqlGuard, GraphError, Perm};
+use ui_tests::{disk, in_main_loop, iothread, null};
+
+fn bdrv_activate(bql: &mut BqlGuard, disk: &Backend) -> Result<(), GraphError> {
+    let (export, root) = (disk.clone(), disk.root().clone());
+    let bdrv_co_invalidate_cache = disk.root().spawn(async move {
+        root.flush().await?;
+        Ok::<_, GraphError>(())
+    });
+    bql.block_on(bdrv_co_invalidate_cache)?;
+    export.set_perm(bql, Perm::WRITE, Perm::all())
+}
+
+fn main() {
+    in_main_loop(|bql: &mut BqlGuard| {
+        let (node, io0) = (null(bql, "node"), iothread(bql, "io0"));
+        let disk = disk(bql, "disk", &node);
+        disk.set_iothread(bql, Some(&io0))?;
+        bdrv_activate(bql, &disk)?;
+        assert_eq!(disk.perms(bql).perm, Perm::WRITE);
+        Ok(())
+    });
+}

@@ -1,0 +1,20 @@
+//! Twin of bad.rs: each change has its transaction.
+
+use block_gs::BqlGuard;
+use ui_tests::{in_main_loop, null, overlay};
+
+fn main() {
+    in_main_loop(|bql: &mut BqlGuard| {
+        let (old, new) = (null(bql, "old"), null(bql, "new"));
+        let top = overlay(bql, "top", &old);
+        let mut section = top.drain(bql);
+        let mut changes = section.transaction();
+        changes.set_backing(Some(&new));
+        changes.commit()?;
+        let mut changes = section.transaction();
+        changes.set_backing(None);
+        changes.commit()?;
+        assert_eq!(top.view(&section).children().count(), 0);
+        Ok(())
+    });
+}

@@ -1,0 +1,18 @@
+//! Rule R17: There is no transaction without the write side.
+//! QEMU: tran_new() needs nothing; the functions that it defers need the lock.
+//! Why: `transaction` is a method of `Drained`.
+
+use block_gs::BqlGuard;
+use ui_tests::{in_main_loop, null, overlay};
+
+fn main() {
+    in_main_loop(|bql: &mut BqlGuard| {
+        let (old, new) = (null(bql, "old"), null(bql, "new"));
+        let top = overlay(bql, "top", &old);
+        let mut changes = bql.transaction();
+        //~^ E0599 "no method named `transaction` found for mutable reference `&mut BqlGuard`"
+        changes.at(&top).set_backing(Some(&new));
+        changes.commit()?;
+        Ok(())
+    });
+}
