@@ -299,12 +299,18 @@ impl BlockDriver for Moody {
     }
 
     fn check_perm(&self, _bql: &BqlGuard, _asked: PermPair) -> Result<(), GraphError> {
-        assert!(!self.panics_when_asked.swap(false, Ordering::Relaxed), "moody");
+        assert!(
+            !self.panics_when_asked.swap(false, Ordering::Relaxed),
+            "moody"
+        );
         Ok(())
     }
 
     fn set_perm(&self, _bql: &BqlGuard, _granted: PermPair) {
-        assert!(!self.panics_when_granted.swap(false, Ordering::Relaxed), "moody");
+        assert!(
+            !self.panics_when_granted.swap(false, Ordering::Relaxed),
+            "moody"
+        );
     }
 }
 
