@@ -10,7 +10,7 @@
 //! (`block_io::engine::Faults`). A mutant must fail, and in the expected way.
 //!
 //! Not proved: what lies beyond the bound of a model, and the code around the
-//! engine. [`EventLoop`] repeats the dozen lines of the real event loop that
+//! engine. `EventLoop` repeats the dozen lines of the real event loop that
 //! decide about sleeping, because the real one makes system calls.
 //!
 //! Without the cfg this crate is empty, apart from the test that starts the

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::{env, fs};
 
+use ui_tests::suite::Kind;
 use ui_tests::{suite, table};
 
 /// The rows of `design/contract.md` that this suite is evidence for: those
@@ -49,4 +50,24 @@ fn every_row_of_the_contract_has_a_case() {
         .collect();
     assert!(shown.len() >= 26, "the contract has lost rows");
     assert_eq!(shown, contract());
+}
+
+/// A finding has a number or a version; a mere possibility says that it is one.
+#[test]
+fn what_is_said_of_qemu_is_a_finding_or_says_that_it_is_none() {
+    let is_number = |word: &str| {
+        let digits = word.strip_prefix('V').unwrap_or_default();
+        digits.len() >= 3 && digits.bytes().take(3).all(|byte| byte.is_ascii_digit())
+    };
+    let cases = suite::all().expect("the cases");
+    let rejected = cases.iter().filter(|case| case.kind == Kind::Rejected);
+    for case in rejected {
+        let qemu = &case.header.qemu;
+        let is_finding = qemu.split(' ').any(is_number) || qemu.starts_with("10.0.2, ");
+        assert!(
+            is_finding != qemu.starts_with("None recorded. "),
+            "{}: `{qemu}` is neither a finding nor marked as none",
+            case.id
+        );
+    }
 }

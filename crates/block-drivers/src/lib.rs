@@ -11,8 +11,8 @@
 //!
 //! A driver is one type with two halves. The I/O half,
 //! [`DriverIo`](block_io::DriverIo), runs on any thread and gets a counted
-//! [`Request`](block_io::Request). The global-state half, [`BlockDriver`],
-//! runs in the main loop and gets a [`BqlGuard`]. Neither half can be called
+//! [`Request`](block_io::Request). The global-state half, [`BlockDriver`](block_gs::BlockDriver),
+//! runs in the main loop and gets a [`BqlGuard`](block_gs::BqlGuard). Neither half can be called
 //! with the other's proof, and no `unsafe` is needed. This filter fails reads
 //! of one sector:
 //!
@@ -119,8 +119,8 @@
 //! * is called in the main loop, one callback at a time;
 //! * cannot poll where it gets `&BqlGuard`, hence sees nothing change;
 //! * says what it needs of its children
-//!   ([`child_perm`](BlockDriver::child_perm)) and may refuse what its
-//!   parents ask ([`check_perm`](BlockDriver::check_perm)).
+//!   ([`child_perm`](block_gs::BlockDriver::child_perm)) and may refuse what its
+//!   parents ask ([`check_perm`](block_gs::BlockDriver::check_perm)).
 //!
 //! # Where state goes
 //!

@@ -1,5 +1,5 @@
 //! Rule R2: A driver cannot keep the proof.
-//! QEMU: GLOBAL_STATE_CODE() looks at the thread, so nothing has to be kept.
+//! QEMU: None recorded. The BQL belongs to a thread there, so there is nothing to keep.
 //! Why: A driver is `Send + Sync`, because any thread calls its I/O half; `BqlGuard` is
 //! neither.
 

@@ -1,5 +1,5 @@
 //! Rule R2: The proof cannot be kept in a static.
-//! QEMU: a global `bool bql_locked` is what C has.
+//! QEMU: None recorded. Whether the BQL is held is asked of the thread, from anywhere.
 //! Why: A static is shared by all threads, and `BqlGuard` cannot even be sent to another.
 
 use block_gs::BqlGuard;

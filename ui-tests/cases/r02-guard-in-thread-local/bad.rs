@@ -1,6 +1,5 @@
 //! Rule R2: The proof cannot be kept for later, not even on its own thread.
-//! QEMU: qemu_in_main_thread() can be asked from anywhere, also from a callback that must not
-//! know.
+//! QEMU: None recorded. qemu_in_main_thread() can be asked from anywhere.
 //! Why: The main loop lends the guard for one call; the borrow is shorter than `'static`.
 
 use block_gs::BqlGuard;

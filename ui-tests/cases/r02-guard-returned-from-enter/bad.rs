@@ -1,5 +1,5 @@
 //! Rule R2: The proof does not leave the main loop.
-//! QEMU: bql_unlock() while a caller still believes to hold the BQL.
+//! QEMU: None recorded. Nothing in C ties what was found under the BQL to holding it.
 //! Why: `BlockLayer::enter` lends the guard to a closure, whose result cannot borrow from it.
 
 use block_gs::{BlockLayer, nodes};

@@ -1,5 +1,5 @@
 //! Rule R2: The proof cannot be lent to another thread.
-//! QEMU: the BQL is held by a thread; nothing in C ties a pointer to it.
+//! QEMU: None recorded. Nothing in C ties a pointer to the thread that may use it.
 //! Why: `BqlGuard` is not `Sync`, so a borrow of it is not `Send`.
 
 use block_gs::{BqlGuard, nodes};

@@ -1,5 +1,6 @@
 //! Rule R3: An iothread cannot take the BQL.
-//! QEMU: an iothread in bql_lock() and a main thread that drains it wait for each other.
+//! QEMU: None recorded. bql_lock() can be called in an iothread; a main thread that drains it
+//! would wait for it.
 //! Why: `BlockLayer`, the only thing that can be entered, stays on the thread that made it.
 
 use block_gs::BlockLayer;

@@ -1,5 +1,5 @@
 //! Rule R3: A task cannot take the block layer to an iothread.
-//! QEMU: bql_lock() in a coroutine of an iothread.
+//! QEMU: None recorded. bql_lock() can be called in a coroutine of an iothread.
 //! Why: `BlockLayer` is not `Send`: who has made it is the main thread for good.
 
 use block_gs::{BlockLayer, nodes};

@@ -1,6 +1,5 @@
 //! Rule R4: The proof cannot be held across an `.await` in an iothread.
-//! QEMU: a coroutine that yields may be resumed by another thread than the one that holds the
-//! BQL.
+//! QEMU: None recorded. A coroutine may yield while its caller holds a lock.
 //! Why: The future would contain the borrow, and go to another thread with it.
 
 use block_gs::{BqlGuard, nodes};

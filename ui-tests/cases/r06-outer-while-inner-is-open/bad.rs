@@ -1,5 +1,5 @@
 //! Rule R6: An outer section writes nothing while an inner one is open.
-//! QEMU: nested sections end in any order; the counters alone remember.
+//! QEMU: None recorded. Drained sections are counters there, and know no order.
 //! Why: The inner section borrows the outer one exclusively.
 
 use block_gs::BqlGuard;

@@ -1,5 +1,5 @@
 //! Rule R6: A drained section lends the guard for looking, not for polling.
-//! QEMU: bdrv_graph_wrlock() must not be held across a poll; a comment says so.
+//! QEMU: None recorded. What may be called in a drained section is said in comments.
 //! Why: `Drained` dereferences to `&BqlGuard`, never to `&mut BqlGuard`.
 
 use block_gs::BqlGuard;

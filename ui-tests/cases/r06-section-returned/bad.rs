@@ -1,5 +1,5 @@
 //! Rule R6: A drained section does not leave the scope that it was opened in.
-//! QEMU: bdrv_drained_begin() and bdrv_drained_end() are paired by reading the code.
+//! QEMU: None recorded. A drained section is a counter there, and has no scope.
 //! Why: The section borrows the guard, which the main loop lends for one call.
 
 use block_gs::BlockLayer;

@@ -1,5 +1,5 @@
 //! Rule R7: The global state of a driver is not borrowed across a poll.
-//! QEMU: `bs->opaque` is read again after AIO_WAIT_WHILE(), if somebody thought of it.
+//! QEMU: None recorded. `bs->opaque` is a pointer, before a poll and after it.
 //! Why: `BqlCell::get` borrows the guard, because other callbacks may write the cell.
 
 use block_gs::{BqlCell, BqlGuard};

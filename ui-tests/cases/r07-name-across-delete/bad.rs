@@ -1,5 +1,5 @@
 //! Rule R7: Not even a name borrowed from the graph is kept across a deletion.
-//! QEMU: bs->node_name printed after bdrv_unref().
+//! QEMU: None recorded. `bs->node_name` lies in the node, and is freed with it.
 //! Why: What is reached through a view borrows the guard as the view does.
 
 use block_gs::BqlGuard;

@@ -1,5 +1,6 @@
 //! Rule R8: A coroutine does not wait by blocking its thread.
-//! QEMU: V003, a co_wrapper called by a coroutine; bdrv_pread() where bdrv_co_pread() is meant.
+//! QEMU: V042, a generated co_wrapper polls outside a coroutine, and its caller has to know
+//! where it is.
 //! Why: What blocks takes one of the two proofs of a caller that may, and a context is neither.
 
 use block_gs::{Backend, BqlGuard};

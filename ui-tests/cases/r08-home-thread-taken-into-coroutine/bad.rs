@@ -1,5 +1,5 @@
 //! Rule R8: A coroutine cannot get hold of the proof of its bottom half.
-//! QEMU: aio_poll() in a coroutine, which the assertion in it forbids.
+//! QEMU: None recorded. Whether code runs in a coroutine is asked at run time.
 //! Why: `HomeThread` is lent to the bottom half; a task must own what it uses.
 
 use block_gs::BqlGuard;

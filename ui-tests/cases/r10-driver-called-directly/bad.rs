@@ -1,5 +1,5 @@
 //! Rule R10: The I/O half of a driver is not called without a request.
-//! QEMU: drv->bdrv_co_flush_to_disk(bs) from outside the request path.
+//! QEMU: None recorded. The callbacks of a driver can be called by whoever has the pointer.
 //! Why: Every function of `DriverIo` takes the `Request`.
 
 use block_gs::BqlGuard;

@@ -1,5 +1,5 @@
 //! Rule R10: Data that a drained section may replace is read by counted requests only.
-//! QEMU: s->offset read by a timer that no drain waits for.
+//! QEMU: None recorded. A timer of a driver may read what a reopen replaces.
 //! Why: `GraphCell::get` takes the `Request`, which keeps the section from opening.
 
 use block_gs::BqlGuard;

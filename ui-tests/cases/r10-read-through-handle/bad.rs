@@ -1,5 +1,6 @@
 //! Rule R10: A node is not read through its handle.
-//! QEMU: bdrv_co_pread() without bdrv_inc_in_flight(); a drain does not wait for it.
+//! QEMU: None recorded. bdrv_co_pread() takes the child; that somebody above is counted is
+//! assumed.
 //! Why: I/O functions are methods of `Request`, which is counted while it lasts.
 
 use block_gs::BqlGuard;

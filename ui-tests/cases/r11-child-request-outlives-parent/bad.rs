@@ -1,5 +1,5 @@
 //! Rule R11: The request of a child does not outlive the request it belongs to.
-//! QEMU: the child's part of a request running on after bdrv_dec_in_flight() of the parent.
+//! QEMU: None recorded. bdrv_dec_in_flight() does not know what is still being used.
 //! Why: A `Request` borrows the `InFlight` above it.
 
 use block_gs::BqlGuard;

@@ -1,5 +1,5 @@
 //! Rule R11: Nothing of a request is used after its count is given back.
-//! QEMU: blk_dec_in_flight() before the last use of the child.
+//! QEMU: None recorded. blk_dec_in_flight() does not know what is still being used.
 //! Why: Ending the `InFlight` takes it by value, which the `Request` forbids while it is used.
 
 use block_gs::BqlGuard;

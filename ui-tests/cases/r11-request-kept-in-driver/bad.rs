@@ -1,5 +1,5 @@
 //! Rule R11: A driver does not keep a request.
-//! QEMU: a BdrvChild kept in `bs->opaque` across the end of the request.
+//! QEMU: None recorded. A BdrvChild can be kept in `bs->opaque`.
 //! Why: A driver lives longer than any request; the compiler asks for `'static`.
 
 use block_gs::{BlockDriver, BqlGuard, NodeBuilder, Role};

@@ -1,5 +1,5 @@
 //! Rule R11: A request does not outlive the root it is counted at.
-//! QEMU: blk_unref() while blk->in_flight is not zero.
+//! QEMU: None recorded. That blk->in_flight is zero when the backend goes is asserted at best.
 //! Why: `InFlight` borrows its `Root`.
 
 use block_gs::{Backend, BqlGuard};

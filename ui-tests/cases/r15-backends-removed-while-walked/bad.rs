@@ -1,5 +1,5 @@
 //! Rule R15: The list of backends is not changed while it is walked.
-//! QEMU: blk_remove_all_bs() over blk_all_next().
+//! QEMU: None recorded. blk_remove_all_bs() walks the list that it changes the members of.
 //! Why: The walk borrows the guard, removing takes it exclusively.
 
 use block_gs::{BqlGuard, backends};

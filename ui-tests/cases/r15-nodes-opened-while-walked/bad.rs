@@ -1,5 +1,5 @@
 //! Rule R15: No node is made while the nodes are walked.
-//! QEMU: bdrv_new() appends to all_bdrv_states while bdrv_next() walks it.
+//! QEMU: None recorded. Opening a node appends to the list that bdrv_next() walks.
 //! Why: The walk borrows the guard, making a node takes it exclusively.
 
 use block_gs::{BqlGuard, nodes};

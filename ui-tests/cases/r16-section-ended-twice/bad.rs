@@ -1,5 +1,5 @@
 //! Rule R16: A drained section is not ended twice.
-//! QEMU: mirror_exit_common() ends what mirror_run() may have ended; a flag tells which.
+//! QEMU: 10.0.2, mirror_run() begins a section that mirror_exit_common() ends.
 //! Why: Ending it uses the value up.
 
 use block_gs::BqlGuard;

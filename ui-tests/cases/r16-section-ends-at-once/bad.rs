@@ -1,5 +1,5 @@
 //! Rule R16: A drained section that nobody keeps is no section.
-//! QEMU: bdrv_drained_begin() and _end() with nothing between them.
+//! QEMU: None recorded. bdrv_drained_begin() has no result that could be ignored.
 //! Why: `Drained` is `must_use`; a workspace that denies this lint does not compile it.
 
 #![deny(unused_must_use)]

@@ -1,6 +1,5 @@
 //! Rule R16: A section begun in one callback is not ended in another.
-//! QEMU: mirror_run() begins it, mirror_exit_common() ends it, and every error path has to
-//! know.
+//! QEMU: 10.0.2, mirror_run() begins a section that mirror_exit_common() ends.
 //! Why: A job lives longer than the borrow of the guard in the section.
 
 use block_gs::{BqlGuard, Drained, Node};

@@ -1,5 +1,5 @@
 //! Rule R16: A section is not ended by an iothread.
-//! QEMU: bdrv_drained_end() in the completion of a job.
+//! QEMU: None recorded. bdrv_drained_end() can be called by any thread, and checks at run time.
 //! Why: A section contains the main loop's guard, and is not `Send` as that is not.
 
 use block_gs::BqlGuard;

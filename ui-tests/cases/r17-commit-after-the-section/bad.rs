@@ -1,5 +1,6 @@
 //! Rule R17: A transaction is not committed after its section has ended.
-//! QEMU: tran_commit() "may only be completed while holding a writer lock", says a comment.
+//! QEMU: 10.0.2, comments say that a transaction may only be completed while holding a writer
+//! lock.
 //! Why: The transaction borrows the section exclusively.
 
 use block_gs::BqlGuard;

@@ -1,5 +1,5 @@
 //! Rule R17: A transaction is committed once.
-//! QEMU: tran_commit() frees the transaction; a second call uses freed memory.
+//! QEMU: None recorded. tran_commit() frees what its caller still points to.
 //! Why: Committing takes the plan by value.
 
 use block_gs::BqlGuard;

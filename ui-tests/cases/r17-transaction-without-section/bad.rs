@@ -1,5 +1,6 @@
 //! Rule R17: There is no transaction without the write side.
-//! QEMU: tran_new() needs nothing; the functions that it defers need the lock.
+//! QEMU: 10.0.2, comments say that a transaction may only be completed while holding a writer
+//! lock.
 //! Why: `transaction` is a method of `Drained`.
 
 use block_gs::BqlGuard;

@@ -1,5 +1,5 @@
 //! Rule R18: A flush that is not awaited is not taken for one.
-//! QEMU: bdrv_flush() whose return value nobody looks at.
+//! QEMU: None recorded. The result of a function can be ignored in C.
 //! Why: The future is `must_use`, with words of its own.
 
 #![deny(unused_must_use)]

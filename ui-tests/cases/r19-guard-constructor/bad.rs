@@ -1,5 +1,5 @@
 //! Rule R19: There is no constructor of a proof of the BQL.
-//! QEMU: as r19-guard-literal.
+//! QEMU: None recorded. A macro looks at the thread.
 //! Why: `BqlGuard` has neither `new` nor `Default`.
 
 use block_gs::{BlockLayer, BqlGuard, nodes};

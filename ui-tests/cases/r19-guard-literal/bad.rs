@@ -1,5 +1,5 @@
 //! Rule R19: Nobody makes a proof of the BQL by writing one down.
-//! QEMU: GLOBAL_STATE_CODE() in a unit test, with a thread that says it is the main thread.
+//! QEMU: None recorded. A macro looks at the thread.
 //! Why: The field is private, and its name says where guards come from.
 
 use block_gs::{BlockLayer, BqlGuard, nodes};

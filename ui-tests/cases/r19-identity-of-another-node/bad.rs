@@ -1,5 +1,5 @@
 //! Rule R19: A cell cannot be given the identity of a node that is not its own.
-//! QEMU: bs->opaque of one node used with the BlockDriverState of another.
+//! QEMU: None recorded. `bs->opaque` is a void pointer.
 //! Why: A `NodeUid` is not made of a number.
 
 use block_gs::BqlGuard;

@@ -1,5 +1,5 @@
 //! Rule R19: Nobody adds a third place from which one may wait.
-//! QEMU: a helper that calls aio_poll() on whatever context it finds.
+//! QEMU: None recorded. Any function may poll any context.
 //! Why: `MainOrHome` is sealed.
 
 use block_gs::{BqlGuard, MainOrHome, WaitError};

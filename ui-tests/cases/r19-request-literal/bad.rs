@@ -1,5 +1,5 @@
 //! Rule R19: Nobody makes a request that is not counted.
-//! QEMU: BDRV_TRACKED_... tracked requests built on the stack without the counter.
+//! QEMU: None recorded. A request is begun by incrementing a counter, or not.
 //! Why: The fields are private; requests come from an `InFlight` or an `Activity`.
 
 use block_gs::{BqlGuard, Perm};

@@ -1,5 +1,5 @@
 //! Rule R19: An edge gives no request.
-//! QEMU: bdrv_co_pread(child, ...) needs the child only.
+//! QEMU: None recorded. bdrv_co_pread() takes the child and nothing else.
 //! Why: The constructor is private to the crate: its caller vouches for the count.
 
 use block_gs::BqlGuard;

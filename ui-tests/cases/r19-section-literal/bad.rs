@@ -1,5 +1,5 @@
 //! Rule R19: Nobody makes a drained section without draining.
-//! QEMU: bs->quiesce_counter++ by hand, in tests and once in a driver.
+//! QEMU: None recorded. A section is begun by incrementing a counter.
 //! Why: The fields are private; only `drain` and its relatives make one.
 
 use block_gs::{BqlGuard, Drained};

@@ -1,5 +1,6 @@
 //! Rule R20: I/O code does not wait for a cancelled request by blocking.
-//! QEMU: V027, V028, bdrv_aio_cancel() in an iothread, where bdrv_aio_cancel_async() is meant.
+//! QEMU: V027, bdrv_aio_cancel() polls; V028, virtio-scsi needs bdrv_aio_cancel_async() in an
+//! iothread.
 //! Why: Waiting takes `&mut BqlGuard` or `&mut HomeThread`; cancelling itself takes nothing.
 
 use block_gs::{BqlGuard, MainOrHome};
