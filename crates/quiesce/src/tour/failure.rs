@@ -73,7 +73,7 @@ impl fmt::Display for RequestId {
 pub enum Failure {
     /// A byte is wrong.
     #[error(
-        "corruption: {request}: byte {} is {:#04x} and must be {:#04x}",
+        "corruption: {request}: the byte at offset {} is {:#04x} and must be {:#04x}",
         mismatch.at, mismatch.found, mismatch.expected
     )]
     Corruption {
@@ -93,7 +93,8 @@ pub enum Failure {
     /// A byte was wrong outside a request of the load: in a drained section,
     /// in the final check, in the file itself.
     #[error(
-        "corruption: {place}: byte {} is {:#04x} and must be {:#04x} (after graph step {step})",
+        "corruption: {place}: the byte at offset {} is {:#04x} and must be {:#04x} (after graph step \
+         {step})",
         mismatch.at, mismatch.found, mismatch.expected
     )]
     WrongByte {
