@@ -80,16 +80,13 @@ fn the_graph_changes_under_running_requests() {
                 2 => {
                     let mut section = drain_many(bql, copies.iter().cloned());
                     in_section.store(true, Ordering::Release);
-                    let inner = section.also(&top);
-                    assert_eq!(front.root().in_flight(), 0);
-                    inner.end();
+                    section.also(&top).end();
                     in_section.store(false, Ordering::Release);
                 }
                 3 => {
                     let section = drain_all(bql);
                     in_section.store(true, Ordering::Release);
                     std::thread::sleep(Duration::from_micros(200));
-                    assert_eq!(front.root().in_flight(), 0);
                     in_section.store(false, Ordering::Release);
                     section.end();
                 }
