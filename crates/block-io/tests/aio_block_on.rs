@@ -1,73 +1,19 @@
 //! Nested polling, futures that borrow from the stack, and panics.
 
+mod aio_support;
+
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::task::{Poll, Waker};
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
-use block_io::aio::{AioContext, EventLoop, LoopOptions, Wait, yield_now};
+use block_io::aio::{AioContext, EventLoop, Wait, yield_now};
 
-/// Runs a test with io_uring, where the kernel has it, and without.
-fn on_each_loop(test: impl Fn(&EventLoop)) {
-    for io_uring in [true, false] {
-        let mut options = LoopOptions::default();
-        options.io_uring = io_uring;
-        let event_loop = EventLoop::with_options("test", options).unwrap();
-        test(&event_loop);
-    }
-}
-
-fn forever() -> Wait {
-    Wait::Until(None)
-}
-
-fn drain(event_loop: &EventLoop) {
-    while event_loop.poll(Wait::No) {}
-}
-
-#[derive(Clone, Default)]
-struct Count(Arc<AtomicU32>);
-
-impl Count {
-    fn add(&self) -> u32 {
-        self.0.fetch_add(1, Ordering::SeqCst) + 1
-    }
-
-    fn get(&self) -> u32 {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
-/// A one-shot signal between tasks that counts on being woken.
-#[derive(Clone, Default)]
-struct Gate(Arc<Mutex<(bool, Vec<Waker>)>>);
-
-impl Gate {
-    fn open(&self) {
-        let mut state = self.0.lock().unwrap();
-        state.0 = true;
-        let wakers = std::mem::take(&mut state.1);
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
-    }
-
-    async fn wait(&self) {
-        poll_fn(|cx| {
-            let mut state = self.0.lock().unwrap();
-            if state.0 {
-                return Poll::Ready(());
-            }
-            state.1.push(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
-}
+use aio_support::{Count, Gate, drain, forever, on_each_loop};
 
 #[test]
 fn a_nested_poll_runs_what_the_outer_one_has_not_started() {

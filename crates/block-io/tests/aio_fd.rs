@@ -1,5 +1,7 @@
 //! File descriptor handlers.
 
+mod aio_support;
+
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -10,20 +12,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use block_io::aio::{
-    AioError, EventLoop, FdRegistration, HomeThread, Interest, LoopOptions, Ready, Wait, sleep,
-    yield_now,
+    AioError, EventLoop, FdRegistration, HomeThread, Interest, Ready, Wait, sleep, yield_now,
 };
+
+use aio_support::{drain, on_each_loop};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::time::{ClockId, clock_gettime};
-
-fn on_each_loop(test: impl Fn(&EventLoop)) {
-    for io_uring in [true, false] {
-        let mut options = LoopOptions::default();
-        options.io_uring = io_uring;
-        let event_loop = EventLoop::with_options("test", options).unwrap();
-        test(&event_loop);
-    }
-}
 
 fn event() -> Arc<OwnedFd> {
     Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap())
@@ -70,10 +64,6 @@ fn count_events(event_loop: &EventLoop, event: &Arc<OwnedFd>) -> (FdRegistration
         .unwrap()
     });
     (registration, count)
-}
-
-fn drain(event_loop: &EventLoop) {
-    while event_loop.poll(Wait::No) {}
 }
 
 #[test]

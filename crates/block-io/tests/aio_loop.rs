@@ -1,82 +1,21 @@
 //! The event loop of one thread: bottom halves, tasks, their order and their end.
 
-use std::any::Any;
+mod aio_support;
+
 use std::future::{pending, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Poll, Waker};
 use std::thread;
 
-use block_io::aio::{AioContext, AioError, EventLoop, HomeThread, LoopOptions, Wait, yield_now};
+use block_io::aio::{AioContext, AioError, EventLoop, HomeThread, Wait, yield_now};
+
+use aio_support::{Count, Gate, drain, forever, on_each_loop, text_of};
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 
 assert_impl_all!(AioContext: Send, Sync, Clone, Eq, std::hash::Hash);
 assert_not_impl_any!(EventLoop: Send, Sync);
 assert_not_impl_any!(HomeThread<'static>: Send, Sync);
-
-/// Runs a test with io_uring, where the kernel has it, and without.
-fn on_each_loop(test: impl Fn(&EventLoop)) {
-    for io_uring in [true, false] {
-        let mut options = LoopOptions::default();
-        options.io_uring = io_uring;
-        let event_loop = EventLoop::with_options("test", options).unwrap();
-        test(&event_loop);
-    }
-}
-
-fn forever() -> Wait {
-    Wait::Until(None)
-}
-
-fn drain(event_loop: &EventLoop) {
-    while event_loop.poll(Wait::No) {}
-}
-
-/// What a panic says.
-fn text_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref().cloned()).unwrap()
-}
-
-#[derive(Clone, Default)]
-struct Count(Arc<AtomicU32>);
-
-impl Count {
-    fn add(&self) -> u32 {
-        self.0.fetch_add(1, Ordering::SeqCst) + 1
-    }
-
-    fn get(&self) -> u32 {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
-/// A one-shot signal between tasks that counts on being woken.
-#[derive(Clone, Default)]
-struct Gate(Arc<Mutex<(bool, Vec<Waker>)>>);
-
-impl Gate {
-    fn open(&self) {
-        let mut state = self.0.lock().unwrap();
-        state.0 = true;
-        let wakers = std::mem::take(&mut state.1);
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
-    }
-
-    async fn wait(&self) {
-        poll_fn(|cx| {
-            let mut state = self.0.lock().unwrap();
-            if state.0 {
-                return Poll::Ready(());
-            }
-            state.1.push(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
-}
 
 #[test]
 fn a_bottom_half_runs_once_and_not_at_once() {

@@ -1,5 +1,7 @@
 //! Event loops on several threads: wake-ups, moves, worker threads.
 
+mod aio_support;
+
 use std::future::{pending, poll_fn};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -9,46 +11,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use block_io::aio::{
-    AioContext, AioError, ContextThread, EventLoop, Home, LoopOptions, Wait, run_blocking, sleep,
-    yield_now,
+    AioContext, AioError, ContextThread, EventLoop, Home, Wait, run_blocking, sleep, yield_now,
 };
 
-fn with_each_option(test: impl Fn(LoopOptions)) {
-    for io_uring in [true, false] {
-        let mut options = LoopOptions::default();
-        options.io_uring = io_uring;
-        test(options);
-    }
-}
-
-#[derive(Clone, Default)]
-struct Gate(Arc<Mutex<(bool, Vec<Waker>)>>);
-
-impl Gate {
-    fn open(&self) {
-        let mut state = self.0.lock().unwrap();
-        state.0 = true;
-        let wakers = std::mem::take(&mut state.1);
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
-    }
-
-    async fn wait(&self) {
-        poll_fn(|cx| {
-            let mut state = self.0.lock().unwrap();
-            if state.0 {
-                return Poll::Ready(());
-            }
-            state.1.push(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
-
-    fn waiters(&self) -> usize {
-        self.0.lock().unwrap().1.len()
-    }
-}
+use aio_support::{Gate, with_each_option};
 
 fn current() -> AioContext {
     AioContext::current().expect("on a loop")

@@ -1,52 +1,18 @@
 //! Timers, and how long a poll blocks.
 
-use std::any::Any;
+mod aio_support;
+
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use block_io::aio::{EventLoop, LoopOptions, Wait, sleep, sleep_until};
+use block_io::aio::{EventLoop, Wait, sleep, sleep_until};
 
-/// Runs a test with io_uring, where the kernel has it, and without.
-fn on_each_loop(test: impl Fn(&EventLoop)) {
-    for io_uring in [true, false] {
-        let mut options = LoopOptions::default();
-        options.io_uring = io_uring;
-        let event_loop = EventLoop::with_options("test", options).unwrap();
-        test(&event_loop);
-    }
-}
-
-fn forever() -> Wait {
-    Wait::Until(None)
-}
-
-fn drain(event_loop: &EventLoop) {
-    while event_loop.poll(Wait::No) {}
-}
-
-/// What a panic says.
-fn text_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref().cloned()).unwrap()
-}
-
-#[derive(Clone, Default)]
-struct Count(Arc<AtomicU32>);
-
-impl Count {
-    fn add(&self) -> u32 {
-        self.0.fetch_add(1, Ordering::SeqCst) + 1
-    }
-
-    fn get(&self) -> u32 {
-        self.0.load(Ordering::SeqCst)
-    }
-}
+use aio_support::{Count, drain, forever, on_each_loop, text_of};
 
 #[test]
 fn timers_fire_in_the_order_of_their_deadlines() {
