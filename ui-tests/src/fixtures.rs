@@ -8,7 +8,7 @@ use block_drivers::{NullCo, Raw};
 use block_gs::{
     Backend, BlockDriver, BlockLayer, BqlGuard, IoThread, Node, NodeBuilder, Perm, Role,
 };
-use block_io::{Destination, DriverIo, IoError, IoFuture, Request, Source};
+use block_io::{Destination, DriverIo, IoError, IoFuture, Request, Source, WriteFlags};
 
 /// What a case returns: `?` works with every error of the block layer.
 pub type Outcome = Result<(), Box<dyn Error>>;
@@ -91,10 +91,10 @@ impl DriverIo for Overlay {
         request: Request<'r>,
         offset: u64,
         into: Destination<'r>,
-    ) -> IoFuture<'r, Result<(), IoError>> {
+    ) -> IoFuture<'r> {
         match request.backing() {
             Ok(backing) => backing.read(offset, into),
-            Err(error) => IoFuture::ready(Err(error)),
+            Err(error) => IoFuture::failed(error),
         }
     }
 
@@ -103,11 +103,12 @@ impl DriverIo for Overlay {
         _request: Request<'r>,
         _offset: u64,
         _from: Source<'r>,
-    ) -> IoFuture<'r, Result<(), IoError>> {
+        _flags: WriteFlags,
+    ) -> IoFuture<'r> {
         IoFuture::ready(Err(IoError::NotSupported))
     }
 
-    fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, Result<u64, IoError>> {
+    fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, u64> {
         IoFuture::ready(Ok(SIZE))
     }
 }

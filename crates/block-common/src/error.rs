@@ -4,6 +4,7 @@
 //! Each knows its [errno](IoError::errno), so that a caller which speaks
 //! errno (a guest device, NBD) loses nothing.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
@@ -20,6 +21,8 @@ pub mod errno {
     pub const ENOENT: i32 = 2;
     /// Input/output error.
     pub const EIO: i32 = 5;
+    /// Permission denied.
+    pub const EACCES: i32 = 13;
     /// Device or resource busy.
     pub const EBUSY: i32 = 16;
     /// Invalid argument.
@@ -49,6 +52,21 @@ pub enum IoError {
     /// The node is read-only (`EPERM`).
     #[error("Block node is read-only")]
     ReadOnly,
+    /// The node is inactive: another process owns the image (`EPERM`).
+    #[error("Block node is inactive")]
+    Inactive,
+    /// Something in flight overlaps and the request was not to wait
+    /// (`EBUSY`).
+    #[error("Device or resource busy")]
+    Busy,
+    /// Refused for the reason in the message.
+    #[error("{message}")]
+    Refused {
+        /// The words.
+        message: Cow<'static, str>,
+        /// The errno, as a positive number.
+        errno: i32,
+    },
     /// The edge through which the request came lacks a permission (`EPERM`).
     #[error("Permission '{0}' is required for this request")]
     Permission(Perm),
@@ -85,7 +103,9 @@ impl IoError {
         match self {
             IoError::Os(error) => error.raw_os_error().unwrap_or(errno::EIO),
             IoError::NoMedium => errno::ENOMEDIUM,
-            IoError::ReadOnly | IoError::Permission(_) => errno::EPERM,
+            IoError::ReadOnly | IoError::Inactive | IoError::Permission(_) => errno::EPERM,
+            IoError::Busy => errno::EBUSY,
+            IoError::Refused { errno, .. } => *errno,
             IoError::OutOfRange(_) | IoError::BeyondEnd { .. } | IoError::UnexpectedEnd(_) => {
                 errno::EIO
             }
@@ -93,6 +113,21 @@ impl IoError {
             IoError::NoChild(_) => errno::EINVAL,
             IoError::Cancelled => errno::ECANCELED,
         }
+    }
+}
+
+impl IoError {
+    /// A refusal in words.
+    pub fn refused(errno: i32, message: impl Into<Cow<'static, str>>) -> Self {
+        IoError::Refused {
+            message: message.into(),
+            errno,
+        }
+    }
+
+    /// The kernel's error of this number.
+    pub fn from_errno(errno: i32) -> Self {
+        IoError::Os(io::Error::from_raw_os_error(errno))
     }
 }
 

@@ -10,6 +10,7 @@
 //! * [`GraphError`] and [`IoError`]: what can go wrong, in QEMU's words where
 //!   QEMU has words for it;
 //! * [`limits`]: which offsets and lengths a request may have;
+//! * [`WriteFlags`], [`StatusFlags`]: what requests ask for and answer;
 //! * [`names`]: what a node may be called;
 //! * [`sync`]: the one place that names `std::sync` or its model-checked twin.
 //!
@@ -19,12 +20,17 @@
 #![forbid(unsafe_code)]
 
 pub mod error;
+pub mod flags;
 pub mod limits;
 pub mod names;
 pub mod perm;
 pub mod role;
+pub mod status;
 pub mod sync;
 
 pub use error::{GraphError, IoError, ParentDescription};
+pub use flags::{Preallocation, WriteFlags};
+pub use limits::BlockLimits;
 pub use perm::Perm;
 pub use role::Role;
+pub use status::StatusFlags;

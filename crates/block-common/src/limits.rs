@@ -12,6 +12,13 @@ pub const MAX_LENGTH: u64 = (i64::MAX as u64) & !((1 << 30) - 1);
 /// truncations) go up to [`MAX_LENGTH`].
 pub const MAX_REQUEST: u64 = (i32::MAX as u64) & !511;
 
+/// How many pieces of memory one system call takes (`IOV_MAX`).
+pub const MAX_SEGMENTS: usize = 1024;
+
+/// The largest request alignment, in bytes. Padding takes buffers of this
+/// size.
+pub const MAX_ALIGNMENT: u32 = 1 << 26;
+
 /// Checks a request against the limits of the format-independent layer
 /// (`bdrv_check_request`).
 ///
@@ -48,6 +55,101 @@ pub fn check_data_request(offset: u64, bytes: u64) -> Result<(), IoError> {
     Ok(())
 }
 
+/// What a node needs of its requests (`BlockLimits`). The layer cuts, pads and
+/// copies until the driver gets nothing else.
+///
+/// All sizes are in bytes; alignments are powers of two and at least 1.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BlockLimits {
+    /// Offset and length of every request are multiples of this. Others are
+    /// padded, for writes by reading first what lies around.
+    pub request_alignment: u32,
+    /// The least alignment of a buffer's address and pieces.
+    pub memory_alignment: u32,
+    /// The alignment that buffers should have.
+    pub optimal_memory_alignment: u32,
+    /// The longest read or write; a multiple of `request_alignment`.
+    pub max_transfer: u64,
+    /// The best length of a read or write, 0 if unknown.
+    pub optimal_transfer: u64,
+    /// How many pieces of memory one request may have.
+    pub max_segments: usize,
+    /// Zero writes are best aligned to this.
+    pub zero_alignment: u32,
+    /// The longest zero write.
+    pub max_zeroes: u64,
+    /// Discards are best aligned to this.
+    pub discard_alignment: u32,
+    /// The longest discard.
+    pub max_discard: u64,
+}
+
+impl Default for BlockLimits {
+    /// No limits but those of the layer.
+    fn default() -> Self {
+        BlockLimits {
+            request_alignment: 1,
+            memory_alignment: 1,
+            optimal_memory_alignment: 4096,
+            max_transfer: MAX_REQUEST,
+            optimal_transfer: 0,
+            max_segments: MAX_SEGMENTS,
+            zero_alignment: 1,
+            max_zeroes: MAX_LENGTH,
+            discard_alignment: 1,
+            max_discard: MAX_LENGTH,
+        }
+    }
+}
+
+impl BlockLimits {
+    /// Takes over what a node inherits from a child that it passes data to
+    /// (`bdrv_merge_limits`): nothing about offsets, which a format moves.
+    pub fn merge_child(&mut self, child: &BlockLimits) {
+        self.memory_alignment = self.memory_alignment.max(child.memory_alignment);
+        self.optimal_memory_alignment = self
+            .optimal_memory_alignment
+            .max(child.optimal_memory_alignment);
+        self.max_transfer = self.max_transfer.min(child.max_transfer);
+        self.optimal_transfer = self.optimal_transfer.max(child.optimal_transfer);
+        self.max_segments = self.max_segments.min(child.max_segments);
+    }
+
+    /// The limits with every length rounded so that requests can be cut by
+    /// it.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn checked(mut self) -> Result<Self, &'static str> {
+        let alignments = [
+            self.request_alignment,
+            self.memory_alignment,
+            self.optimal_memory_alignment,
+            self.zero_alignment,
+            self.discard_alignment,
+        ];
+        if !alignments
+            .iter()
+            .all(|alignment| alignment.is_power_of_two())
+        {
+            return Err("Driver requires an alignment that is not a power of two");
+        }
+        if self.request_alignment > MAX_ALIGNMENT {
+            return Err("Driver requires too large request alignment");
+        }
+        let align = u64::from(self.request_alignment);
+        let cut = |length: u64, most: u64| {
+            let length = if length == 0 { most } else { length.min(most) };
+            (length & !(align - 1)).max(align)
+        };
+        self.max_transfer = cut(self.max_transfer, MAX_REQUEST);
+        self.max_zeroes = cut(self.max_zeroes, MAX_LENGTH);
+        self.max_discard = cut(self.max_discard, MAX_LENGTH);
+        self.max_segments = self.max_segments.clamp(1, MAX_SEGMENTS);
+        Ok(self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,5 +171,29 @@ mod tests {
         assert!(check_data_request(0, MAX_REQUEST).is_ok());
         assert!(check_data_request(0, MAX_REQUEST + 1).is_err());
         assert!(check_request(0, MAX_REQUEST + 1).is_ok());
+    }
+
+    #[test]
+    fn limits_are_rounded_so_that_cutting_keeps_requests_aligned() {
+        let limits = BlockLimits {
+            request_alignment: 4096,
+            max_transfer: 10_000,
+            max_zeroes: 1,
+            max_discard: 0,
+            max_segments: 0,
+            ..BlockLimits::default()
+        };
+        let checked = limits.checked().expect("possible limits");
+        assert_eq!(checked.max_transfer, 8192);
+        assert_eq!(checked.max_zeroes, 4096);
+        assert_eq!(checked.max_discard, MAX_LENGTH);
+        assert_eq!(checked.max_segments, 1);
+        let odd = |request_alignment| BlockLimits {
+            request_alignment,
+            ..BlockLimits::default()
+        };
+        assert!(odd(3).checked().is_err());
+        assert!(odd(0).checked().is_err());
+        assert!(odd(1 << 31).checked().is_err());
     }
 }

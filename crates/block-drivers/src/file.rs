@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,10 @@ use block_common::limits;
 use block_common::role::PermPair;
 use block_gs::{BlockDriver, BqlGuard, GraphError, Node, NodeBuilder, Perm};
 use block_io::aio::Engine;
-use block_io::{Destination, DriverIo, IoError, IoFuture, Request, Source, file};
+use block_io::file::{FileIo, Inline};
+use block_io::{
+    Capabilities, Destination, DriverIo, IoError, IoFuture, Request, Source, WriteFlags,
+};
 use rustix::fs::SeekFrom;
 
 /// A file or block device of the host (`file-posix.c`, drivers `file` and
@@ -25,9 +28,8 @@ use rustix::fs::SeekFrom;
 /// Other processes are not locked out (QEMU locks byte ranges of the file).
 #[derive(Debug)]
 pub struct File {
-    fd: Arc<OwnedFd>,
+    io: FileIo,
     fd_is_writable: bool,
-    engine: Option<Engine>,
 }
 
 impl File {
@@ -71,10 +73,6 @@ impl File {
         limits::check_request(0, size)?;
         let file = fs::File::create(path)?;
         Ok(file.set_len(size)?)
-    }
-
-    fn engine(&self) -> Engine {
-        self.engine.unwrap_or_else(Engine::best)
     }
 }
 
@@ -121,9 +119,10 @@ impl FileOptions {
             .open(&path)
             .map_err(|error| could_not_open(&path, error))?;
         let driver = File {
-            fd: Arc::new(file.into()),
+            io: FileIo::new(Arc::new(file.into()))
+                .engine(engine)
+                .inline(Inline::NoWait),
             fd_is_writable: !read_only,
-            engine,
         };
         NodeBuilder::new(name)
             .read_only(read_only)
@@ -156,15 +155,22 @@ fn could_not_open(path: &Path, error: io::Error) -> GraphError {
 }
 
 impl DriverIo for File {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            write_flags: WriteFlags::FUA,
+            flushes_to_disk: true,
+            variable_length: true,
+            ..Capabilities::default()
+        }
+    }
+
     fn read<'r>(
         &'r self,
         request: Request<'r>,
         offset: u64,
         into: Destination<'r>,
-    ) -> IoFuture<'r, Result<(), IoError>> {
-        IoFuture::new(
-            async move { file::read(request, self.engine(), &self.fd, offset, into).await },
-        )
+    ) -> IoFuture<'r> {
+        self.io.read(request, offset, into)
     }
 
     fn write<'r>(
@@ -172,20 +178,20 @@ impl DriverIo for File {
         request: Request<'r>,
         offset: u64,
         from: Source<'r>,
-    ) -> IoFuture<'r, Result<(), IoError>> {
-        IoFuture::new(
-            async move { file::write(request, self.engine(), &self.fd, offset, from).await },
-        )
+        flags: WriteFlags,
+    ) -> IoFuture<'r> {
+        let durable = flags.contains(WriteFlags::FUA);
+        self.io.write(request, offset, from, durable)
     }
 
-    fn flush<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, Result<(), IoError>> {
-        IoFuture::new(async move { file::sync(self.engine(), &self.fd).await })
+    fn flush_to_disk<'r>(&'r self, request: Request<'r>) -> IoFuture<'r> {
+        self.io.sync(request, true)
     }
 
     /// Where the end is, for devices too. Transfers say where they go, so
     /// moving the file's own position disturbs none.
-    fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, Result<u64, IoError>> {
-        let end = rustix::fs::seek(self.fd.as_fd(), SeekFrom::End(0));
+    fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, u64> {
+        let end = rustix::fs::seek(self.io.fd().as_fd(), SeekFrom::End(0));
         IoFuture::ready(end.map_err(|error| io::Error::from(error).into()))
     }
 }
@@ -218,9 +224,8 @@ mod tests {
         File::create(&path, 512).expect("created");
         let file = fs::File::open(&path).expect("opened");
         let mut driver = File {
-            fd: Arc::new(file.into()),
+            io: FileIo::new(Arc::new(file.into())),
             fd_is_writable: false,
-            engine: None,
         };
         let asked = |perm| PermPair {
             perm,

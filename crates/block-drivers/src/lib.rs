@@ -45,7 +45,7 @@
 //!         request: Request<'r>,
 //!         offset: u64,
 //!         into: Destination<'r>,
-//!     ) -> IoFuture<'r, Result<(), IoError>> {
+//!     ) -> IoFuture<'r> {
 //!         let end = offset + into.len() as u64;
 //!         let hit = |at: u64| offset < at + 512 && at < end;
 //!         if self.bad.get(request).is_some_and(hit) {
@@ -53,11 +53,11 @@
 //!         }
 //!         match request.file() {
 //!             Ok(file) => file.read(offset, into),
-//!             Err(error) => IoFuture::ready(Err(error)),
+//!             Err(error) => IoFuture::failed(error),
 //!         }
 //!     }
 //!
-//!     fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, Result<u64, IoError>> {
+//!     fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, u64> {
 //!         IoFuture::ready(request.file().map(|file| file.node().length()))
 //!     }
 //! }

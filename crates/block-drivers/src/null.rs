@@ -8,7 +8,7 @@ use block_common::error::errno;
 use block_common::limits;
 use block_gs::{BlockDriver, BqlGuard, GraphError, Node, NodeBuilder};
 use block_io::aio::sleep;
-use block_io::{Destination, DriverIo, IoError, IoFuture, Request, Source};
+use block_io::{Destination, DriverIo, IoFuture, Request, Source, WriteFlags};
 
 /// A device that forgets what is written and reads as whatever was in the
 /// buffer (`null.c`, driver `null-co`). For measuring everything above it.
@@ -37,9 +37,9 @@ impl NullCo {
 
     /// At once, or when the latency has passed. Never an allocation in the
     /// first case.
-    fn complete<'r>(&self) -> IoFuture<'r, Result<(), IoError>> {
+    fn complete<'r>(&self) -> IoFuture<'r> {
         if self.latency.is_zero() {
-            return IoFuture::ready(Ok(()));
+            return IoFuture::done();
         }
         let latency = self.latency;
         IoFuture::new(async move {
@@ -90,7 +90,7 @@ impl DriverIo for NullCo {
         _request: Request<'r>,
         _offset: u64,
         mut into: Destination<'r>,
-    ) -> IoFuture<'r, Result<(), IoError>> {
+    ) -> IoFuture<'r> {
         if self.read_zeroes {
             into.fill(0);
         }
@@ -104,7 +104,8 @@ impl DriverIo for NullCo {
         _request: Request<'r>,
         offset: u64,
         from: Source<'r>,
-    ) -> IoFuture<'r, Result<(), IoError>> {
+        _flags: WriteFlags,
+    ) -> IoFuture<'r> {
         if offset + from.len() as u64 > self.size {
             let error = io::Error::from_raw_os_error(errno::ENOSPC);
             return IoFuture::ready(Err(error.into()));
@@ -112,11 +113,11 @@ impl DriverIo for NullCo {
         self.complete()
     }
 
-    fn flush<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, Result<(), IoError>> {
+    fn flush<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r> {
         self.complete()
     }
 
-    fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, Result<u64, IoError>> {
+    fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, u64> {
         IoFuture::ready(Ok(self.size))
     }
 }

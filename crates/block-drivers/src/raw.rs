@@ -1,7 +1,6 @@
 //! `raw`: an image without a format, or a window of one.
 
 use std::any::Any;
-use std::io;
 use std::sync::Arc;
 
 use block_common::error::errno;
@@ -9,9 +8,12 @@ use block_common::role::PermPair;
 use block_gs::{
     BlockDriver, BqlGuard, ChildPermQuery, Drained, GraphError, Node, NodeBuilder, Perm, Role,
 };
-use block_io::{Destination, DriverIo, GraphCell, IoError, IoFuture, Request, Source};
+use block_io::{
+    BlockStatus, Capabilities, CopyEnd, Destination, DriverIo, GraphCell, IoError, IoFuture,
+    Request, Source, Truncation, WriteFlags,
+};
 
-use crate::forward::{at_file, file_length};
+use crate::forward::{AS_THE_CHILD, at_file, file_length};
 
 /// The bytes of the child `file`, or a window of them (`raw-format.c`).
 ///
@@ -26,7 +28,7 @@ pub struct Raw {
 }
 
 /// Which bytes of the child are shown.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Window {
     offset: u64,
     size: Option<u64>,
@@ -68,9 +70,9 @@ impl Window {
     }
 
     /// Where a request goes in the child, or `outside` as errno.
-    fn translate(self, offset: u64, bytes: usize, outside: i32) -> Result<u64, IoError> {
-        let refused = |errno| IoError::from(io::Error::from_raw_os_error(errno));
-        let end = offset.checked_add(bytes as u64);
+    fn translate(self, offset: u64, bytes: u64, outside: i32) -> Result<u64, IoError> {
+        let refused = IoError::from_errno;
+        let end = offset.checked_add(bytes);
         if self
             .size
             .is_some_and(|size| end.is_none_or(|end| end > size))
@@ -131,7 +133,8 @@ impl Raw {
                     node.name()
                 ))
             })?;
-        let file_length = drained.io(async |request: Request<'_>| file_length(request))?;
+        let file_length =
+            drained.io(async |request: Request<'_>| file_length(request, |length| length).await)?;
         window.check(file_length)?;
         let before = drained.set(cell, window);
         let refreshed = drained.io(async |request: Request<'_>| request.refresh_length().await);
@@ -144,6 +147,23 @@ impl Raw {
 
     fn window(&self, request: Request<'_>) -> Option<Window> {
         self.window.as_ref().map(|cell| *cell.get(request))
+    }
+
+    /// Does `f` at the child, where the range begins there; `outside` is the
+    /// errno for a range that is not shown.
+    fn inside<'r, T>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        bytes: u64,
+        outside: i32,
+        f: impl FnOnce(Request<'r>, u64) -> IoFuture<'r, T>,
+    ) -> IoFuture<'r, T> {
+        let window = self.window(request).unwrap_or_default();
+        match window.translate(offset, bytes, outside) {
+            Ok(start) => at_file(request, |file| f(file, start)),
+            Err(error) => IoFuture::failed(error),
+        }
     }
 }
 
@@ -193,7 +213,7 @@ impl RawOptions {
         let (role, window) = if shows_all {
             (Role::FILTERED | Role::PRIMARY, None)
         } else {
-            window.check(file.io().length())?;
+            window.check(file.length(bql))?;
             let cell = GraphCell::new(builder.uid(), window);
             (Role::DATA | Role::PRIMARY, Some(cell))
         };
@@ -204,19 +224,24 @@ impl RawOptions {
 }
 
 impl DriverIo for Raw {
+    /// Without a window there is nothing to do for any request.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            passes_through: self.window.is_none(),
+            ..AS_THE_CHILD
+        }
+    }
+
     fn read<'r>(
         &'r self,
         request: Request<'r>,
         offset: u64,
         into: Destination<'r>,
-    ) -> IoFuture<'r, Result<(), IoError>> {
-        let Some(window) = self.window(request) else {
-            return at_file(request, |file| file.read(offset, into));
-        };
-        match window.translate(offset, into.len(), errno::EINVAL) {
-            Ok(start) => at_file(request, |file| file.read(start, into)),
-            Err(error) => IoFuture::ready(Err(error)),
-        }
+    ) -> IoFuture<'r> {
+        let bytes = into.len() as u64;
+        self.inside(request, offset, bytes, errno::EINVAL, |file, start| {
+            file.read(start, into)
+        })
     }
 
     fn write<'r>(
@@ -224,20 +249,100 @@ impl DriverIo for Raw {
         request: Request<'r>,
         offset: u64,
         from: Source<'r>,
-    ) -> IoFuture<'r, Result<(), IoError>> {
-        let Some(window) = self.window(request) else {
-            return at_file(request, |file| file.write(offset, from));
-        };
-        match window.translate(offset, from.len(), errno::ENOSPC) {
-            Ok(start) => at_file(request, |file| file.write(start, from)),
-            Err(error) => IoFuture::ready(Err(error)),
-        }
+        flags: WriteFlags,
+    ) -> IoFuture<'r> {
+        let bytes = from.len() as u64;
+        self.inside(request, offset, bytes, errno::ENOSPC, |file, start| {
+            file.write_with(start, from, flags)
+        })
     }
 
-    fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, Result<u64, IoError>> {
+    fn write_zeroes<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        bytes: u64,
+        flags: WriteFlags,
+    ) -> IoFuture<'r> {
+        self.inside(request, offset, bytes, errno::ENOSPC, |file, start| {
+            file.write_zeroes(start, bytes, flags)
+        })
+    }
+
+    fn discard<'r>(&'r self, request: Request<'r>, offset: u64, bytes: u64) -> IoFuture<'r> {
+        self.inside(request, offset, bytes, errno::ENOSPC, |file, start| {
+            file.discard(start, bytes)
+        })
+    }
+
+    /// Data of the child, wherever the window begins.
+    fn block_status<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        bytes: u64,
+        precise: bool,
+    ) -> IoFuture<'r, BlockStatus<'r>> {
+        let bytes = self.window(request).and_then(|window| window.size).map_or(
+            bytes,
+            // The layer asks for whole blocks, the last may reach too far.
+            |size| bytes.min(size.saturating_sub(offset)),
+        );
+        self.inside(request, offset, bytes, errno::EINVAL, |file, start| {
+            file.block_status(start, bytes, precise)
+        })
+    }
+
+    fn truncate<'r>(&'r self, request: Request<'r>, to: Truncation) -> IoFuture<'r> {
+        let window = self.window(request).unwrap_or_default();
+        if window.size.is_some() {
+            return IoFuture::failed(IoError::refused(
+                errno::ENOTSUP,
+                "Cannot resize fixed-size raw disks",
+            ));
+        }
+        let Some(length) = to.length.checked_add(window.offset) else {
+            return IoFuture::failed(IoError::refused(
+                errno::EINVAL,
+                "Disk size too large for the chosen offset",
+            ));
+        };
+        at_file(request, |file| {
+            file.truncate(length, to.exact, to.preallocation)
+        })
+    }
+
+    fn copy_range_from<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        to: CopyEnd<'r>,
+        bytes: u64,
+        flags: WriteFlags,
+    ) -> IoFuture<'r> {
+        self.inside(request, offset, bytes, errno::EINVAL, |file, start| {
+            file.copy_range(start, to, bytes, flags)
+        })
+    }
+
+    fn copy_range_to<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        from: CopyEnd<'r>,
+        bytes: u64,
+        flags: WriteFlags,
+    ) -> IoFuture<'r> {
+        self.inside(request, offset, bytes, errno::ENOSPC, |file, start| {
+            file.copy_range_to(start, from, bytes, flags)
+        })
+    }
+
+    fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, u64> {
         let window = self.window(request);
-        let shown = |length| window.map_or(length, |window| window.length(length));
-        IoFuture::ready(file_length(request).map(shown))
+        file_length(request, move |length| {
+            window.map_or(length, |window| window.length(length))
+        })
     }
 }
 

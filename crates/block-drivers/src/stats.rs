@@ -6,9 +6,11 @@ use std::thread;
 
 use block_gs::{BlockDriver, BqlGuard, GraphError, Node, NodeBuilder, Role};
 use block_io::engine::thread_shard;
-use block_io::{Destination, DriverIo, IoError, IoFuture, Request, Source};
+use block_io::{
+    Capabilities, Destination, DriverIo, IoError, IoFuture, Request, Source, WriteFlags,
+};
 
-use crate::forward::{at_file, file_length};
+use crate::forward::{AS_THE_CHILD, at_file, forward};
 
 /// Hands every request on to the child `file` and counts it
 /// (`BlockAcctStats`, as a node that can be put anywhere).
@@ -25,8 +27,10 @@ pub struct Stats {
 pub struct Counters {
     /// Reads.
     pub reads: Tally,
-    /// Writes.
+    /// Writes, of zeroes too.
     pub writes: Tally,
+    /// Discards.
+    pub discards: Tally,
     /// Flushes.
     pub flushes: Tally,
 }
@@ -49,6 +53,7 @@ pub struct Tally {
 struct Shard {
     reads: AtomicTally,
     writes: AtomicTally,
+    discards: AtomicTally,
     flushes: AtomicTally,
 }
 
@@ -66,20 +71,16 @@ impl AtomicTally {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn end(&self, bytes: usize, outcome: &Result<(), IoError>) {
+    fn end(&self, bytes: u64, outcome: &Result<(), IoError>) {
         match outcome {
-            Ok(()) => self.bytes.fetch_add(bytes as u64, Ordering::Relaxed),
+            Ok(()) => self.bytes.fetch_add(bytes, Ordering::Relaxed),
             Err(_) => self.errors.fetch_add(1, Ordering::Relaxed),
         };
     }
 
     /// Counts the end of a request: on the spot if it is over, else with one
     /// allocation.
-    fn watch<'r>(
-        &'r self,
-        bytes: usize,
-        outcome: IoFuture<'r, Result<(), IoError>>,
-    ) -> IoFuture<'r, Result<(), IoError>> {
+    fn watch<'r>(&'r self, bytes: u64, outcome: IoFuture<'r>) -> IoFuture<'r> {
         match outcome.into_ready() {
             Ok(outcome) => {
                 self.end(bytes, &outcome);
@@ -116,6 +117,7 @@ impl Stats {
         for shard in &self.shards {
             shard.reads.add_to(&mut sum.reads);
             shard.writes.add_to(&mut sum.writes);
+            shard.discards.add_to(&mut sum.discards);
             shard.flushes.add_to(&mut sum.flushes);
         }
         sum
@@ -157,13 +159,17 @@ impl StatsOptions {
 }
 
 impl DriverIo for Stats {
+    fn capabilities(&self) -> Capabilities {
+        AS_THE_CHILD
+    }
+
     fn read<'r>(
         &'r self,
         request: Request<'r>,
         offset: u64,
         into: Destination<'r>,
-    ) -> IoFuture<'r, Result<(), IoError>> {
-        let (tally, bytes) = (&self.shard().reads, into.len());
+    ) -> IoFuture<'r> {
+        let (tally, bytes) = (&self.shard().reads, into.len() as u64);
         tally.begin();
         tally.watch(bytes, at_file(request, |file| file.read(offset, into)))
     }
@@ -173,21 +179,41 @@ impl DriverIo for Stats {
         request: Request<'r>,
         offset: u64,
         from: Source<'r>,
-    ) -> IoFuture<'r, Result<(), IoError>> {
-        let (tally, bytes) = (&self.shard().writes, from.len());
+        flags: WriteFlags,
+    ) -> IoFuture<'r> {
+        let (tally, bytes) = (&self.shard().writes, from.len() as u64);
         tally.begin();
-        tally.watch(bytes, at_file(request, |file| file.write(offset, from)))
+        let written = at_file(request, |file| file.write_with(offset, from, flags));
+        tally.watch(bytes, written)
     }
 
-    fn flush<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, Result<(), IoError>> {
+    /// A zero write is a write: the guest sees no difference.
+    fn write_zeroes<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        bytes: u64,
+        flags: WriteFlags,
+    ) -> IoFuture<'r> {
+        let tally = &self.shard().writes;
+        tally.begin();
+        let written = at_file(request, |file| file.write_zeroes(offset, bytes, flags));
+        tally.watch(bytes, written)
+    }
+
+    fn discard<'r>(&'r self, request: Request<'r>, offset: u64, bytes: u64) -> IoFuture<'r> {
+        let tally = &self.shard().discards;
+        tally.begin();
+        tally.watch(bytes, at_file(request, |file| file.discard(offset, bytes)))
+    }
+
+    fn flush<'r>(&'r self, request: Request<'r>) -> IoFuture<'r> {
         let tally = &self.shard().flushes;
         tally.begin();
-        tally.watch(0, request.flush_children())
+        tally.watch(0, request.flush_layers())
     }
 
-    fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, Result<u64, IoError>> {
-        IoFuture::ready(file_length(request))
-    }
+    forward!(the_rest);
 }
 
 impl BlockDriver for Stats {

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use block_common::{GraphError, IoError, Role, names};
-use block_io::{IoNode, NodeIdentity, NodeUid, Request};
+use block_common::{BlockLimits, GraphError, IoError, Role, names};
+use block_io::{IoNode, NodeFlags, NodeIdentity, NodeUid, Request};
 
 use crate::drain::Drained;
 use crate::driver::BlockDriver;
@@ -31,9 +31,31 @@ pub struct NodeBuilder {
     identity: NodeIdentity,
     name: String,
     children: Vec<(String, Node, Role)>,
-    writable: bool,
+    flags: NodeFlags,
     force_share: bool,
     never_freeze: bool,
+}
+
+/// What a node does with writes of nothing but zeroes (`detect-zeroes`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum DetectZeroes {
+    /// It does not look.
+    #[default]
+    Off,
+    /// It makes them zero writes.
+    On,
+    /// It makes them zero writes that may give the space back.
+    Unmap,
+}
+
+impl DetectZeroes {
+    pub(crate) fn flags(self) -> NodeFlags {
+        match self {
+            DetectZeroes::Off => NodeFlags::empty(),
+            DetectZeroes::On => NodeFlags::DETECT_ZEROES,
+            DetectZeroes::Unmap => NodeFlags::DETECT_ZEROES | NodeFlags::DETECT_UNMAP,
+        }
+    }
 }
 
 impl fmt::Debug for NodeBuilder {
@@ -50,7 +72,7 @@ impl NodeBuilder {
             identity: NodeIdentity::fresh(),
             name: name.to_owned(),
             children: Vec::new(),
-            writable: true,
+            flags: NodeFlags::empty(),
             force_share: false,
             never_freeze: false,
         }
@@ -74,8 +96,29 @@ impl NodeBuilder {
     }
 
     /// Opens it for reading only.
-    pub fn read_only(mut self, read_only: bool) -> Self {
-        self.writable = !read_only;
+    pub fn read_only(self, read_only: bool) -> Self {
+        self.with(NodeFlags::READ_ONLY, read_only)
+    }
+
+    /// Lets discards, and zero writes that may give space back, reach the
+    /// driver (`discard=unmap`).
+    pub fn unmap(self, unmap: bool) -> Self {
+        self.with(NodeFlags::UNMAP, unmap)
+    }
+
+    /// Lets flushes end before the disk (`cache.no-flush`): for data that
+    /// nobody needs after a crash.
+    pub fn no_flush(self, no_flush: bool) -> Self {
+        self.with(NodeFlags::NO_FLUSH, no_flush)
+    }
+
+    /// What happens to writes of zeroes (`detect-zeroes`).
+    pub fn detect_zeroes(self, detect: DetectZeroes) -> Self {
+        self.with(detect.flags(), true)
+    }
+
+    fn with(mut self, flag: NodeFlags, on: bool) -> Self {
+        self.flags.set(flag, on);
         self
     }
 
@@ -110,7 +153,7 @@ impl NodeBuilder {
         let NodeBuilder {
             identity,
             children,
-            writable,
+            flags,
             force_share,
             never_freeze,
             ..
@@ -120,7 +163,7 @@ impl NodeBuilder {
             None => bql.context().clone(),
         };
         let io_driver: Arc<dyn block_io::DriverIo> = driver.clone();
-        let io = IoNode::new(identity, &name, io_driver, context, writable);
+        let io = IoNode::new(identity, &name, io_driver, context, flags);
         let node = register(
             bql,
             NodeState {
@@ -131,8 +174,9 @@ impl NodeBuilder {
                 quiesce: 0,
                 hold: Default::default(),
                 monitor_owned: false,
-                writable,
+                writable: !flags.contains(NodeFlags::READ_ONLY),
                 inactive: false,
+                limits: BlockLimits::default(),
                 force_share,
                 never_freeze,
                 opened: false,
@@ -148,6 +192,7 @@ impl NodeBuilder {
         for (name, child, role) in &children {
             changes.attach_child(name, child, *role);
         }
+        changes.touch();
         changes.commit()?;
         read_length(&mut section).map_err(|error| GraphError::CouldNotOpen {
             name: node.name().to_owned(),

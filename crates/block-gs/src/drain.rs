@@ -5,8 +5,9 @@ use std::future::Future;
 use std::ops::Deref;
 
 use block_common::{GraphError, Role};
-use block_io::{GraphCell, Request};
+use block_io::{GraphCell, NodeFlags, Request};
 
+use crate::builder::DetectZeroes;
 use crate::graph::NodeKey;
 use crate::graph::section::Scope;
 use crate::graph::write;
@@ -124,6 +125,40 @@ impl<'a> Drained<'a> {
     pub fn set<T>(&mut self, cell: &GraphCell<T>, value: T) -> T {
         let key = self.key();
         write::set_cell(self.scope.bql, &self.scope.section, key, cell, value)
+    }
+
+    /// Changes what the node does with writes of zeroes.
+    pub fn set_detect_zeroes(&mut self, detect: DetectZeroes) {
+        for flag in DetectZeroes::Unmap.flags().iter() {
+            self.set_flag(flag, detect.flags().contains(flag));
+        }
+    }
+
+    /// Lets requests of the node that overlap wait for each other where one of
+    /// them asks for it ([`WriteFlags::SERIALISING`](block_io::WriteFlags)).
+    /// It costs every request a lock, so it has to be asked for. Nodes whose
+    /// request alignment is more than 1 always do it.
+    pub fn track_overlaps(&mut self) {
+        self.set_flag(NodeFlags::TRACKED, true);
+    }
+
+    /// Calls `tell`, once, with the node's name, by how much, and `threshold`,
+    /// when a write or discard ends beyond `threshold` bytes
+    /// (`bdrv_write_threshold_set`, `BLOCK_WRITE_THRESHOLD`). 0 calls nobody.
+    /// It is called on the thread of the write, before the write is done.
+    pub fn set_write_threshold(
+        &mut self,
+        threshold: u64,
+        tell: impl FnOnce(&str, u64, u64) + Send + 'static,
+    ) {
+        let io = std::sync::Arc::clone(self.node.io());
+        io.set_threshold(self.scope.bql.access(), threshold, Box::new(tell));
+        self.set_flag(NodeFlags::WATCHED, threshold > 0);
+    }
+
+    fn set_flag(&mut self, flag: NodeFlags, on: bool) {
+        let key = self.key();
+        write::set_flag(self.scope.bql, &self.scope.section, key, flag, on);
     }
 
     /// Several changes, all or nothing; see [`Transaction`].

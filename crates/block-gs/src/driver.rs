@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use block_common::role::{ParentState, PermPair, default_child_perms};
-use block_common::{GraphError, Role};
+use block_common::{BlockLimits, GraphError, Role};
 use block_io::aio::AioContext;
 use block_io::{DriverIo, IoNode};
 
@@ -68,6 +68,16 @@ pub trait BlockDriver: DriverIo + Any {
     /// Whether the node can have a backing image (`supports_backing`).
     fn supports_backing(&self) -> bool {
         false
+    }
+
+    /// What the node needs of its requests (`bdrv_refresh_limits`). `limits`
+    /// has what its children need, as far as that does not depend on offsets.
+    /// Called when the node is made and when something below it changes.
+    ///
+    /// # Errors
+    /// The node is not made, or the change of the graph undone.
+    fn refresh_limits(&self, _bql: &BqlGuard, _limits: &mut BlockLimits) -> Result<(), GraphError> {
+        Ok(())
     }
 
     /// What the driver needs of a child, and lets others do

@@ -90,6 +90,7 @@ mod graph;
 mod home;
 mod iothread;
 mod layer;
+mod limits;
 mod node;
 #[allow(unsafe_code)]
 mod owner_io;
@@ -101,9 +102,9 @@ mod transaction;
 
 pub use backend::{Backend, backends};
 pub use block_common::role::{ParentState, PermPair};
-pub use block_common::{GraphError, IoError, Perm, Role};
+pub use block_common::{BlockLimits, GraphError, IoError, Perm, Role};
 pub use bql::{BqlCell, BqlGuard};
-pub use builder::NodeBuilder;
+pub use builder::{DetectZeroes, NodeBuilder};
 pub use drain::{Drained, DrainedAll, DrainedSet, drain_all, drain_many, sections_opened};
 pub use driver::{BlockDriver, ChildPermQuery};
 pub use frozen::FrozenChain;

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use block_common::{GraphError, ParentDescription, Perm, Role};
+use block_common::{BlockLimits, GraphError, ParentDescription, Perm, Role};
 use block_io::IoNode;
 use block_io::aio::AioContext;
 
@@ -107,6 +107,14 @@ impl Node {
     pub fn driver<D: BlockDriver>(&self) -> Option<&D> {
         let driver: &dyn Any = self.0.io.driver();
         driver.downcast_ref()
+    }
+
+    /// The length in bytes that requests see; see [`NodeView::length`].
+    ///
+    /// # Panics
+    /// When the node belongs to another block layer.
+    pub fn length(&self, bql: &BqlGuard) -> u64 {
+        self.view(bql).length()
     }
 
     /// Looks the node up in the graph. The view, and whatever is reached
@@ -265,6 +273,23 @@ impl<'g> NodeView<'g> {
     /// (`bs->quiesce_counter`).
     pub fn quiesce_count(self) -> u32 {
         self.graph.node(self.key).quiesce
+    }
+
+    /// The length in bytes that requests see (`bdrv_getlength`): of the first
+    /// node below, itself included, that does not only pass requests on.
+    pub fn length(self) -> u64 {
+        let mut key = self.key;
+        while self.graph.node(key).io.is_transparent()
+            && let Some(file) = self.graph.child_edge(key, "file")
+        {
+            key = self.graph.edges[file].child;
+        }
+        self.graph.node(key).io.length()
+    }
+
+    /// What the node needs of its requests.
+    pub fn limits(self) -> BlockLimits {
+        self.graph.node(self.key).limits
     }
 
     /// Whether the node is open for writing.

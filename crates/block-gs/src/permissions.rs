@@ -186,6 +186,13 @@ fn refresh_node(
     if asked.perm.intersects(Perm::WRITES) && !node.writable {
         return Err(GraphError::ReadOnly);
     }
+    let alignment = u64::from(node.limits.request_alignment);
+    if asked.perm.intersects(Perm::WRITES)
+        && !asked.perm.contains(Perm::RESIZE)
+        && !node.io.length().is_multiple_of(alignment)
+    {
+        return Err(GraphError::UnalignedSize);
+    }
     let driver = Arc::clone(&node.driver);
     driver.check_perm(bql, asked)?;
     undo.drivers.push((key, Arc::clone(&driver)));

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use crate::graph::section::Section;
 use crate::graph::write::{self, NewEdge, NewParent};
 use crate::graph::{EdgeKey, Graph, NodeKey, ParentRef};
-use crate::{BqlGuard, Node, context_change, permissions};
+use crate::{BqlGuard, Node, context_change, limits, permissions};
 
 /// Several changes of the graph that happen together or not at all
 /// (`Transaction` and the `bdrv_*_noperm` functions).
@@ -81,6 +81,8 @@ enum Action {
         top: Node,
     },
     DropFilter,
+    /// Nothing but what follows every change: limits and permissions.
+    Touch,
 }
 
 /// What happens to parents that cannot be redirected.
@@ -191,6 +193,12 @@ impl<'t> Transaction<'t> {
         self.note(Action::DropFilter)
     }
 
+    /// Finds out the node's limits and permissions, although it has not
+    /// changed.
+    pub(crate) fn touch(&mut self) -> &mut Self {
+        self.note(Action::Touch)
+    }
+
     fn note(&mut self, action: Action) -> &mut Self {
         let subject = Node::of(self.bql, self.subject);
         self.changes.push(Change { subject, action });
@@ -260,6 +268,7 @@ impl Attempt<'_> {
             change.apply(self.bql, self.section, &mut self.applied)?;
         }
         let touched = self.applied.touched.clone();
+        limits::refresh(self.bql, self.section, touched.clone())?;
         permissions::refresh(self.bql, touched)
     }
 
@@ -277,6 +286,9 @@ impl Attempt<'_> {
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         self.applied.roll_back(self.bql, self.section);
+        let touched = std::mem::take(&mut self.applied.touched);
+        // They had these limits before.
+        let _ = limits::refresh(self.bql, self.section, touched);
         if !std::thread::panicking() {
             context_change::move_back(self.bql, std::mem::take(&mut self.moved));
         }
@@ -292,6 +304,7 @@ impl Change {
             Action::Attach { .. }
             | Action::Detach { .. }
             | Action::Replace { .. }
+            | Action::Touch
             | Action::SetBacking(_) => {}
             Action::ReplaceWith { to, .. } => nodes.push(to.clone()),
             Action::Append { top } => nodes.push(top.clone()),
@@ -316,7 +329,7 @@ impl Change {
             Action::SetBacking(backing) => backing.as_ref(),
             Action::ReplaceWith { to, .. } => Some(to),
             Action::Append { top } => Some(top),
-            Action::Detach { .. } | Action::DropFilter => None,
+            Action::Detach { .. } | Action::DropFilter | Action::Touch => None,
         }
     }
 
@@ -352,6 +365,10 @@ impl Change {
             }
             Action::Append { top } => step.append(subject, top.key(step.bql)),
             Action::DropFilter => step.drop_filter(subject),
+            Action::Touch => {
+                step.applied.touched.push(subject);
+                Ok(())
+            }
         }
     }
 }

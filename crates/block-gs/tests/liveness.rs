@@ -14,7 +14,7 @@ use block_gs::{
     drain_all, drain_many, nodes,
 };
 use block_io::aio::{FdRegistration, Interest, Wait, sleep, yield_now};
-use block_io::{Activity, Buffer, Destination, DriverIo, IoError, IoFuture, Request};
+use block_io::{Activity, Buffer, Destination, DriverIo, IoFuture, Request};
 use common::{Mem, backend, in_layer, node};
 use futures_channel::oneshot;
 
@@ -32,11 +32,11 @@ impl DriverIo for Awkward {
         _request: Request<'r>,
         _offset: u64,
         _into: Destination<'r>,
-    ) -> IoFuture<'r, Result<(), IoError>> {
-        IoFuture::ready(Ok(()))
+    ) -> IoFuture<'r> {
+        IoFuture::done()
     }
 
-    fn flush<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, Result<(), IoError>> {
+    fn flush<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r> {
         IoFuture::new(async {
             yield_now().await;
             yield_now().await;
@@ -44,7 +44,7 @@ impl DriverIo for Awkward {
         })
     }
 
-    fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, Result<u64, IoError>> {
+    fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, u64> {
         IoFuture::ready(Ok(512))
     }
 }
@@ -284,11 +284,11 @@ impl DriverIo for Moody {
         _request: Request<'r>,
         _offset: u64,
         _into: Destination<'r>,
-    ) -> IoFuture<'r, Result<(), IoError>> {
-        IoFuture::ready(Ok(()))
+    ) -> IoFuture<'r> {
+        IoFuture::done()
     }
 
-    fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, Result<u64, IoError>> {
+    fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, u64> {
         IoFuture::ready(Ok(512))
     }
 }
@@ -350,10 +350,10 @@ fn nobody_attaches_to_a_node_on_its_way_out() {
             _request: Request<'r>,
             _offset: u64,
             _into: Destination<'r>,
-        ) -> IoFuture<'r, Result<(), IoError>> {
-            IoFuture::ready(Ok(()))
+        ) -> IoFuture<'r> {
+            IoFuture::done()
         }
-        fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, Result<u64, IoError>> {
+        fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, u64> {
             IoFuture::ready(Ok(512))
         }
     }

@@ -2,9 +2,60 @@
 
 use std::any::Any;
 
-use block_common::IoError;
+use block_common::{IoError, Preallocation, WriteFlags};
 
-use crate::{Destination, IoFuture, Request, Source};
+use crate::{BlockStatus, Destination, IoFuture, Request, Source};
+
+/// What a driver can do, which does not change while the node exists
+/// (`supported_write_flags` and the like, and which callbacks are there).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Capabilities {
+    /// Every request means the same on the child called `file`, and the node
+    /// wants to see none. Requests then skip the node: which node they reach
+    /// is decided when the graph changes and not when they run. The driver's
+    /// functions still work, for requests that begin at the node itself. Its
+    /// `child_perm` must ask of the child at least what is asked of it.
+    pub passes_through: bool,
+    /// The flags that [`DriverIo::write`] understands. The layer emulates
+    /// [`WriteFlags::FUA`], and refuses [`WriteFlags::COMPRESSED`], where they
+    /// are missing.
+    pub write_flags: WriteFlags,
+    /// There is a [`DriverIo::write_zeroes`], and it understands these flags.
+    pub zero_flags: Option<WriteFlags>,
+    /// There is a [`DriverIo::discard`].
+    pub discards: bool,
+    /// There is a [`DriverIo::flush_to_disk`], and it has something to do
+    /// after writes only.
+    pub flushes_to_disk: bool,
+    /// The length may change without a request through this node, so it is
+    /// asked for again where it matters (`has_variable_length`).
+    pub variable_length: bool,
+    /// A truncation can make sure that what is new reads as zeroes.
+    pub truncates_to_zeroes: bool,
+}
+
+/// How a node changes its length; see [`DriverIo::truncate`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Truncation {
+    /// The new length in bytes.
+    pub length: u64,
+    /// Exactly this length; otherwise a device that is longer is fine.
+    pub exact: bool,
+    /// How the space of what is new is provided.
+    pub preallocation: Preallocation,
+    /// What is new must read as zeroes although a backing image has data
+    /// there. Only with [`Capabilities::truncates_to_zeroes`].
+    pub zeroes: bool,
+}
+
+/// One end of a copy.
+#[derive(Clone, Copy, Debug)]
+pub struct CopyEnd<'r> {
+    /// The request, at the node that is copied from or to.
+    pub request: Request<'r>,
+    /// Where the range begins.
+    pub offset: u64,
+}
 
 /// The I/O half of a driver (`BlockDriver`'s `bdrv_co_*` callbacks).
 ///
@@ -14,24 +65,27 @@ use crate::{Destination, IoFuture, Request, Source};
 /// take permissions or drain from an I/O function. What it needs of the graph
 /// it asks of the request: [`Request::file`], [`Request::child`].
 ///
-/// Offsets and lengths have been checked: a read lies within the node's
-/// length, a write within what the node may grow to, both fit in `i32::MAX`
-/// bytes, and neither is empty.
+/// Offsets and lengths have been checked and made to fit the node's
+/// [`BlockLimits`](block_common::BlockLimits): they are aligned, no longer
+/// than the driver can do, and not empty; a read begins within the node's
+/// length, a write within what the node may grow to.
 ///
 /// The global-state half is `block_gs::BlockDriver`.
 pub trait DriverIo: Any + Send + Sync {
+    /// What the driver can do.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
+
     /// Fills `into` with the bytes from `offset` on (`bdrv_co_preadv_part`).
     ///
     /// # Errors
     /// Nothing may be assumed about the contents of `into` afterwards.
-    fn read<'r>(
-        &'r self,
-        request: Request<'r>,
-        offset: u64,
-        into: Destination<'r>,
-    ) -> IoFuture<'r, Result<(), IoError>>;
+    fn read<'r>(&'r self, request: Request<'r>, offset: u64, into: Destination<'r>)
+    -> IoFuture<'r>;
 
-    /// Writes the bytes of `from` at `offset` (`bdrv_co_pwritev_part`).
+    /// Writes the bytes of `from` at `offset` (`bdrv_co_pwritev_part`). The
+    /// flags are among [`Capabilities::write_flags`].
     ///
     /// # Errors
     /// Each block then holds its old or its new bytes.
@@ -40,24 +94,127 @@ pub trait DriverIo: Any + Send + Sync {
         _request: Request<'r>,
         _offset: u64,
         _from: Source<'r>,
-    ) -> IoFuture<'r, Result<(), IoError>> {
-        IoFuture::ready(Err(IoError::NotSupported))
+        _flags: WriteFlags,
+    ) -> IoFuture<'r> {
+        IoFuture::failed(IoError::NotSupported)
+    }
+
+    /// Makes `bytes` bytes read as zeroes without being given any
+    /// (`bdrv_co_pwrite_zeroes`). Asked only with
+    /// [`Capabilities::zero_flags`].
+    ///
+    /// # Errors
+    /// [`IoError::NotSupported`] lets the layer write zeroes from a buffer.
+    fn write_zeroes<'r>(
+        &'r self,
+        _request: Request<'r>,
+        _offset: u64,
+        _bytes: u64,
+        _flags: WriteFlags,
+    ) -> IoFuture<'r> {
+        IoFuture::failed(IoError::NotSupported)
+    }
+
+    /// Says that the contents are not needed any more (`bdrv_co_pdiscard`).
+    /// Asked only with [`Capabilities::discards`]. The range may be less
+    /// aligned than the node's limits say.
+    ///
+    /// # Errors
+    /// [`IoError::NotSupported`] is not reported to whoever asked.
+    fn discard<'r>(&'r self, _request: Request<'r>, _offset: u64, _bytes: u64) -> IoFuture<'r> {
+        IoFuture::failed(IoError::NotSupported)
+    }
+
+    /// What is known about the beginning of a range (`bdrv_co_block_status`).
+    /// With `precise`, zeroes are worth some effort to find.
+    ///
+    /// # Errors
+    /// When it cannot be found out.
+    fn block_status<'r>(
+        &'r self,
+        _request: Request<'r>,
+        _offset: u64,
+        bytes: u64,
+        _precise: bool,
+    ) -> IoFuture<'r, BlockStatus<'r>> {
+        IoFuture::ready(Ok(BlockStatus::data(bytes)))
+    }
+
+    /// Changes the length (`bdrv_co_truncate`).
+    ///
+    /// # Errors
+    /// The length is then what it was.
+    fn truncate<'r>(&'r self, _request: Request<'r>, _to: Truncation) -> IoFuture<'r> {
+        IoFuture::failed(IoError::refused(
+            block_common::error::errno::ENOTSUP,
+            "Image format driver does not support resize",
+        ))
+    }
+
+    /// Copies within the host, seen from the source: a format translates and
+    /// asks its child, a protocol asks the target
+    /// (`bdrv_co_copy_range_from`).
+    ///
+    /// # Errors
+    /// [`IoError::NotSupported`] when it cannot be done without reading.
+    fn copy_range_from<'r>(
+        &'r self,
+        _request: Request<'r>,
+        _offset: u64,
+        _to: CopyEnd<'r>,
+        _bytes: u64,
+        _flags: WriteFlags,
+    ) -> IoFuture<'r> {
+        IoFuture::failed(IoError::NotSupported)
+    }
+
+    /// Copies within the host, seen from the target; `from` is at a node of a
+    /// protocol (`bdrv_co_copy_range_to`).
+    ///
+    /// # Errors
+    /// As [`copy_range_from`](DriverIo::copy_range_from).
+    fn copy_range_to<'r>(
+        &'r self,
+        _request: Request<'r>,
+        _offset: u64,
+        _from: CopyEnd<'r>,
+        _bytes: u64,
+        _flags: WriteFlags,
+    ) -> IoFuture<'r> {
+        IoFuture::failed(IoError::NotSupported)
     }
 
     /// Makes what was written before durable, here and below
-    /// (`bdrv_co_flush`). A driver that keeps something itself writes it out
-    /// and then calls [`Request::flush_children`], which is all that happens
-    /// by default.
+    /// (`bdrv_co_flush`). By default what [`Request::flush_layers`] says;
+    /// a driver overrides it to look at the outcome.
     ///
     /// # Errors
     /// Earlier writes may be lost in a crash.
-    fn flush<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, Result<(), IoError>> {
-        request.flush_children()
+    fn flush<'r>(&'r self, request: Request<'r>) -> IoFuture<'r> {
+        request.flush_layers()
+    }
+
+    /// Writes out what the driver itself keeps (`bdrv_co_flush_to_os`).
+    ///
+    /// # Errors
+    /// Earlier writes may be lost.
+    fn flush_to_os<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r> {
+        IoFuture::done()
+    }
+
+    /// Makes durable what the host keeps of this node
+    /// (`bdrv_co_flush_to_disk`). Asked only with
+    /// [`Capabilities::flushes_to_disk`], one at a time, after writes.
+    ///
+    /// # Errors
+    /// Earlier writes may be lost in a crash.
+    fn flush_to_disk<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r> {
+        IoFuture::done()
     }
 
     /// The node's length in bytes (`bdrv_co_getlength`).
     ///
     /// # Errors
     /// When it cannot be found out.
-    fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, Result<u64, IoError>>;
+    fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, u64>;
 }

@@ -1,69 +1,117 @@
-//! What a driver's I/O functions return.
+//! What I/O functions return.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-/// The outcome of a request, now or later.
+use block_common::IoError;
+
+use crate::after::After;
+
+type Running<'r, T> = Pin<Box<dyn Future<Output = Result<T, IoError>> + Send + 'r>>;
+
+/// The outcome of a request, now or later: a future of `Result<T, IoError>`.
 ///
 /// An I/O function is called through `&dyn DriverIo`, so its future cannot be
 /// a type of its own. Requests that complete at once, as on a null device or
-/// in a cache, cost no allocation; the others one box. The lifetime is that
-/// of the [`Request`](crate::Request): the outcome cannot be awaited after
-/// the request has ended. `Send`, so nothing that holds a global-state proof
-/// can be inside.
+/// in a cache, cost no allocation; the others one box, whatever the layer has
+/// to do after the driver. The lifetime is that of the
+/// [`Request`](crate::Request): the outcome cannot be awaited after the
+/// request has ended. `Send`, so nothing that holds a global-state proof can
+/// be inside.
 #[must_use = "a request does nothing until it is awaited, and its result must be looked at"]
-pub struct IoFuture<'r, T>(Kind<'r, T>);
+pub struct IoFuture<'r, T = ()>(Kind<'r, T>);
 
 enum Kind<'r, T> {
-    Ready(Option<T>),
-    Boxed(Pin<Box<dyn Future<Output = T> + Send + 'r>>),
+    Ready(Option<Result<T, IoError>>),
+    /// What comes after is dropped after the future is.
+    Running(Running<'r, T>, Option<After<'r>>),
+}
+
+impl<'r> IoFuture<'r> {
+    /// Done already, with success.
+    pub const fn done() -> Self {
+        IoFuture(Kind::Ready(Some(Ok(()))))
+    }
 }
 
 impl<'r, T> IoFuture<'r, T> {
-    /// Done already.
-    pub fn ready(outcome: T) -> Self {
+    /// Over already.
+    pub fn ready(outcome: Result<T, IoError>) -> Self {
         IoFuture(Kind::Ready(Some(outcome)))
     }
 
+    /// Over already, without success.
+    pub fn failed(error: impl Into<IoError>) -> Self {
+        IoFuture::ready(Err(error.into()))
+    }
+
     /// To be awaited.
-    pub fn new(future: impl Future<Output = T> + Send + 'r) -> Self {
-        IoFuture(Kind::Boxed(Box::pin(future)))
+    pub fn new(future: impl Future<Output = Result<T, IoError>> + Send + 'r) -> Self {
+        IoFuture(Kind::Running(Box::pin(future), None))
     }
 
     /// The outcome if it is there without waiting, else the future again.
     ///
     /// # Errors
     /// The future itself, to be awaited.
-    pub fn into_ready(self) -> Result<T, Self> {
+    pub fn into_ready(self) -> Result<Result<T, IoError>, Self> {
         match self.0 {
             Kind::Ready(Some(outcome)) => Ok(outcome),
             other => Err(IoFuture(other)),
         }
     }
+
+    /// Does what comes after the request, without another allocation.
+    pub(crate) fn then(self, after: After<'r>) -> Self
+    where
+        T: Send + 'r,
+    {
+        match self.0 {
+            Kind::Ready(outcome) => {
+                after.run(matches!(outcome, Some(Ok(_))));
+                IoFuture(Kind::Ready(outcome))
+            }
+            Kind::Running(running, None) => IoFuture(Kind::Running(running, Some(after))),
+            Kind::Running(running, Some(before)) => {
+                let inner = IoFuture(Kind::Running(running, Some(before)));
+                IoFuture(Kind::Running(Box::pin(inner), Some(after)))
+            }
+        }
+    }
 }
 
-impl<T> std::fmt::Debug for IoFuture<'_, T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl<T> fmt::Debug for IoFuture<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
             Kind::Ready(Some(_)) => "IoFuture(done)",
             Kind::Ready(None) => "IoFuture(taken)",
-            Kind::Boxed(_) => "IoFuture(running)",
+            Kind::Running(..) => "IoFuture(running)",
         })
     }
 }
 
-impl<T: Unpin> Future for IoFuture<'_, T> {
-    type Output = T;
+// Nothing inside is pinned but what the box holds.
+impl<T> Unpin for IoFuture<'_, T> {}
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+impl<T> Future for IoFuture<'_, T> {
+    type Output = Result<T, IoError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.get_mut().0 {
             Kind::Ready(outcome) => Poll::Ready(
                 outcome
                     .take()
                     .expect("a future is not polled after it is done"),
             ),
-            Kind::Boxed(future) => future.as_mut().poll(cx),
+            Kind::Running(running, after) => {
+                let outcome = ready!(running.as_mut().poll(cx));
+                if let Some(after) = after.take() {
+                    after.run(outcome.is_ok());
+                }
+                Poll::Ready(outcome)
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! node, no `Drained` of that node does, because a drained section waits for
 //! every request above its node and lets none begin.
 
+use block_common::BlockLimits;
 use block_common::sync::UnsafeCell;
 
 use crate::{Children, IoNode, NodeUid, Request};
@@ -76,6 +77,15 @@ impl IoNode {
     pub unsafe fn replace_children_in_drained_section(&self, children: Children) -> Children {
         // SAFETY: the contract is passed on.
         unsafe { self.children_cell().replace_in_drained_section(children) }
+    }
+
+    /// Replaces what requests know of this node's needs.
+    ///
+    /// # Safety
+    /// As [`GraphCell::replace_in_drained_section`], for this node.
+    pub unsafe fn replace_limits_in_drained_section(&self, limits: BlockLimits) {
+        // SAFETY: the contract is passed on.
+        unsafe { self.limits_cell().replace_in_drained_section(limits) };
     }
 }
 

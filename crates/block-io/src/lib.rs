@@ -45,10 +45,13 @@
 
 #![deny(unsafe_code)]
 
+mod after;
 pub mod aio;
 #[allow(unsafe_code)]
 pub mod buffer;
 mod driver;
+#[allow(unsafe_code)]
+mod edge;
 pub mod engine;
 pub mod file;
 mod future;
@@ -56,18 +59,23 @@ mod future;
 mod graph_cell;
 #[allow(unsafe_code)]
 mod gs_access;
+mod linger;
 mod node;
+mod operations;
 #[allow(unsafe_code)]
 mod request;
 #[allow(unsafe_code)]
 mod root;
+mod turn;
 
-pub use block_common::{IoError, Perm};
-pub use buffer::{Buffer, Destination, Source};
-pub use driver::DriverIo;
+pub use block_common::{BlockLimits, IoError, Perm, Preallocation, StatusFlags, WriteFlags};
+pub use buffer::{Buffer, Destination, DestinationVec, Source, SourceVec};
+pub use driver::{Capabilities, CopyEnd, DriverIo, Truncation};
+pub use edge::{Children, IoEdge};
 pub use future::IoFuture;
 pub use graph_cell::GraphCell;
 pub use gs_access::GsAccess;
-pub use node::{Children, IoEdge, IoNode, NodeIdentity, NodeUid};
+pub use node::{IoNode, NodeFlags, NodeIdentity, NodeUid, OnThreshold};
+pub use operations::BlockStatus;
 pub use request::{Activity, Request};
 pub use root::{InFlight, Root};

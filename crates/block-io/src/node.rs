@@ -1,4 +1,4 @@
-//! The graph as requests see it: nodes and the edges below them.
+//! Nodes as requests see them.
 //!
 //! No name, permission rule, parent or option of the global state is here.
 //! `block-gs` keeps those beside, under its own proof, and shares exactly
@@ -6,16 +6,17 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
-use block_common::Perm;
-use smallvec::SmallVec;
+use block_common::sync::Mutex;
+use block_common::{BlockLimits, IoError};
 
 use crate::aio::{AioContext, Home, JoinHandle};
-use crate::engine::Gate;
-use crate::{DriverIo, GraphCell, GsAccess};
+use crate::engine::{Gate, Overlaps};
+use crate::{Capabilities, Children, DriverIo, GraphCell, GsAccess};
 
 /// Identifies a node for as long as the process lives: never used twice, in
 /// whichever block layer.
@@ -42,6 +43,54 @@ impl NodeIdentity {
     }
 }
 
+bitflags::bitflags! {
+    /// How a node treats requests (`open_flags`, `detect_zeroes` and the like
+    /// of a `BlockDriverState`).
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct NodeFlags: u32 {
+        /// Open for reading only.
+        const READ_ONLY = 1;
+        /// Another process owns the image.
+        const INACTIVE = 1 << 1;
+        /// A write of zeroes becomes a zero write (`detect-zeroes`).
+        const DETECT_ZEROES = 1 << 2;
+        /// Such a zero write may give space back (`detect-zeroes=unmap`).
+        const DETECT_UNMAP = 1 << 3;
+        /// Requests that overlap may have to wait for each other.
+        const TRACKED = 1 << 4;
+        /// Somebody wants to know when writes reach a threshold.
+        const WATCHED = 1 << 5;
+        /// Discards reach the driver (`discard=unmap`).
+        const UNMAP = 1 << 6;
+        /// Flushes do not reach the disk (`cache.no-flush`).
+        const NO_FLUSH = 1 << 7;
+    }
+}
+
+impl NodeFlags {
+    /// A write has to look closer.
+    const SLOW_WRITES: NodeFlags = NodeFlags::READ_ONLY
+        .union(NodeFlags::INACTIVE)
+        .union(NodeFlags::DETECT_ZEROES)
+        .union(NodeFlags::TRACKED)
+        .union(NodeFlags::WATCHED);
+
+    /// Requests cannot skip a node that has one of these.
+    const SEES_REQUESTS: NodeFlags = NodeFlags::INACTIVE
+        .union(NodeFlags::DETECT_ZEROES)
+        .union(NodeFlags::TRACKED)
+        .union(NodeFlags::WATCHED);
+}
+
+/// Who is told that a node was written beyond a threshold, how far beyond,
+/// and which threshold it was (`BLOCK_WRITE_THRESHOLD`).
+pub type OnThreshold = Box<dyn FnOnce(&str, u64, u64) + Send>;
+
+struct Threshold {
+    bytes: u64,
+    tell: OnThreshold,
+}
+
 /// A node, the half of it that requests use (`BlockDriverState`).
 pub struct IoNode {
     /// For what is counted at the node itself and may outlive a borrow of it.
@@ -49,13 +98,23 @@ pub struct IoNode {
     uid: NodeUid,
     name: String,
     driver: Arc<dyn DriverIo>,
+    capabilities: Capabilities,
     children: GraphCell<Children>,
+    limits: GraphCell<BlockLimits>,
+    flags: AtomicU32,
+    length: AtomicU64,
+    overlaps: Overlaps,
     /// Counts what the node does on its own account. Requests from above are
     /// counted at their root and not here.
     gate: Gate,
     home: Arc<Home>,
-    length: AtomicU64,
-    writable: AtomicBool,
+    /// How many writes have ended.
+    written: AtomicU64,
+    /// Which of them are durable.
+    flushed: AtomicU64,
+    /// One flush at a time; the others wait in order.
+    flushes: Overlaps,
+    threshold: Mutex<Option<Threshold>>,
 }
 
 impl fmt::Debug for IoNode {
@@ -71,19 +130,27 @@ impl IoNode {
         name: &str,
         driver: Arc<dyn DriverIo>,
         context: AioContext,
-        writable: bool,
+        flags: NodeFlags,
     ) -> Arc<IoNode> {
         let uid = identity.uid();
+        let capabilities = driver.capabilities();
         Arc::new_cyclic(|this| IoNode {
             this: this.clone(),
             uid,
             name: name.to_owned(),
             driver,
+            capabilities,
             children: GraphCell::new(uid, Children::default()),
+            limits: GraphCell::new(uid, BlockLimits::default()),
+            flags: AtomicU32::new(flags.bits()),
+            length: AtomicU64::new(0),
+            overlaps: Overlaps::new(),
             gate: Gate::new(1),
             home: Arc::new(Home::new(context)),
-            length: AtomicU64::new(0),
-            writable: AtomicBool::new(writable),
+            written: AtomicU64::new(0),
+            flushed: AtomicU64::new(0),
+            flushes: Overlaps::new(),
+            threshold: Mutex::new(None),
         })
     }
 
@@ -107,6 +174,11 @@ impl IoNode {
     /// The driver's I/O half.
     pub fn driver(&self) -> &dyn DriverIo {
         &*self.driver
+    }
+
+    /// What the driver can do.
+    pub fn capabilities(&self) -> Capabilities {
+        self.capabilities
     }
 
     /// Where the node's own file descriptors, timers and bottom halves live
@@ -158,14 +230,17 @@ impl IoNode {
     }
 
     /// The length in bytes as of the last look (`bs->total_sectors`, which
-    /// counts sectors).
+    /// counts sectors). Of a node that requests skip, the last look may be
+    /// long ago: `block_gs::Node::length` follows the path of requests.
     pub fn length(&self) -> u64 {
         self.length.load(Ordering::Acquire)
     }
 
     /// Notes a length that has been found out.
-    pub(crate) fn set_length(&self, bytes: u64) {
+    pub(crate) fn set_length(&self, bytes: u64) -> Result<(), IoError> {
+        block_common::limits::check_request(0, bytes)?;
         self.length.store(bytes, Ordering::Release);
+        Ok(())
     }
 
     /// Notes that a write has reached `end`.
@@ -173,103 +248,107 @@ impl IoNode {
         self.length.fetch_max(end, Ordering::AcqRel);
     }
 
-    /// Whether the node is open for writing (`!bdrv_is_read_only`).
-    pub fn is_writable(&self) -> bool {
-        self.writable.load(Ordering::Relaxed)
+    /// How the node treats requests.
+    pub fn flags(&self) -> NodeFlags {
+        NodeFlags::from_bits_truncate(self.flags.load(Ordering::Relaxed))
     }
 
-    /// Notes whether the node is open for writing.
-    pub fn set_writable(&self, _gs: &GsAccess, writable: bool) {
-        self.writable.store(writable, Ordering::Relaxed);
+    /// Changes how the node treats requests. For a flag that requests cannot
+    /// skip, `block-gs` finds their paths anew afterwards.
+    pub fn set_flag(&self, _gs: &GsAccess, flag: NodeFlags, on: bool) {
+        match on {
+            true => self.flags.fetch_or(flag.bits(), Ordering::Relaxed),
+            false => self.flags.fetch_and(!flag.bits(), Ordering::Relaxed),
+        };
+    }
+
+    /// Whether the node is open for writing (`!bdrv_is_read_only`).
+    pub fn is_writable(&self) -> bool {
+        !self.flags().contains(NodeFlags::READ_ONLY)
+    }
+
+    /// Whether requests may skip this node.
+    pub fn is_transparent(&self) -> bool {
+        self.capabilities.passes_through && !self.flags().intersects(NodeFlags::SEES_REQUESTS)
+    }
+
+    /// Whether reads need not look at what else is in flight.
+    pub(crate) fn has_plain_reads(&self) -> bool {
+        !self.flags().contains(NodeFlags::TRACKED) && self.overlaps.is_quiet()
+    }
+
+    /// Whether writes need not look at anything but their range.
+    pub(crate) fn has_plain_writes(&self) -> bool {
+        !self.flags().intersects(NodeFlags::SLOW_WRITES) && self.overlaps.is_quiet()
+    }
+
+    /// What is in flight, by range.
+    pub(crate) fn overlaps(&self) -> &Overlaps {
+        &self.overlaps
+    }
+
+    /// Notes the end of a write, for the next flush. Others wait for nobody
+    /// here: a flush covers what has ended before it began.
+    pub(crate) fn note_written(&self) {
+        if self.capabilities.flushes_to_disk {
+            self.written.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// How many writes have ended.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
+    }
+
+    /// How many writes are durable.
+    pub(crate) fn flushed(&self) -> u64 {
+        self.flushed.load(Ordering::Acquire)
+    }
+
+    /// The first `written` writes are durable.
+    pub(crate) fn note_flushed(&self, written: u64) {
+        self.flushed.fetch_max(written, Ordering::Release);
+    }
+
+    /// The turn of flushes.
+    pub(crate) fn flushes(&self) -> &Overlaps {
+        &self.flushes
+    }
+
+    /// Tells `tell`, once, when a write or discard ends beyond `bytes`
+    /// (`bdrv_write_threshold_set`); 0 tells nobody.
+    pub fn set_threshold(&self, gs: &GsAccess, bytes: u64, tell: OnThreshold) {
+        let new = (bytes > 0).then_some(Threshold { bytes, tell });
+        self.set_flag(gs, NodeFlags::WATCHED, new.is_some());
+        let before = std::mem::replace(&mut *self.threshold.lock(), new);
+        drop(before);
+    }
+
+    /// The threshold that is set, else 0.
+    pub fn threshold(&self) -> u64 {
+        self.threshold.lock().as_ref().map_or(0, |set| set.bytes)
+    }
+
+    /// Tells whoever waits for it that a write is about to reach beyond the
+    /// threshold.
+    pub(crate) fn watch(&self, range: &Range<u64>) {
+        if !self.flags().contains(NodeFlags::WATCHED) {
+            return;
+        }
+        let mut threshold = self.threshold.lock();
+        let exceeded = threshold.take_if(|threshold| range.end > threshold.bytes);
+        drop(threshold);
+        if let Some(Threshold { bytes, tell }) = exceeded {
+            tell(&self.name, range.end - bytes, bytes);
+        }
     }
 
     pub(crate) fn children_cell(&self) -> &GraphCell<Children> {
         &self.children
     }
-}
 
-/// An edge as requests see it: which node, with which permissions
-/// (`BdrvChild`).
-#[derive(Debug)]
-pub struct IoEdge {
-    name: String,
-    node: Arc<IoNode>,
-    perm: AtomicU8,
-}
-
-impl IoEdge {
-    /// An edge called `name` to `node`.
-    pub fn new(name: &str, node: Arc<IoNode>, perm: Perm) -> Arc<Self> {
-        Arc::new(IoEdge {
-            name: name.to_owned(),
-            node,
-            perm: AtomicU8::new(perm.bits()),
-        })
-    }
-
-    /// The name: `file`, `backing`, `root`.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The node below.
-    pub fn node(&self) -> &Arc<IoNode> {
-        &self.node
-    }
-
-    /// What requests through this edge may do.
-    pub fn perm(&self) -> Perm {
-        Perm::from_bits_truncate(self.perm.load(Ordering::Relaxed))
-    }
-
-    /// Notes what the permission system granted. Requests in flight keep what
-    /// they had.
-    pub fn set_perm(&self, _gs: &GsAccess, perm: Perm) {
-        self.perm.store(perm.bits(), Ordering::Relaxed);
-    }
-}
-
-/// The edges below a node.
-#[derive(Clone, Debug, Default)]
-pub struct Children {
-    file: Option<Arc<IoEdge>>,
-    backing: Option<Arc<IoEdge>>,
-    others: SmallVec<[Arc<IoEdge>; 2]>,
-}
-
-impl Children {
-    /// Sorts the edges by name.
-    pub fn new(edges: impl IntoIterator<Item = Arc<IoEdge>>) -> Self {
-        let mut children = Children::default();
-        for edge in edges {
-            match edge.name() {
-                "file" => children.file = Some(edge),
-                "backing" => children.backing = Some(edge),
-                _ => children.others.push(edge),
-            }
-        }
-        children
-    }
-
-    /// The edge called `file`.
-    pub fn file(&self) -> Option<&IoEdge> {
-        self.file.as_deref()
-    }
-
-    /// The edge called `backing`.
-    pub fn backing(&self) -> Option<&IoEdge> {
-        self.backing.as_deref()
-    }
-
-    /// The edge called `name`.
-    pub fn get(&self, name: &str) -> Option<&IoEdge> {
-        self.iter().find(|edge| edge.name() == name)
-    }
-
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &IoEdge> {
-        let named = self.file.iter().chain(self.backing.iter());
-        named.chain(self.others.iter()).map(|edge| &**edge)
+    pub(crate) fn limits_cell(&self) -> &GraphCell<BlockLimits> {
+        &self.limits
     }
 }
 
@@ -277,7 +356,7 @@ impl Children {
 pub(crate) mod tests {
     use super::*;
     use crate::aio::EventLoop;
-    use crate::{Destination, IoError, IoFuture, Request};
+    use crate::{Destination, IoFuture, Request};
 
     struct Null;
 
@@ -287,12 +366,12 @@ pub(crate) mod tests {
             _request: Request<'r>,
             _offset: u64,
             mut into: Destination<'r>,
-        ) -> IoFuture<'r, Result<(), IoError>> {
+        ) -> IoFuture<'r> {
             into.fill(0xdd);
-            IoFuture::ready(Ok(()))
+            IoFuture::done()
         }
 
-        fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, Result<u64, IoError>> {
+        fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, u64> {
             IoFuture::ready(Ok(1024))
         }
     }
@@ -302,19 +381,14 @@ pub(crate) mod tests {
             .expect("an event loop")
             .context()
             .clone();
-        let node = IoNode::new(NodeIdentity::fresh(), name, Arc::new(Null), context, true);
-        node.set_length(1024);
+        let node = IoNode::new(
+            NodeIdentity::fresh(),
+            name,
+            Arc::new(Null),
+            context,
+            NodeFlags::empty(),
+        );
+        node.set_length(1024).expect("a possible length");
         node
-    }
-
-    #[test]
-    fn children_are_found_by_name() {
-        let edge = |name: &str| IoEdge::new(name, null_node(name), Perm::empty());
-        let children = Children::new([edge("x"), edge("backing"), edge("file")]);
-        assert_eq!(children.file().expect("file").node().name(), "file");
-        assert_eq!(children.get("x").expect("x").node().name(), "x");
-        assert!(children.get("y").is_none());
-        let order: Vec<_> = children.iter().map(IoEdge::name).collect();
-        assert_eq!(order, ["file", "backing", "x"]);
     }
 }

@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use block_common::{IoError, Perm, limits};
+use block_common::{BlockLimits, IoError, Perm};
 
 use crate::engine::{Count, thread_shard};
-use crate::{Children, Destination, IoEdge, IoFuture, IoNode, Source};
+use crate::node::NodeFlags;
+use crate::{Children, IoEdge, IoNode};
 
 /// A counted request, seen from one node.
 ///
@@ -24,21 +25,33 @@ use crate::{Children, Destination, IoEdge, IoFuture, IoNode, Source};
 pub struct Request<'r> {
     node: &'r IoNode,
     perm: Perm,
+    may_unmap: bool,
 }
 
 impl<'r> Request<'r> {
-    /// Private to the crate: whoever calls it holds something counted above
-    /// `node` for `'r`.
-    pub(crate) fn through(edge: &'r IoEdge) -> Self {
+    /// The request that follows `edge`, to the node it leads to.
+    ///
+    /// # Safety
+    /// For `'r` something is counted above the parent of `edge`.
+    pub(crate) unsafe fn through(edge: &'r IoEdge) -> Self {
         Request {
-            node: edge.node(),
+            // SAFETY: the contract is passed on.
+            node: unsafe { edge.follow() },
             perm: edge.perm(),
+            may_unmap: edge.may_unmap(),
         }
     }
 
-    /// The node this request is at.
+    /// The node this request is at. Nodes that only pass requests through
+    /// are skipped on the way, see [`Capabilities`](crate::Capabilities).
     pub fn node(self) -> &'r IoNode {
         self.node
+    }
+
+    /// Whether a zero write or discard may give space back: the node and
+    /// those that the request has skipped allow it (`BDRV_O_UNMAP`).
+    pub fn may_unmap(self) -> bool {
+        self.may_unmap && self.node.flags().contains(NodeFlags::UNMAP)
     }
 
     /// What the request may do to the node.
@@ -63,13 +76,26 @@ impl<'r> Request<'r> {
         self.node.children_cell().get(self)
     }
 
+    /// The node's limits. They stay as they are while the request lasts.
+    pub fn limits(self) -> &'r BlockLimits {
+        self.node.limits_cell().get(self)
+    }
+
+    /// The same request at the other end of an edge below the node.
+    fn descend(self, edge: Option<&'r IoEdge>, name: &'static str) -> Result<Self, IoError> {
+        let edge = edge.ok_or(IoError::NoChild(name))?;
+        // SAFETY: the edge is one of this request's node (private function,
+        // called below only), and the request is counted above that node
+        // for `'r`.
+        Ok(unsafe { Request::through(edge) })
+    }
+
     /// The same request at the child called `file`.
     ///
     /// # Errors
     /// [`IoError::NoChild`].
     pub fn file(self) -> Result<Request<'r>, IoError> {
-        let edge = self.children().file().ok_or(IoError::NoChild("file"))?;
-        Ok(Request::through(edge))
+        self.descend(self.children().file(), "file")
     }
 
     /// The same request at the backing image.
@@ -77,8 +103,7 @@ impl<'r> Request<'r> {
     /// # Errors
     /// [`IoError::NoChild`].
     pub fn backing(self) -> Result<Request<'r>, IoError> {
-        let edge = self.children().backing();
-        Ok(Request::through(edge.ok_or(IoError::NoChild("backing"))?))
+        self.descend(self.children().backing(), "backing")
     }
 
     /// The same request at the child called `name`.
@@ -86,135 +111,15 @@ impl<'r> Request<'r> {
     /// # Errors
     /// [`IoError::NoChild`].
     pub fn child(self, name: &'static str) -> Result<Request<'r>, IoError> {
-        let edge = self.children().get(name).ok_or(IoError::NoChild(name))?;
-        Ok(Request::through(edge))
+        self.descend(self.children().get(name), name)
     }
 
-    /// Reads `into.len()` bytes at `offset` (`bdrv_co_pread`). What lies
-    /// beyond the end of the node reads as zeroes.
-    ///
-    /// # Errors
-    /// [`IoError::OutOfRange`] for an impossible offset or length, otherwise
-    /// the driver's.
-    pub fn read(self, offset: u64, into: Destination<'r>) -> IoFuture<'r, Result<(), IoError>> {
-        let bytes = into.len() as u64;
-        if let Err(error) = limits::check_data_request(offset, bytes) {
-            return IoFuture::ready(Err(error));
-        }
-        if into.is_empty() {
-            return IoFuture::ready(Ok(()));
-        }
-        let inside = self.node.length().saturating_sub(offset);
-        if inside >= bytes {
-            return self.node.driver().read(self, offset, into);
-        }
-        let (into, mut beyond) = into.split_at(inside as usize);
-        beyond.fill(0);
-        if into.is_empty() {
-            return IoFuture::ready(Ok(()));
-        }
-        self.node.driver().read(self, offset, into)
-    }
-
-    /// Writes the bytes of `from` at `offset` (`bdrv_co_pwrite`). A node
-    /// whose edge has [`Perm::RESIZE`] grows when the write ends beyond it.
-    ///
-    /// # Errors
-    /// [`IoError::ReadOnly`], [`IoError::Permission`],
-    /// [`IoError::OutOfRange`], otherwise the driver's.
-    pub fn write(self, offset: u64, from: Source<'r>) -> IoFuture<'r, Result<(), IoError>> {
-        let end = match self.check_write(offset, from.len() as u64) {
-            Ok(end) => end,
-            Err(error) => return IoFuture::ready(Err(error)),
-        };
-        // Also because nothing would make the node longer.
-        if from.is_empty() {
-            return IoFuture::ready(Ok(()));
-        }
-        let written = self.node.driver().write(self, offset, from);
-        if end <= self.node.length() {
-            return written;
-        }
-        IoFuture::new(async move {
-            written.await?;
-            self.node.grow_to(end);
-            Ok(())
-        })
-    }
-
-    /// The end of the write, if it is one that this request may do.
-    fn check_write(self, offset: u64, bytes: u64) -> Result<u64, IoError> {
-        limits::check_data_request(offset, bytes)?;
-        if !self.node.is_writable() {
-            return Err(IoError::ReadOnly);
-        }
-        if !self.perm.intersects(Perm::WRITES) {
-            return Err(IoError::Permission(Perm::WRITE));
-        }
-        let end = offset + bytes;
-        if end > self.node.length() && !self.perm.contains(Perm::RESIZE) {
-            return Err(IoError::Permission(Perm::RESIZE));
-        }
-        Ok(end)
-    }
-
-    /// Makes earlier writes durable, in this node and below
-    /// (`bdrv_co_flush`). Nothing on a node that is read-only.
-    ///
-    /// # Errors
-    /// Earlier writes may be lost in a crash.
-    pub fn flush(self) -> IoFuture<'r, Result<(), IoError>> {
-        if !self.node.is_writable() {
-            return IoFuture::ready(Ok(()));
-        }
-        self.node.driver().flush(self)
-    }
-
-    /// Flushes every child that this node writes to: for the `flush` of a
-    /// driver. All are tried; the first error is reported.
-    ///
-    /// # Errors
-    /// As [`flush`](Request::flush).
-    pub fn flush_children(self) -> IoFuture<'r, Result<(), IoError>> {
-        let written = move || {
-            let edges = self.children().iter();
-            edges.filter(|edge| edge.perm().intersects(Perm::WRITES))
-        };
-        let mut children = written();
-        match (children.next(), children.next()) {
-            (None, _) => IoFuture::ready(Ok(())),
-            (Some(only), None) => Request::through(only).flush(),
-            (Some(_), Some(_)) => IoFuture::new(async move {
-                let mut result = Ok(());
-                for edge in written() {
-                    let flushed = Request::through(edge).flush().await;
-                    result = result.and(flushed);
-                }
-                result
-            }),
-        }
-    }
-
-    /// Asks the driver for the length in bytes and notes it
-    /// (`bdrv_co_refresh_total_sectors`). [`IoNode::length`] has the noted
-    /// one.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub fn refresh_length(self) -> IoFuture<'r, Result<u64, IoError>> {
-        match self.node.driver().length(self).into_ready() {
-            Ok(length) => {
-                if let Ok(bytes) = length {
-                    self.node.set_length(bytes);
-                }
-                IoFuture::ready(length)
-            }
-            Err(running) => IoFuture::new(async move {
-                let bytes = running.await?;
-                self.node.set_length(bytes);
-                Ok(bytes)
-            }),
-        }
+    /// The same request at every child that this node writes to.
+    pub(crate) fn written_children(self) -> impl Iterator<Item = Request<'r>> {
+        let edges = self.children().iter();
+        let written = edges.filter(|edge| edge.perm().intersects(Perm::WRITES));
+        // SAFETY: as in `descend`.
+        written.map(|edge| unsafe { Request::through(edge) })
     }
 }
 
@@ -262,12 +167,18 @@ impl Activity {
         }
     }
 
+    /// The node it is counted at.
+    pub(crate) fn node(&self) -> &IoNode {
+        &self.node
+    }
+
     /// The proof, at the node. It may do to its own node whatever the node is
     /// open for.
     pub fn request(&self) -> Request<'_> {
         Request {
             node: &self.node,
             perm: Perm::all(),
+            may_unmap: true,
         }
     }
 }

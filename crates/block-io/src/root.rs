@@ -7,14 +7,15 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::thread;
 
-use block_common::IoError;
+use block_common::{IoError, Preallocation, WriteFlags};
 
 use crate::aio::{AioContext, Home, JoinHandle};
 use crate::engine::{Count, Gate, GatedCell, thread_shard};
-use crate::{Destination, GsAccess, IoEdge, Request, Source};
+use crate::{Destination, GsAccess, IoEdge, Request, Source, turn};
 
 /// The I/O half of a backend (`BlockBackend`): submits requests, from any
 /// number of threads at once.
@@ -28,6 +29,8 @@ struct Inner {
     name: String,
     below: GatedCell<Option<Arc<IoEdge>>>,
     home: Arc<Home>,
+    grows: AtomicBool,
+    writes_through: AtomicBool,
 }
 
 impl fmt::Debug for Root {
@@ -44,6 +47,8 @@ impl Root {
             name: name.to_owned(),
             below: GatedCell::new(threads.min(16), None),
             home: Arc::new(Home::new(context)),
+            grows: AtomicBool::new(false),
+            writes_through: AtomicBool::new(false),
         }))
     }
 
@@ -108,8 +113,14 @@ impl Root {
     /// Begins a request: counts it, or waits until the root is no longer
     /// quiesced (`blk_inc_in_flight`, `blk_wait_while_drained`). Cancelled by
     /// dropping the future.
+    ///
+    /// Now and then it lets other tasks of the thread run first, so that
+    /// requests which complete at once do not keep the thread to themselves.
     pub async fn begin(&self) -> InFlight<'_> {
-        let shard = thread_shard();
+        let shard = match turn::take() {
+            Some(shard) => shard,
+            None => turn::give_way().await,
+        };
         let count = match self.gate().try_begin(shard) {
             Some(count) => count,
             None => self.gate().begin(shard).await,
@@ -129,7 +140,35 @@ impl Root {
         })
     }
 
-    /// One read, from beginning to end (`blk_co_pread`).
+    /// Whether writes may end beyond the node (`allow_write_beyond_eof`).
+    pub fn set_grows(&self, _gs: &GsAccess, grows: bool) {
+        self.0.grows.store(grows, Ordering::Relaxed);
+    }
+
+    /// Whether a write is done before it is durable
+    /// (`blk_set_enable_write_cache`). Without a write cache each write is as
+    /// if it had [`WriteFlags::FUA`].
+    pub fn set_write_cache(&self, _gs: &GsAccess, enabled: bool) {
+        self.0.writes_through.store(!enabled, Ordering::Relaxed);
+    }
+
+    /// Whether there is a write cache (`blk_enable_write_cache`).
+    pub fn has_write_cache(&self) -> bool {
+        !self.0.writes_through.load(Ordering::Relaxed)
+    }
+
+    fn flags(&self, flags: WriteFlags) -> WriteFlags {
+        match self.has_write_cache() {
+            true => flags,
+            false => flags | WriteFlags::FUA,
+        }
+    }
+
+    fn may_grow(&self) -> bool {
+        self.0.grows.load(Ordering::Relaxed)
+    }
+
+    /// One read, from beginning to end (`blk_co_preadv`).
     ///
     /// # Errors
     /// [`IoError::NoMedium`] without a node, [`IoError::BeyondEnd`] when the
@@ -137,20 +176,80 @@ impl Root {
     pub async fn read(&self, offset: u64, into: Destination<'_>) -> Result<(), IoError> {
         let in_flight = self.begin().await;
         let request = in_flight.request()?;
-        check_end(request, offset, into.len())?;
+        let bytes = into.len() as u64;
+        if !ends_inside(request, offset, bytes) {
+            check_end(request, offset, bytes).await?;
+        }
         request.read(offset, into).await
     }
 
-    /// One write, from beginning to end (`blk_co_pwrite`).
+    /// One write, from beginning to end (`blk_co_pwritev`).
     ///
     /// # Errors
     /// [`IoError::NoMedium`] without a node, [`IoError::BeyondEnd`] when the
     /// range ends beyond the node, otherwise those of [`Request::write`].
     pub async fn write(&self, offset: u64, from: Source<'_>) -> Result<(), IoError> {
+        self.write_with(offset, from, WriteFlags::empty()).await
+    }
+
+    /// As [`write`](Root::write), with flags.
+    ///
+    /// # Errors
+    /// Those of [`Request::write_with`] too.
+    pub async fn write_with(
+        &self,
+        offset: u64,
+        from: Source<'_>,
+        flags: WriteFlags,
+    ) -> Result<(), IoError> {
         let in_flight = self.begin().await;
         let request = in_flight.request()?;
-        check_end(request, offset, from.len())?;
-        request.write(offset, from).await
+        self.check_write(request, offset, from.len() as u64).await?;
+        request.write_with(offset, from, self.flags(flags)).await
+    }
+
+    /// One zero write, from beginning to end (`blk_co_pwrite_zeroes`).
+    ///
+    /// # Errors
+    /// As [`write`](Root::write), and those of [`Request::write_zeroes`].
+    pub async fn write_zeroes(
+        &self,
+        offset: u64,
+        bytes: u64,
+        flags: WriteFlags,
+    ) -> Result<(), IoError> {
+        let in_flight = self.begin().await;
+        let request = in_flight.request()?;
+        self.check_write(request, offset, bytes).await?;
+        let flags = self.flags(flags);
+        request.write_zeroes(offset, bytes, flags).await
+    }
+
+    /// One discard, from beginning to end (`blk_co_pdiscard`).
+    ///
+    /// # Errors
+    /// As [`write`](Root::write), and those of [`Request::discard`].
+    pub async fn discard(&self, offset: u64, bytes: u64) -> Result<(), IoError> {
+        let in_flight = self.begin().await;
+        let request = in_flight.request()?;
+        self.check_write(request, offset, bytes).await?;
+        request.discard(offset, bytes).await
+    }
+
+    /// Changes the length of the node below (`blk_co_truncate`).
+    ///
+    /// # Errors
+    /// [`IoError::NoMedium`] without a node, otherwise those of
+    /// [`Request::truncate`].
+    pub async fn truncate(
+        &self,
+        length: u64,
+        exact: bool,
+        preallocation: Preallocation,
+    ) -> Result<(), IoError> {
+        let in_flight = self.begin().await;
+        let request = in_flight.request()?;
+        request.truncate(length, exact, preallocation).await
     }
 
     /// Makes earlier writes durable (`blk_co_flush`).
@@ -165,9 +264,22 @@ impl Root {
     /// The length of the node below in bytes (`blk_co_getlength`).
     ///
     /// # Errors
-    /// [`IoError::NoMedium`] without a node.
+    /// [`IoError::NoMedium`] without a node, otherwise those of
+    /// [`Request::length`].
     pub async fn length(&self) -> Result<u64, IoError> {
-        Ok(self.begin().await.request()?.node().length())
+        self.begin().await.request()?.length().await
+    }
+
+    async fn check_write(
+        &self,
+        request: Request<'_>,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<(), IoError> {
+        if ends_inside(request, offset, bytes) || self.may_grow() {
+            return Ok(());
+        }
+        check_end(request, offset, bytes).await
     }
 
     /// Replaces the edge below, and hands over one reason for which the gate
@@ -186,17 +298,30 @@ impl Root {
 }
 
 /// A backend does not read or write beyond its node, a node's parent may.
-fn check_end(request: Request<'_>, offset: u64, bytes: usize) -> Result<(), IoError> {
-    let length = request.node().length();
-    let bytes = bytes as u64;
-    if offset.checked_add(bytes).is_none_or(|end| end > length) {
-        return Err(IoError::BeyondEnd {
-            offset,
-            bytes,
-            length,
-        });
+fn ends_inside(request: Request<'_>, offset: u64, bytes: u64) -> bool {
+    let end = offset.checked_add(bytes);
+    end.is_some_and(|end| end <= request.node().length())
+}
+
+/// Perhaps the node has grown meanwhile.
+#[cold]
+#[inline(never)]
+fn check_end(
+    request: Request<'_>,
+    offset: u64,
+    bytes: u64,
+) -> impl Future<Output = Result<(), IoError>> {
+    async move {
+        let length = request.length().await?;
+        match offset.checked_add(bytes) {
+            Some(end) if end <= length => Ok(()),
+            _ => Err(IoError::BeyondEnd {
+                offset,
+                bytes,
+                length,
+            }),
+        }
     }
-    Ok(())
 }
 
 /// A request that has begun and is counted at its root.
@@ -226,9 +351,10 @@ impl InFlight<'_> {
         // SAFETY: `count` was begun at this root's gate; it is ended when we
         // are dropped, which the borrow of `self` excludes.
         let edge = unsafe { self.root.below.get(count) };
-        edge.as_deref()
-            .map(Request::through)
-            .ok_or(IoError::NoMedium)
+        let edge = edge.as_deref().ok_or(IoError::NoMedium)?;
+        // SAFETY: `count` covers everything above the node that the edge of
+        // its root leads to, and the root is the edge's parent.
+        Ok(unsafe { Request::through(edge) })
     }
 }
 
@@ -277,11 +403,9 @@ mod tests {
         let root = root_over_null();
         let in_flight = root.try_begin().expect("open");
         let request = in_flight.request().expect("a node");
-        assert!(matches!(
-            check_end(request, 1000, 512),
-            Err(IoError::BeyondEnd { length: 1024, .. })
-        ));
-        assert!(check_end(request, u64::MAX, 1).is_err());
+        assert!(ends_inside(request, 1000, 24));
+        assert!(!ends_inside(request, 1000, 25));
+        assert!(!ends_inside(request, u64::MAX, 1));
         let mut buffer = Buffer::zeroed(48);
         buffer.as_mut_slice().fill(1);
         let outcome = request.read(1000, buffer.destination()).into_ready();

@@ -19,17 +19,17 @@ impl DriverIo for Filter {
         request: Request<'r>,
         offset: u64,
         mut into: Destination<'r>,
-    ) -> IoFuture<'r, Result<(), IoError>> {
+    ) -> IoFuture<'r> {
         if let Some(byte) = *self.fill.get(request) {
             into.fill(byte);
-            return IoFuture::ready(Ok(()));
+            return IoFuture::done();
         }
         request
             .file()
-            .map_or_else(|e| IoFuture::ready(Err(e)), |file| file.read(offset, into))
+            .map_or_else(|e| IoFuture::failed(e), |file| file.read(offset, into))
     }
 
-    fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, Result<u64, IoError>> {
+    fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, u64> {
         IoFuture::ready(request.file().map(|file| file.node().length()))
     }
 }

@@ -12,14 +12,14 @@ impl DriverIo for ProbedRaw {
         request: Request<'r>,
         offset: u64,
         into: Destination<'r>,
-    ) -> IoFuture<'r, Result<(), IoError>> {
+    ) -> IoFuture<'r> {
         assert_eq!(request.children().iter().count(), 1);
         request
             .file()
-            .map_or_else(|e| IoFuture::ready(Err(e)), |file| file.read(offset, into))
+            .map_or_else(|e| IoFuture::failed(e), |file| file.read(offset, into))
     }
 
-    fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, Result<u64, IoError>> {
+    fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, u64> {
         IoFuture::ready(request.file().map(|file| file.node().length()))
     }
 }

@@ -17,7 +17,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 
-use block_common::{GraphError, ParentDescription, Perm, Role};
+use block_common::{BlockLimits, GraphError, ParentDescription, Perm, Role};
 use block_io::aio::ContextThread;
 use block_io::{IoEdge, IoNode, Root};
 use slotmap::{SlotMap, new_key_type};
@@ -64,6 +64,8 @@ pub(crate) struct NodeState {
     pub monitor_owned: bool,
     pub writable: bool,
     pub inactive: bool,
+    /// A copy of what requests see.
+    pub limits: BlockLimits,
     pub force_share: bool,
     /// Links to this node must not be frozen.
     pub never_freeze: bool,

@@ -9,8 +9,9 @@
 
 use std::sync::Arc;
 
-use block_common::{Perm, Role};
-use block_io::{Children, GraphCell, IoEdge};
+use block_common::{BlockLimits, Perm, Role};
+use block_io::{Children, GraphCell, IoEdge, IoNode, NodeFlags};
+use smallvec::SmallVec;
 
 use super::section::{ClosedRoot, Section};
 use super::{EdgeKey, EdgeState, NodeKey, ParentKey, ParentRef};
@@ -64,6 +65,8 @@ pub(crate) fn link(bql: &mut BqlGuard, section: &Section, new: NewEdge<'_>) -> E
     });
     let effects = graph.hand_over(key, child_is_quiesced);
     graph.nodes[new.child].parents.insert(0, key);
+    aim(bql, key);
+    let graph = bql.graph_mut();
     match parent {
         ParentRef::Node(parent) => {
             graph.nodes[parent].children.push(key);
@@ -102,6 +105,8 @@ pub(crate) fn relink(bql: &mut BqlGuard, section: &Section, edge: EdgeKey, new: 
     let state = &mut graph.edges[edge];
     state.child = new;
     state.io = Arc::clone(&io);
+    aim(bql, edge);
+    let graph = bql.graph_mut();
     if let ParentRef::Node(parent) = parent {
         graph.raise(parent, new);
     }
@@ -173,6 +178,7 @@ pub(crate) fn relink_removed(bql: &mut BqlGuard, section: &Section, edge: EdgeKe
     let effects = graph.hand_over(edge, child_is_quiesced);
     graph.nodes[child].parents.insert(0, edge);
     graph.nodes[parent].children.push(edge);
+    aim(bql, edge);
     effects.run(bql);
     publish(bql, ParentRef::Node(parent), Some(io), child_is_quiesced);
 }
@@ -203,6 +209,88 @@ pub(crate) fn set_cell<T>(
     // not even of the section's owner, whose I/O borrows the section
     // exclusively. The `BqlGuard` makes us the only writer.
     unsafe { cell.replace_in_drained_section(value) }
+}
+
+/// Shows requests the limits of a node.
+pub(crate) fn set_limits(bql: &mut BqlGuard, section: &Section, key: NodeKey, limits: BlockLimits) {
+    assert_covered(bql.graph().nodes[key].quiesce > 0 || section.covers(key));
+    let io = Arc::clone(&bql.graph().nodes[key].io);
+    // SAFETY: the node is quiesced: it is covered itself, or a node below it
+    // is. The `BqlGuard` makes us the only writer.
+    unsafe { io.replace_limits_in_drained_section(limits) };
+    if limits.request_alignment > 1 {
+        // Padded writes read what lies around them, so overlaps matter.
+        set_flag(bql, section, key, NodeFlags::TRACKED, true);
+    }
+}
+
+/// Changes how a node treats requests, and with it perhaps which requests
+/// come by.
+pub(crate) fn set_flag(
+    bql: &mut BqlGuard,
+    section: &Section,
+    key: NodeKey,
+    flag: NodeFlags,
+    on: bool,
+) {
+    assert_covered(bql.graph().nodes[key].quiesce > 0 || section.covers(key));
+    let io = Arc::clone(&bql.graph().nodes[key].io);
+    io.set_flag(bql.access(), flag, on);
+    redirect(bql, key);
+}
+
+/// Where requests end that enter `node`, and whether they may give space back
+/// on the way there.
+fn path_from(bql: &BqlGuard, node: NodeKey) -> (Arc<IoNode>, bool) {
+    let graph = bql.graph();
+    let io = &graph.nodes[node].io;
+    if io.is_transparent()
+        && let Some(file) = graph.child_edge(node, "file")
+    {
+        // SAFETY: the `BqlGuard` makes us the only one who writes the graph.
+        let (target, may_unmap) = unsafe { graph.edges[file].io.path(bql.access()) };
+        return (target, may_unmap && io.flags().contains(NodeFlags::UNMAP));
+    }
+    (Arc::clone(io), true)
+}
+
+/// Finds the path of an edge that no request can be following.
+fn aim(bql: &mut BqlGuard, edge: EdgeKey) {
+    let state = &bql.graph().edges[edge];
+    let (target, may_unmap) = path_from(bql, state.child);
+    // SAFETY: the edge is about to be published, by a caller that has checked
+    // that its parent is quiesced, or it is new.
+    unsafe {
+        let io = &state.io;
+        io.set_target_in_drained_section(bql.access(), target, may_unmap);
+    }
+}
+
+/// Finds the paths through a node anew, which is quiesced: of the edges above
+/// it, and above those nodes that requests skip in turn. Each of these has
+/// one child that requests go to, so the walk meets no edge twice.
+fn redirect(bql: &mut BqlGuard, node: NodeKey) {
+    let mut work: SmallVec<[NodeKey; 4]> = SmallVec::from_slice(&[node]);
+    while let Some(node) = work.pop() {
+        let (target, may_unmap) = path_from(bql, node);
+        let graph = bql.graph();
+        for &edge in &graph.nodes[node].parents {
+            let state = &graph.edges[edge];
+            // SAFETY: the node that the walk began at is quiesced, and with
+            // it every parent above it: no request follows this edge.
+            unsafe {
+                let target = Arc::clone(&target);
+                let io = &state.io;
+                io.set_target_in_drained_section(bql.access(), target, may_unmap);
+            }
+            if let ParentRef::Node(parent) = state.parent
+                && graph.nodes[parent].io.is_transparent()
+                && graph.child_edge(parent, "file") == Some(edge)
+            {
+                work.push(parent);
+            }
+        }
+    }
 }
 
 /// An other parent sends no requests through its edges, so it needs no cover.
@@ -238,6 +326,7 @@ fn publish(
             // or the child whose parent it is: no request for it exists. The
             // `BqlGuard` makes us the only writer.
             drop(unsafe { node.io.replace_children_in_drained_section(children) });
+            redirect(bql, key);
         }
         ParentRef::Backend(key) => {
             let root = graph.backends[key].root.clone();

@@ -12,7 +12,7 @@ use block_gs::{
     Role,
 };
 use block_io::aio::sleep;
-use block_io::{Destination, DriverIo, IoError, IoFuture, Request, Source};
+use block_io::{Destination, DriverIo, IoFuture, Request, Source, WriteFlags};
 
 /// What the driver was told, and how it behaves.
 #[derive(Default)]
@@ -72,12 +72,12 @@ impl DriverIo for Mem {
         request: Request<'r>,
         offset: u64,
         mut into: Destination<'r>,
-    ) -> IoFuture<'r, Result<(), IoError>> {
+    ) -> IoFuture<'r> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         if self.filter {
             return match request.file() {
                 Ok(file) => file.read(offset, into),
-                Err(error) => IoFuture::ready(Err(error)),
+                Err(error) => IoFuture::failed(error),
             };
         }
         IoFuture::new(async move {
@@ -86,8 +86,7 @@ impl DriverIo for Mem {
             }
             let start = offset as usize;
             let end = start + into.len();
-            into.as_mut_slice()
-                .copy_from_slice(&self.bytes.lock().expect("no panic")[start..end]);
+            into.copy_from_slice(&self.bytes.lock().expect("no panic")[start..end]);
             Ok(())
         })
     }
@@ -97,11 +96,12 @@ impl DriverIo for Mem {
         request: Request<'r>,
         offset: u64,
         from: Source<'r>,
-    ) -> IoFuture<'r, Result<(), IoError>> {
+        flags: WriteFlags,
+    ) -> IoFuture<'r> {
         if self.filter {
             return match request.file() {
-                Ok(file) => file.write(offset, from),
-                Err(error) => IoFuture::ready(Err(error)),
+                Ok(file) => file.write_with(offset, from, flags),
+                Err(error) => IoFuture::failed(error),
             };
         }
         IoFuture::new(async move {
@@ -114,17 +114,17 @@ impl DriverIo for Mem {
             if bytes.len() < end {
                 bytes.resize(end, 0);
             }
-            bytes[start..end].copy_from_slice(from.as_slice());
+            from.copy_to_slice(&mut bytes[start..end]);
             Ok(())
         })
     }
 
-    fn flush<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, Result<(), IoError>> {
+    fn flush<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r> {
         self.flushes.fetch_add(1, Ordering::Relaxed);
-        IoFuture::ready(Ok(()))
+        IoFuture::done()
     }
 
-    fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, Result<u64, IoError>> {
+    fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, u64> {
         if self.filter {
             return match request.file() {
                 Ok(file) => IoFuture::ready(Ok(file.node().length())),

@@ -11,7 +11,7 @@
 //! result is passed on by the loop that has the ring. When that loop ends, it cancels the operation,
 //! waits for it, and leaves the result for the future.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -21,13 +21,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::context::with_current;
 use super::event_loop::Local;
 use super::ready::{Upkeep, Work};
 use super::slots::Key;
-use super::uring::{Outcome, Payload, Progress};
+use super::uring::Progress;
+pub(crate) use super::uring::{Keep, Outcome, Payload};
 use super::{AioContext, Blocking, run_blocking};
 use crate::buffer::{TransferIn, TransferOut};
 
@@ -71,10 +72,17 @@ pub fn read_at(engine: Engine, fd: Arc<OwnedFd>, memory: TransferIn, offset: u64
     ReadAt(FileOp::new(engine, fd, Payload::Read(memory), offset))
 }
 
-/// Writes `memory` at `offset`. Resolves to the number of bytes, which may be less than asked for,
-/// and the memory. Errors as [`read_at`].
-pub fn write_at(engine: Engine, fd: Arc<OwnedFd>, memory: TransferOut, offset: u64) -> WriteAt {
-    WriteAt(FileOp::new(engine, fd, Payload::Write(memory), offset))
+/// Writes `memory` at `offset`, and makes it durable if `durable` (`RWF_DSYNC`). Resolves to the
+/// number of bytes, which may be less than asked for, and the memory. Errors as [`read_at`].
+pub fn write_at(
+    engine: Engine,
+    fd: Arc<OwnedFd>,
+    memory: TransferOut,
+    offset: u64,
+    durable: bool,
+) -> WriteAt {
+    let payload = Payload::Write { memory, durable };
+    WriteAt(FileOp::new(engine, fd, payload, offset))
 }
 
 /// Makes what was written before durable: data and what is needed to read it back if `data_only`
@@ -94,7 +102,7 @@ impl Future for ReadAt {
         let outcome = ready!(self.0.poll(cx));
         match outcome.payload {
             Payload::Read(memory) => Poll::Ready((outcome.result, memory)),
-            Payload::Write(_) | Payload::Sync { .. } => unreachable!("a read stays a read"),
+            Payload::Write { .. } | Payload::Sync { .. } => unreachable!("a read stays a read"),
         }
     }
 }
@@ -109,7 +117,7 @@ impl Future for WriteAt {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let outcome = ready!(self.0.poll(cx));
         match outcome.payload {
-            Payload::Write(memory) => Poll::Ready((outcome.result, memory)),
+            Payload::Write { memory, .. } => Poll::Ready((outcome.result, memory)),
             Payload::Read(_) | Payload::Sync { .. } => unreachable!("a write stays a write"),
         }
     }
@@ -140,7 +148,8 @@ macro_rules! debug_by_name {
 
 debug_by_name!(ReadAt WriteAt Fsync);
 
-enum FileOp {
+/// An operation, from before it is submitted to its outcome.
+pub(crate) enum FileOp {
     New {
         engine: Engine,
         fd: Arc<OwnedFd>,
@@ -153,7 +162,7 @@ enum FileOp {
 }
 
 impl FileOp {
-    fn new(engine: Engine, fd: Arc<OwnedFd>, payload: Payload, offset: u64) -> Self {
+    pub(crate) fn new(engine: Engine, fd: Arc<OwnedFd>, payload: Payload, offset: u64) -> Self {
         FileOp::New {
             engine,
             fd,
@@ -162,7 +171,7 @@ impl FileOp {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         loop {
             match self {
                 FileOp::New { .. } => {
@@ -188,6 +197,16 @@ impl FileOp {
         }
     }
 
+    /// Nobody waits for the operation any more. If it may be going on, it is cancelled, and keeps
+    /// what `keep` makes until it has ended.
+    pub(crate) fn abandon(self, keep: impl FnOnce() -> Keep) {
+        match self {
+            FileOp::New { .. } | FileOp::Done => {}
+            FileOp::Ring(mut op) => op.abandon(Some(keep())),
+            FileOp::Threads(work) => work.abandon(keep()),
+        }
+    }
+
     /// Submits the operation, or fails with the memory given back.
     fn start(&mut self, cx: &mut Context<'_>) -> Result<(), Outcome> {
         let FileOp::New {
@@ -203,7 +222,7 @@ impl FileOp {
         // position is".
         if i64::try_from(offset).is_err() {
             let result = Err(io::ErrorKind::InvalidInput.into());
-            return Err(Outcome { result, payload });
+            return Err(Outcome::new(result, payload));
         }
         *self = match engine {
             Engine::Threads => {
@@ -219,8 +238,15 @@ impl FileOp {
 fn run_here(fd: &OwnedFd, mut payload: Payload, offset: u64) -> Outcome {
     let result = loop {
         let result = match &mut payload {
-            Payload::Read(memory) => rustix::io::pread(fd, memory.as_mut_slice(), offset),
-            Payload::Write(memory) => rustix::io::pwrite(fd, memory.as_slice(), offset),
+            Payload::Read(memory) => match &mut *memory.io_slices() {
+                [only] => rustix::io::pread(fd, &mut **only, offset),
+                several => rustix::io::preadv(fd, several, offset),
+            },
+            Payload::Write { memory, durable } => match (&*memory.io_slices(), *durable) {
+                ([only], false) => rustix::io::pwrite(fd, only, offset),
+                (several, false) => rustix::io::pwritev(fd, several, offset),
+                (any, true) => rustix::io::pwritev2(fd, any, offset, ReadWriteFlags::DSYNC),
+            },
             Payload::Sync { data_only: true } => rustix::fs::fdatasync(fd).map(|()| 0),
             Payload::Sync { data_only: false } => rustix::fs::fsync(fd).map(|()| 0),
         };
@@ -228,11 +254,11 @@ fn run_here(fd: &OwnedFd, mut payload: Payload, offset: u64) -> Outcome {
             break result.map_err(io::Error::from);
         }
     };
-    Outcome { result, payload }
+    Outcome::new(result, payload)
 }
 
 /// Waits for an operation of a ring.
-struct RingOp {
+pub(crate) struct RingOp {
     origin: AioContext,
     key: Key,
     /// The result comes through [`Foreign`].
@@ -275,10 +301,7 @@ impl RingOp {
                 "io_uring was asked for on a thread that has entered no event loop",
             ),
         };
-        Err(Outcome {
-            result: Err(error),
-            payload,
-        })
+        Err(Outcome::new(Err(error), payload))
     }
 
     /// Does something with the ring, if this is its thread and the ring has the result.
@@ -334,29 +357,40 @@ impl RingOp {
     }
 }
 
-impl Drop for RingOp {
-    fn drop(&mut self) {
-        if self.finished {
+impl RingOp {
+    /// The future is gone. `keep` is dropped after the operation.
+    fn abandon(&mut self, keep: Option<Keep>) {
+        if std::mem::replace(&mut self.finished, true) {
             return;
         }
         let key = self.key;
-        if let Some(left) = self.at_origin(|ring| ring.abandon(key)) {
+        let mut keep = keep;
+        if let Some(left) = self.at_origin(|ring| ring.abandon(key, keep.take())) {
             drop(left);
             return;
         }
-        let (left, tell) = self.origin.with_foreign(|foreign| {
+        let (waker, outcome, tell) = self.origin.with_foreign(|foreign| {
             let waker = foreign.waiting.remove(&key);
             let outcome = foreign.results.remove(&key);
             let tell = outcome.is_none() && !foreign.closed;
             if tell {
-                foreign.dropped.insert(key);
+                foreign.dropped.insert(key, keep.take());
             }
-            ((waker, outcome), tell)
+            (waker, outcome, tell)
         });
-        drop(left);
-        if tell {
-            self.origin.submit(Work::Upkeep(Upkeep::AbandonOp(key)));
+        drop(waker);
+        match outcome {
+            Some(outcome) => drop(outcome.with_keep(keep)),
+            None if tell => self.origin.submit(Work::Upkeep(Upkeep::AbandonOp(key))),
+            // The ring could not wait for the operation and has leaked it: it may never end.
+            None => std::mem::forget(keep),
         }
+    }
+}
+
+impl Drop for RingOp {
+    fn drop(&mut self) {
+        self.abandon(None);
     }
 }
 
@@ -367,8 +401,8 @@ pub(super) struct Foreign {
     results: HashMap<Key, Outcome>,
     /// Futures that wait for a result.
     waiting: HashMap<Key, Waker>,
-    /// Futures that were dropped before the loop could hear of it.
-    dropped: HashSet<Key>,
+    /// Futures that were dropped before the loop could hear of it, and what their operations keep.
+    dropped: HashMap<Key, Option<Keep>>,
     /// The ring has ended; all results that will ever be are here.
     closed: bool,
 }
@@ -376,8 +410,8 @@ pub(super) struct Foreign {
 impl Foreign {
     /// Takes a result in, and returns what is left to be dropped and woken without the lock.
     fn take_in(&mut self, key: Key, outcome: Outcome) -> (Option<Outcome>, Option<Waker>) {
-        if self.dropped.remove(&key) {
-            return (Some(outcome), None);
+        if let Some(keep) = self.dropped.remove(&key) {
+            return (Some(outcome.with_keep(keep)), None);
         }
         self.results.insert(key, outcome);
         (None, self.waiting.remove(&key))
@@ -403,11 +437,17 @@ pub(super) fn forward(local: &Rc<Local>, key: Key) {
 
 /// A future of this loop's ring was dropped elsewhere.
 pub(super) fn abandon(local: &Rc<Local>, key: Key) {
-    let left = local.ring().as_mut().map(|ring| ring.abandon(key));
-    local
+    let dropped = local
         .context()
         .with_foreign(|foreign| foreign.dropped.remove(&key));
-    drop(left);
+    // Else the operation's end has come across it already.
+    if let Some(mut keep) = dropped {
+        let left = local
+            .ring()
+            .as_mut()
+            .map(|ring| ring.abandon(key, keep.take()));
+        drop(left);
+    }
 }
 
 /// Ends the loop's ring, and leaves the results for futures that still exist.
@@ -419,6 +459,7 @@ pub(super) fn finish_all(local: &Rc<Local>) {
     };
     let mut wakers = Vec::new();
     let mut unwanted = Vec::new();
+    let mut leaked = HashMap::new();
     local.context().with_foreign(|foreign| {
         for (key, waker, outcome) in unclaimed {
             wakers.extend(waker);
@@ -433,8 +474,10 @@ pub(super) fn finish_all(local: &Rc<Local>) {
             }
         }
         foreign.closed = true;
-        foreign.dropped.clear();
+        leaked = std::mem::take(&mut foreign.dropped);
     });
+    // Of operations that the ring could not wait for.
+    std::mem::forget(leaked);
     drop(unwanted);
     wakers.into_iter().for_each(Waker::wake);
 }

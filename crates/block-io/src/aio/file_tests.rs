@@ -68,20 +68,26 @@ fn what_is_written_is_read_back() {
         let source = Buffer::from((0..10_000).map(pattern).collect::<Vec<_>>().as_slice());
         ring_loop!().block_on(async {
             assert!(engine.is_available());
-            let written = write_at(engine, Arc::clone(&fd), source.source().transfer(), 512);
+            let written = write_at(
+                engine,
+                Arc::clone(&fd),
+                source.source().transfer_all(),
+                512,
+                false,
+            );
             assert_eq!(written.await.0.unwrap(), 10_000);
             fsync(engine, Arc::clone(&fd), true).await.unwrap();
             fsync(engine, Arc::clone(&fd), false).await.unwrap();
 
             let mut target = Buffer::zeroed(10_000);
-            let memory = target.destination().transfer();
+            let memory = target.destination().transfer_all();
             let (read, memory) = read_at(engine, Arc::clone(&fd), memory, 512).await;
             drop(memory);
             assert_eq!(read.unwrap(), 10_000);
             assert_eq!(target.as_slice(), source.as_slice());
 
             // Across the end of the file: short. Behind it: nothing.
-            let memory = target.destination().transfer();
+            let memory = target.destination().transfer_all();
             let (read, memory) = read_at(engine, Arc::clone(&fd), memory, 10_000).await;
             assert_eq!(read.unwrap(), 512);
             let (read, memory) = read_at(engine, Arc::clone(&fd), memory, 1 << 40).await;
@@ -103,8 +109,9 @@ fn errors_of_the_kernel_come_back_with_the_memory() {
         let (result, memory) = ring_loop!().block_on(write_at(
             engine,
             Arc::clone(&fd),
-            buffer.source().transfer(),
+            buffer.source().transfer_all(),
             0,
+            false,
         ));
         assert_eq!(
             result.unwrap_err().raw_os_error(),
@@ -115,7 +122,13 @@ fn errors_of_the_kernel_come_back_with_the_memory() {
 
         // -1 would mean "at the file's own position" to io_uring.
         for offset in [u64::MAX, 1 << 63] {
-            let operation = write_at(engine, Arc::clone(&fd), buffer.source().transfer(), offset);
+            let operation = write_at(
+                engine,
+                Arc::clone(&fd),
+                buffer.source().transfer_all(),
+                offset,
+                false,
+            );
             let (result, _) = ring_loop!().block_on(operation);
             assert_eq!(result.unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
         }
@@ -134,7 +147,7 @@ fn a_missing_ring_is_an_error_that_says_why() {
     assert!(!event_loop.context().has_io_uring());
     event_loop.block_on(async {
         assert_eq!(Engine::best(), Engine::Threads);
-        let memory = buffer.destination().transfer();
+        let memory = buffer.destination().transfer_all();
         let (result, memory) = read_at(Engine::IoUring, Arc::clone(&fd), memory, 0).await;
         assert!(result.unwrap_err().to_string().contains("switched off"));
         let (result, _) = read_at(Engine::best(), Arc::clone(&fd), memory, 0).await;
@@ -143,7 +156,7 @@ fn a_missing_ring_is_an_error_that_says_why() {
     ring_loop!().block_on(async { assert_eq!(Engine::best(), Engine::IoUring) });
 
     // On a thread without a loop.
-    let memory = buffer.destination().transfer();
+    let memory = buffer.destination().transfer_all();
     let mut read = pin!(read_at(Engine::IoUring, fd, memory, 0));
     let mut cx = std::task::Context::from_waker(Waker::noop());
     let Poll::Ready((result, _)) = read.as_mut().poll(&mut cx) else {
@@ -165,8 +178,8 @@ fn full_queues_lose_nothing() {
                 let buffer = Buffer::with_alignment(1, 1);
                 let mut buffer = buffer;
                 buffer.as_mut_slice()[0] = pattern(index);
-                let memory = buffer.source().transfer();
-                let mut write = write_at(engine, Arc::clone(&fd), memory, index as u64);
+                let memory = buffer.source().transfer_all();
+                let mut write = write_at(engine, Arc::clone(&fd), memory, index as u64, false);
                 match poll_once(&mut write).await {
                     Poll::Ready((result, _)) => assert_eq!(result.unwrap(), 1),
                     Poll::Pending => writes.push(write),
@@ -193,7 +206,7 @@ fn a_dropped_read_keeps_its_memory_until_the_kernel_is_done() {
     let (fd, mut writer) = pipe();
     let mut buffer = Buffer::zeroed(64);
     event_loop.block_on(async {
-        let memory = buffer.destination().transfer();
+        let memory = buffer.destination().transfer_all();
         let mut read = read_at(Engine::IoUring, Arc::clone(&fd), memory, 0);
         assert!(poll_once(&mut read).await.is_pending());
         yield_now().await; // The loop submits it.
@@ -226,7 +239,7 @@ fn a_read_dropped_before_or_after_the_loop_has_turned_is_freed() {
     for turns in 0..4 {
         let mut buffer = Buffer::zeroed(64);
         event_loop.block_on(async {
-            let memory = buffer.destination().transfer();
+            let memory = buffer.destination().transfer_all();
             let mut read = read_at(Engine::IoUring, Arc::clone(&fd), memory, 0);
             assert!(poll_once(&mut read).await.is_pending());
             for _ in 0..turns {
@@ -244,7 +257,7 @@ fn a_read_dropped_by_a_thread_without_the_loop_is_cancelled() {
         let event_loop = ring_loop!();
         let (fd, _writer) = pipe();
         let mut buffer = Buffer::zeroed(64);
-        let memory = buffer.destination().transfer();
+        let memory = buffer.destination().transfer_all();
         let mut read = read_at(Engine::IoUring, Arc::clone(&fd), memory, 0);
         let pending = event_loop.block_on(poll_once(&mut read));
         assert!(pending.is_pending());
@@ -264,7 +277,7 @@ fn a_dropped_operation_of_a_worker_keeps_its_memory_too() {
     let (_file, fd) = temporary();
     for turns in 0..100 {
         let mut buffer = Buffer::zeroed(1 << 16);
-        let memory = buffer.destination().transfer();
+        let memory = buffer.destination().transfer_all();
         let mut read = read_at(Engine::Threads, Arc::clone(&fd), memory, 0);
         event_loop.block_on(async {
             let _ = poll_once(&mut read).await;
@@ -293,19 +306,19 @@ fn a_loop_that_ends_waits_for_its_operations() {
     let mut kept = read_at(
         Engine::IoUring,
         Arc::clone(&fd),
-        first.destination().transfer(),
+        first.destination().transfer_all(),
         0,
     );
     let mut dropped = read_at(
         Engine::IoUring,
         Arc::clone(&fd),
-        second.destination().transfer(),
+        second.destination().transfer_all(),
         0,
     );
     let mut done = read_at(
         Engine::IoUring,
         Arc::clone(&regular),
-        third.destination().transfer(),
+        third.destination().transfer_all(),
         0,
     );
     event_loop.block_on(async {
@@ -341,7 +354,7 @@ fn tasks_parked_on_operations_end_with_their_loop() {
     let read = read_at(
         Engine::IoUring,
         Arc::clone(&fd),
-        buffer.destination().transfer(),
+        buffer.destination().transfer_all(),
         0,
     );
     let task = event_loop.context().spawn(async move {
@@ -362,7 +375,7 @@ fn an_operation_is_passed_on_to_the_context_its_task_has_moved_to() {
     let (fd, mut writer) = pipe();
     let home = Arc::new(Home::new(first.context().clone()));
     let mut buffer = Buffer::zeroed(4);
-    let memory = buffer.destination().transfer();
+    let memory = buffer.destination().transfer_all();
     let (submitted, wait_submitted) = mpsc::channel();
     let inner = Arc::clone(&home);
     let to = second.context().clone();
@@ -402,7 +415,7 @@ fn operations_of_moving_tasks_all_come_back() {
                 for round in 0..500 {
                     let offset = (index * 500 + round) % 4000;
                     let mut buffer = Buffer::with_alignment(8, 8);
-                    let memory = buffer.destination().transfer();
+                    let memory = buffer.destination().transfer_all();
                     let mut read = read_at(Engine::IoUring, Arc::clone(&fd), memory, offset as u64);
                     let early = poll_once(&mut read).await;
                     assert!(early.is_pending());
@@ -452,9 +465,9 @@ fn a_result_that_crosses_the_drop_of_its_future_is_freed() {
     let (mut first_buffer, mut second_buffer) = (Buffer::zeroed(8), Buffer::zeroed(8));
     let (first_fd, mut first_writer) = pipe();
     let (second_fd, mut second_writer) = pipe();
-    let memory = first_buffer.destination().transfer();
+    let memory = first_buffer.destination().transfer_all();
     let mut first = read_at(Engine::IoUring, first_fd, memory, 0);
-    let memory = second_buffer.destination().transfer();
+    let memory = second_buffer.destination().transfer_all();
     let mut second = read_at(Engine::IoUring, second_fd, memory, 0);
 
     // The second read is polled in another context, so its result is to be passed on.
@@ -481,7 +494,7 @@ fn a_leaked_read_is_harmless() {
     let (fd, writer) = pipe();
     let mut buffer = Buffer::zeroed(64);
     event_loop.block_on(async {
-        let memory = buffer.destination().transfer();
+        let memory = buffer.destination().transfer_all();
         let mut read = read_at(Engine::IoUring, Arc::clone(&fd), memory, 0);
         assert!(poll_once(&mut read).await.is_pending());
         std::mem::forget(read);

@@ -11,6 +11,8 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
+use super::uring::Keep;
+
 /// Threads at most, as in QEMU.
 const MAX_THREADS: usize = 64;
 
@@ -35,7 +37,9 @@ where
     let job = {
         let cell = Arc::clone(&cell);
         move || {
-            if matches!(*lock(&cell), Stage::Abandoned) {
+            if matches!(*lock(&cell), Stage::Abandoned(_)) {
+                // Before the cell, and with it what was kept.
+                drop(work);
                 return;
             }
             let result = catch_unwind(AssertUnwindSafe(work));
@@ -55,7 +59,8 @@ pub struct Blocking<T> {
 enum Stage<T> {
     Waiting(Option<Waker>),
     Done(thread::Result<T>),
-    Abandoned,
+    /// Nobody waits any more; what is to be kept until the work has ended.
+    Abandoned(Option<Keep>),
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -64,11 +69,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn finish<T>(cell: &Mutex<Stage<T>>, result: thread::Result<T>) {
     let mut stage = lock(cell);
-    let before = match *stage {
-        // Nobody wants the result; it is dropped below, without the lock.
-        Stage::Abandoned => Stage::Done(result),
-        _ => mem::replace(&mut *stage, Stage::Done(result)),
-    };
+    if let Stage::Abandoned(keep) = &mut *stage {
+        let keep = keep.take();
+        drop(stage);
+        drop(result);
+        drop(keep);
+        return;
+    }
+    let before = mem::replace(&mut *stage, Stage::Done(result));
     drop(stage);
     if let Stage::Waiting(Some(waker)) = before {
         waker.wake();
@@ -83,23 +91,43 @@ impl<T> Future for Blocking<T> {
         let mut stage = lock(&self.cell);
         let next = match *stage {
             Stage::Waiting(_) => Stage::Waiting(Some(waker)),
-            Stage::Done(_) => Stage::Abandoned,
-            Stage::Abandoned => panic!("polled after it was ready"),
+            Stage::Done(_) => Stage::Abandoned(None),
+            Stage::Abandoned(_) => panic!("polled after it was ready"),
         };
         let before = mem::replace(&mut *stage, next);
         drop(stage);
         match before {
             Stage::Done(Ok(value)) => Poll::Ready(value),
             Stage::Done(Err(panic)) => resume_unwind(panic),
-            Stage::Waiting(_) | Stage::Abandoned => Poll::Pending,
+            Stage::Waiting(_) | Stage::Abandoned(_) => Poll::Pending,
         }
+    }
+}
+
+impl<T> Blocking<T> {
+    /// Nobody waits for the work any more; `keep` is dropped when it has ended.
+    pub(crate) fn abandon(self, keep: Keep) {
+        self.let_go(Some(keep));
+    }
+
+    fn let_go(&self, mut keep: Option<Keep>) {
+        let mut stage = lock(&self.cell);
+        let abandoned = match *stage {
+            Stage::Waiting(_) => Stage::Abandoned(keep.take()),
+            Stage::Done(_) => Stage::Abandoned(None),
+            // By `abandon`, and now this is dropped.
+            Stage::Abandoned(_) => return,
+        };
+        let before = mem::replace(&mut *stage, abandoned);
+        drop(stage);
+        drop(before);
+        drop(keep);
     }
 }
 
 impl<T> Drop for Blocking<T> {
     fn drop(&mut self) {
-        let before = mem::replace(&mut *lock(&self.cell), Stage::Abandoned);
-        drop(before);
+        self.let_go(None);
     }
 }
 

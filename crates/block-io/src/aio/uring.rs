@@ -20,11 +20,12 @@ use std::task::Waker;
 use std::time::Duration;
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::AioContext;
 use super::slots::{Key, Slots};
-use crate::buffer::{TransferIn, TransferOut};
+use crate::buffer::{Place, TransferIn, TransferOut};
+use crate::linger::Lingering;
 
 /// Submission entries; more operations than this just mean more system calls.
 const ENTRIES: u32 = 256;
@@ -32,6 +33,8 @@ const ENTRIES: u32 = 256;
 const COMPLETIONS: u32 = 4 * ENTRIES;
 /// The kernel transfers no more than this at a time anyway.
 const MAX_TRANSFER: usize = 0x7fff_f000;
+/// `RWF_DSYNC`: the write ends when its data is durable.
+const WRITE_THROUGH: i32 = ReadWriteFlags::DSYNC.bits().cast_signed();
 
 // Marks of completions that are not an operation's. `Key` leaves the top indices out.
 const WAKE: u64 = u64::MAX - 1;
@@ -63,16 +66,43 @@ impl RingStatus {
 }
 
 /// What an operation does, with the memory it does it to.
-pub(super) enum Payload {
+pub(crate) enum Payload {
     Read(TransferIn),
-    Write(TransferOut),
-    Sync { data_only: bool },
+    Write {
+        memory: TransferOut,
+        /// The data is durable when the write is done (`FUA`).
+        durable: bool,
+    },
+    Sync {
+        data_only: bool,
+    },
 }
 
+/// What an operation whose future is gone keeps until the kernel is done.
+pub(crate) type Keep = Box<Lingering>;
+
 /// The end of an operation: the kernel's answer, and the memory back.
-pub(super) struct Outcome {
-    pub(super) result: io::Result<usize>,
-    pub(super) payload: Payload,
+pub(crate) struct Outcome {
+    pub(crate) result: io::Result<usize>,
+    pub(crate) payload: Payload,
+    /// Set if the future is gone. Declared last: dropped after the memory.
+    keep: Option<Keep>,
+}
+
+impl Outcome {
+    pub(super) fn new(result: io::Result<usize>, payload: Payload) -> Outcome {
+        Outcome {
+            result,
+            payload,
+            keep: None,
+        }
+    }
+
+    /// For a future that is gone.
+    pub(super) fn with_keep(mut self, keep: Option<Keep>) -> Outcome {
+        self.keep = keep;
+        self
+    }
 }
 
 /// What [`Ring::next_completed`] found.
@@ -95,11 +125,21 @@ pub(super) enum Progress {
     NewWaker,
 }
 
+/// What [`Ring::abandon`] leaves.
+#[must_use = "to be dropped when nothing is borrowed"]
+pub(super) struct Abandoned {
+    _waker: Option<Waker>,
+    _outcome: Option<Outcome>,
+    _keep: Option<Keep>,
+}
+
 struct Op {
     payload: Payload,
     /// Keeps the descriptor's number from being reused before the entry is submitted.
     _fd: Arc<OwnedFd>,
     state: State,
+    /// Set when the future is gone.
+    keep: Option<Keep>,
 }
 
 enum State {
@@ -119,6 +159,7 @@ impl Op {
             result: usize::try_from(result)
                 .map_err(|_| io::Error::from_raw_os_error(result.wrapping_neg())),
             payload: self.payload,
+            keep: self.keep,
         }
     }
 }
@@ -176,20 +217,34 @@ impl Ring {
             payload,
             _fd: fd,
             state: State::InFlight(Waiter::Here(Some(waker))),
+            keep: None,
         });
         let op = self.ops.get_mut(key).expect("inserted just now");
         let entry = match &mut op.payload {
-            Payload::Read(memory) => {
-                let len = memory.len().min(MAX_TRANSFER) as u32;
-                opcode::Read::new(raw, memory.as_mut_ptr(), len)
+            Payload::Read(memory) => match memory.place() {
+                Place::One(start, len) => opcode::Read::new(raw, start, capped(len))
                     .offset(offset)
-                    .build()
-            }
-            Payload::Write(memory) => {
-                let len = memory.len().min(MAX_TRANSFER) as u32;
-                opcode::Write::new(raw, memory.as_ptr(), len)
-                    .offset(offset)
-                    .build()
+                    .build(),
+                Place::Many(vectors, count) => {
+                    opcode::Readv::new(raw, vectors.cast(), count as u32)
+                        .offset(offset)
+                        .build()
+                }
+            },
+            Payload::Write { memory, durable } => {
+                let flags = if *durable { WRITE_THROUGH } else { 0 };
+                match memory.place() {
+                    Place::One(start, len) => opcode::Write::new(raw, start, capped(len))
+                        .offset(offset)
+                        .rw_flags(flags)
+                        .build(),
+                    Place::Many(vectors, count) => {
+                        opcode::Writev::new(raw, vectors.cast(), count as u32)
+                            .offset(offset)
+                            .rw_flags(flags)
+                            .build()
+                    }
+                }
             }
             Payload::Sync { data_only } => {
                 let mut flags = types::FsyncFlags::empty();
@@ -230,27 +285,34 @@ impl Ring {
         }
     }
 
-    /// The future of the operation is gone: cancels it, or frees it if it is done. What is returned
-    /// is to be dropped by the caller when nothing is borrowed.
-    pub(super) fn abandon(&mut self, key: Key) -> (Option<Waker>, Option<Outcome>) {
+    /// The future of the operation is gone: cancels it, or frees it if it is done. Either way `keep`
+    /// is dropped after the operation. What is returned is to be dropped by the caller when nothing
+    /// is borrowed.
+    pub(super) fn abandon(&mut self, key: Key, keep: Option<Keep>) -> Abandoned {
+        let mut left = Abandoned {
+            _waker: None,
+            _outcome: None,
+            _keep: None,
+        };
         let Some(op) = self.ops.get_mut(key) else {
-            return (None, None);
+            left._keep = keep;
+            return left;
         };
         match &mut op.state {
             State::Done(result) => {
                 let result = *result;
                 let op = self.ops.remove(key).expect("found above");
-                (None, Some(op.outcome(result)))
+                left._outcome = Some(op.outcome(result).with_keep(keep));
             }
             State::InFlight(waiter) => {
-                let waiter = std::mem::replace(waiter, Waiter::Nobody);
-                self.cancel(key);
-                match waiter {
-                    Waiter::Here(waker) => (waker, None),
-                    Waiter::Elsewhere | Waiter::Nobody => (None, None),
+                op.keep = keep;
+                if let Waiter::Here(waker) = std::mem::replace(waiter, Waiter::Nobody) {
+                    left._waker = waker;
                 }
+                self.cancel(key);
             }
         }
+        left
     }
 
     /// The future of the operation is now polled in another context. Returns the outcome if it is
@@ -476,6 +538,10 @@ impl Drop for Ring {
         let unclaimed = self.finish();
         drop(unclaimed);
     }
+}
+
+fn capped(len: usize) -> u32 {
+    len.min(MAX_TRANSFER) as u32
 }
 
 /// Errors of `io_uring_enter` that say "later": a signal, no memory, completions to be read first.

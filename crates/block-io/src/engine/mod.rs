@@ -1,6 +1,6 @@
 //! The machinery below the proofs: counting, parking, waking, sleeping.
 //!
-//! Four small protocols carry every run-time guarantee of the request path.
+//! Five small protocols carry every run-time guarantee of the request path.
 //! They name their atomics and locks through [`block_common::sync`] only, so
 //! that `loom-tests` explores this very code:
 //!
@@ -8,7 +8,9 @@
 //!   the count to reach zero, late-comers park and are woken already counted;
 //! * [`GatedCell`]: a value that counted requests read without a lock and
 //!   that is replaced only while its gate is closed and idle;
-//! * [`Doorbell`]: a wake-up that a loop about to sleep cannot miss.
+//! * [`Doorbell`]: a wake-up that a loop about to sleep cannot miss;
+//! * [`Overlaps`]: requests that overlap wait for each other, in the order of
+//!   their arrival.
 //!
 //! Each protocol is generic over [`Faults`]: a set of compile-time switches,
 //! all off in what ships ([`NoFaults`]). A model turns one on to show that
@@ -19,9 +21,11 @@ mod faults;
 mod gate;
 #[allow(unsafe_code)]
 mod gated_cell;
+mod overlaps;
 mod wake_all;
 
 pub use doorbell::Doorbell;
 pub use faults::{Faults, NoFaults};
 pub use gate::{Begin, Count, Gate, thread_shard};
 pub use gated_cell::GatedCell;
+pub use overlaps::{Enter, Entered, Overlaps, Ticket};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use block_gs::{BlockDriver, BqlGuard, GraphError, Node, NodeBuilder, Role};
-use block_io::{Buffer, Destination, DriverIo, IoError, IoFuture, Request, Source};
+use block_io::{Buffer, Destination, DriverIo, IoFuture, Request, Source, WriteFlags};
 
 /// Which read is spoilt.
 const VICTIM: u64 = 25;
@@ -30,11 +30,11 @@ impl DriverIo for Spoiler {
         request: Request<'r>,
         offset: u64,
         mut into: Destination<'r>,
-    ) -> IoFuture<'r, Result<(), IoError>> {
+    ) -> IoFuture<'r> {
         let is_victim = self.reads.fetch_add(1, Ordering::Relaxed) + 1 == VICTIM;
         let file = match request.file() {
             Ok(file) => file,
-            Err(error) => return IoFuture::ready(Err(error)),
+            Err(error) => return IoFuture::failed(error),
         };
         if !is_victim {
             return file.read(offset, into);
@@ -46,7 +46,7 @@ impl DriverIo for Spoiler {
             if let Some(byte) = bytes.get_mut(into.len() / 2) {
                 *byte ^= 0x10;
             }
-            into.as_mut_slice().copy_from_slice(bytes);
+            into.copy_from_slice(bytes);
             Ok(())
         })
     }
@@ -56,14 +56,15 @@ impl DriverIo for Spoiler {
         request: Request<'r>,
         offset: u64,
         from: Source<'r>,
-    ) -> IoFuture<'r, Result<(), IoError>> {
+        flags: WriteFlags,
+    ) -> IoFuture<'r> {
         match request.file() {
-            Ok(file) => file.write(offset, from),
-            Err(error) => IoFuture::ready(Err(error)),
+            Ok(file) => file.write_with(offset, from, flags),
+            Err(error) => IoFuture::failed(error),
         }
     }
 
-    fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, Result<u64, IoError>> {
+    fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, u64> {
         IoFuture::ready(request.file().map(|file| file.node().length()))
     }
 }

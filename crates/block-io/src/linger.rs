@@ -1,0 +1,39 @@
+//! What stays counted when a request is dropped before its work has ended.
+
+use std::ops::Range;
+
+use crate::engine::Ticket;
+use crate::{Activity, Request};
+
+/// Something that goes on at a node although its request is gone: a transfer
+/// that the kernel has not given up, or work on a worker thread. It is owned
+/// by that work and dropped when nothing of it can happen any more. Until then
+/// drained sections wait, and so does every later request for bytes that it
+/// may still change: otherwise it could overwrite what was written, and
+/// reported as written, after it.
+#[derive(Debug)]
+pub(crate) struct Lingering {
+    changes: Option<Ticket>,
+    activity: Activity,
+}
+
+/// `request` is dropped, and what it has begun goes on: with the bytes of
+/// `range` of its node, which it changes if `is_write`, or with none in
+/// particular. Called while the request is still counted.
+pub(crate) fn linger(request: Request<'_>, range: Option<Range<u64>>, is_write: bool) -> Lingering {
+    let activity = request.activity();
+    let changed = range.filter(|_| is_write);
+    Lingering {
+        changes: changed.map(|range| request.node().overlaps().force(range)),
+        activity,
+    }
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.changes.take() {
+            self.activity.node().note_written();
+            self.activity.node().overlaps().leave(ticket);
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! What a request does at a node: everything between the one who asks and
+//! the driver (`block/io.c`).
+//!
+//! Each function checks, pads, cuts and waits until the driver gets exactly
+//! what its limits allow. Where none of that is needed the driver's own
+//! future is returned, so the layer costs a few comparisons.
+
+mod copy;
+mod discard;
+mod flush;
+mod length;
+mod pad;
+mod read;
+mod status;
+mod truncate;
+mod write;
+mod zeroes;
+
+pub use status::BlockStatus;
+
+/// The longest buffer the layer makes by itself, in bytes
+/// (`MAX_BOUNCE_BUFFER`).
+const MAX_BOUNCE: u64 = 16 << 20;

@@ -1,0 +1,148 @@
+//! Making requests fit the alignment and the limits of a driver.
+
+use std::ops::Range;
+
+use block_common::{BlockLimits, IoError};
+
+use crate::{Buffer, Destination, Request, Source, SourceVec};
+
+/// The range, made larger until `alignment` divides both ends. Cannot
+/// overflow for a range that was checked.
+pub(super) fn align(range: &Range<u64>, alignment: u32) -> Range<u64> {
+    let mask = u64::from(alignment) - 1;
+    range.start & !mask..(range.end + mask) & !mask
+}
+
+/// How much of a request that long goes into one transfer.
+pub(super) fn longest_piece(limits: &BlockLimits, bytes: usize) -> usize {
+    bytes.min(limits.max_transfer as usize)
+}
+
+/// What lies between a request and the blocks it touches
+/// (`BdrvRequestPadding`).
+pub(super) struct Padding {
+    aligned: Range<u64>,
+    head: usize,
+    tail: usize,
+    block: usize,
+}
+
+impl Padding {
+    /// `None` for a request that is aligned.
+    pub(super) fn of(range: &Range<u64>, alignment: u32) -> Option<Padding> {
+        let aligned = align(range, alignment);
+        (aligned != *range).then(|| Padding {
+            head: (range.start - aligned.start) as usize,
+            tail: (aligned.end - range.end) as usize,
+            block: alignment as usize,
+            aligned,
+        })
+    }
+
+    /// The blocks that the request touches.
+    pub(super) fn aligned(&self) -> Range<u64> {
+        self.aligned.clone()
+    }
+
+    /// Memory for what a read gets too much: before, and after.
+    pub(super) fn scratch(&self) -> (Buffer, Buffer) {
+        (Buffer::zeroed(self.head), Buffer::zeroed(self.tail))
+    }
+
+    fn blocks(&self) -> usize {
+        let all = ((self.aligned.end - self.aligned.start) / self.block as u64).min(2);
+        let ends = usize::from(self.head > 0) + usize::from(self.tail > 0);
+        ends.min(all as usize)
+    }
+
+    /// Reads the blocks at the ends, of which a write changes a part only.
+    /// Nobody else may write them meanwhile.
+    ///
+    /// # Errors
+    /// The driver's. Then nothing may be written: it would overwrite what
+    /// could not be read.
+    pub(super) async fn read_ends(self, request: Request<'_>) -> Result<Ends, IoError> {
+        let blocks = self.blocks();
+        let mut memory = Buffer::zeroed(blocks * self.block);
+        let whole = memory.destination();
+        let last = self.aligned.end - self.block as u64;
+        let adjacent = self.aligned.end - self.aligned.start == memory_len(blocks, self.block);
+        match (blocks, adjacent) {
+            (_, true) => request.read_blocks(self.aligned.start, whole).await?,
+            (1, false) if self.head > 0 => {
+                request.read_blocks(self.aligned.start, whole).await?;
+            }
+            (1, false) => request.read_blocks(last, whole).await?,
+            _ => {
+                let (head, tail) = whole.split_at(self.block);
+                request.read_blocks(self.aligned.start, head).await?;
+                request.read_blocks(last, tail).await?;
+            }
+        }
+        Ok(Ends {
+            memory,
+            padding: self,
+        })
+    }
+}
+
+fn memory_len(blocks: usize, block: usize) -> u64 {
+    (blocks * block) as u64
+}
+
+/// The blocks at the ends of a write, as they were.
+pub(super) struct Ends {
+    memory: Buffer,
+    padding: Padding,
+}
+
+impl Ends {
+    /// The whole blocks: what was there, with `from` in between.
+    pub(super) fn around<'a>(&'a self, from: Source<'a>) -> SourceVec<'a> {
+        let (head, _) = self.memory.source().split_at(self.padding.head);
+        let tail_at = self.memory.len() - self.padding.tail;
+        let (_, tail) = self.memory.source().split_at(tail_at);
+        let mut whole = SourceVec::new();
+        whole.push(head);
+        whole.push(from);
+        whole.push(tail);
+        whole
+    }
+}
+
+impl Request<'_> {
+    /// Reads whole blocks, of which the last may reach beyond the end of the
+    /// node.
+    async fn read_blocks(self, offset: u64, mut into: Destination<'_>) -> Result<(), IoError> {
+        if offset >= self.node().length() {
+            into.fill(0);
+            return Ok(());
+        }
+        self.read_pieces(offset, into).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_padded_to_the_blocks_it_touches() {
+        let padding = Padding::of(&(700..1500), 512).expect("not aligned");
+        assert_eq!(padding.aligned(), 512..1536);
+        assert_eq!((padding.head, padding.tail), (188, 36));
+        assert!(Padding::of(&(512..1024), 512).is_none());
+        assert!(Padding::of(&(3..4), 1).is_none());
+    }
+
+    #[test]
+    fn only_the_blocks_at_the_ends_are_read() {
+        let blocks = |range| Padding::of(&range, 512).expect("not aligned").blocks();
+        assert_eq!(blocks(1..2), 1);
+        assert_eq!(blocks(1..512), 1);
+        assert_eq!(blocks(0..513), 1);
+        assert_eq!(blocks(1..513), 2);
+        assert_eq!(blocks(1..5000), 2);
+        assert_eq!(blocks(512..5000), 1);
+    }
+}

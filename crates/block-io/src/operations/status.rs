@@ -1,0 +1,237 @@
+//! What is known about a range.
+
+use block_common::{IoError, StatusFlags, limits};
+
+use super::pad;
+use crate::{IoFuture, IoNode, Request};
+
+/// What is known about the beginning of a range
+/// (`bdrv_co_block_status`).
+#[derive(Clone, Copy, Debug)]
+pub struct BlockStatus<'r> {
+    /// What it is.
+    pub flags: StatusFlags,
+    /// For how many bytes that is so. 0 only beyond the end of the node.
+    pub bytes: u64,
+    /// The node that stores it, and where in it (`map`, `file`;
+    /// `BDRV_BLOCK_OFFSET_VALID`).
+    pub at: Option<(&'r IoNode, u64)>,
+}
+
+impl<'r> BlockStatus<'r> {
+    /// Data of the node itself, stored who knows where.
+    pub fn data(bytes: u64) -> Self {
+        BlockStatus {
+            flags: StatusFlags::DATA | StatusFlags::ALLOCATED,
+            bytes,
+            at: None,
+        }
+    }
+
+    /// Nothing: what the backing image has.
+    pub fn unallocated(bytes: u64) -> Self {
+        BlockStatus {
+            flags: StatusFlags::empty(),
+            bytes,
+            at: None,
+        }
+    }
+
+    /// Reads as zeroes.
+    pub fn zero(bytes: u64) -> Self {
+        BlockStatus {
+            flags: StatusFlags::ZERO | StatusFlags::ALLOCATED,
+            bytes,
+            at: None,
+        }
+    }
+
+    /// Stored in `node` from `offset` on.
+    pub fn stored_at(self, node: &'r IoNode, offset: u64) -> Self {
+        BlockStatus {
+            at: Some((node, offset)),
+            ..self
+        }
+    }
+}
+
+impl<'r> Request<'r> {
+    /// What is known about the beginning of `bytes` bytes from `offset` on,
+    /// all layers taken together (`bdrv_co_block_status`). With `precise`,
+    /// zeroes are worth some effort to find; otherwise allocation is all that
+    /// matters.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn block_status(
+        self,
+        offset: u64,
+        bytes: u64,
+        precise: bool,
+    ) -> IoFuture<'r, BlockStatus<'r>> {
+        if let Err(error) = limits::check_request(offset, bytes) {
+            return IoFuture::failed(error);
+        }
+        IoFuture::new(async move { self.status_of_layer(offset, bytes, precise).await })
+    }
+
+    /// As [`block_status`](Request::block_status), of the chain from this node
+    /// down to, but without, `base` (`bdrv_co_block_status_above`); with
+    /// `None` of the whole chain. The answer is that of the first node which
+    /// decides what is read; [`StatusFlags::ALLOCATED`] is missing when none
+    /// above the base does. Also says how many nodes down that is.
+    ///
+    /// # Errors
+    /// The drivers'.
+    pub fn block_status_above(
+        self,
+        base: Option<&'r IoNode>,
+        offset: u64,
+        bytes: u64,
+        precise: bool,
+    ) -> IoFuture<'r, (BlockStatus<'r>, usize)> {
+        if let Err(error) = limits::check_request(offset, bytes) {
+            return IoFuture::failed(error);
+        }
+        IoFuture::new(async move { self.status_of_chain(base, offset, bytes, precise).await })
+    }
+
+    async fn status_of_chain(
+        self,
+        base: Option<&'r IoNode>,
+        offset: u64,
+        bytes: u64,
+        precise: bool,
+    ) -> Result<(BlockStatus<'r>, usize), IoError> {
+        let is_base = |node: &IoNode| base.is_some_and(|base| base.uid() == node.uid());
+        if is_base(self.node()) {
+            return Ok((BlockStatus::unallocated(bytes), 0));
+        }
+        let length = self.length().await?;
+        let mut status = self.status_of_layer(offset, bytes, precise).await?;
+        let mut depth = 1;
+        let mut at = self;
+        let mut eof = status.flags.contains(StatusFlags::EOF);
+        while !status.flags.contains(StatusFlags::ALLOCATED) && status.bytes > 0 {
+            let Ok(below) = at.backing() else { break };
+            if is_base(below.node()) {
+                break;
+            }
+            at = below;
+            depth += 1;
+            let so_far = status.bytes;
+            let below = at.status_of_layer(offset, so_far, precise).await?;
+            status = if below.bytes == 0 {
+                // The image ends here, and the one above shows zeroes.
+                BlockStatus::zero(so_far)
+            } else {
+                below
+            };
+            eof = false;
+        }
+        let ends = offset + status.bytes == length;
+        status.flags.set(StatusFlags::EOF, eof || ends);
+        Ok((status, depth))
+    }
+
+    /// What this node, with its own children, says.
+    pub(super) async fn status_of_layer(
+        self,
+        offset: u64,
+        bytes: u64,
+        precise: bool,
+    ) -> Result<BlockStatus<'r>, IoError> {
+        let node = self.node();
+        let mut length = node.length();
+        if offset + bytes > length {
+            length = self.length().await?;
+        }
+        if offset >= length {
+            return Ok(BlockStatus {
+                flags: StatusFlags::EOF,
+                bytes: 0,
+                at: None,
+            });
+        }
+        let range = offset..(offset + bytes).min(length);
+        if range.is_empty() {
+            return Ok(BlockStatus::unallocated(0));
+        }
+        let asked = pad::align(&range, self.limits().request_alignment);
+        let whole = asked.end - asked.start;
+        let said = node
+            .driver()
+            .block_status(self, asked.start, whole, precise)
+            .await?;
+        let before = range.start - asked.start;
+        let mut status = BlockStatus {
+            flags: said.flags,
+            bytes: said
+                .bytes
+                .saturating_sub(before)
+                .min(range.end - range.start),
+            at: said.at.map(|(node, start)| (node, start + before)),
+        };
+        if status.bytes == 0 {
+            return Err(IoError::refused(
+                block_common::error::errno::EIO,
+                format!(
+                    "Driver of node '{}' says nothing about offset {offset}",
+                    node.name()
+                ),
+            ));
+        }
+        let knows = StatusFlags::DATA | StatusFlags::ZERO;
+        if status.flags.intersects(knows) {
+            status.flags |= StatusFlags::ALLOCATED;
+        } else if !status.flags.contains(StatusFlags::ALLOCATED) && precise {
+            self.zeroes_by_default(offset, &mut status).await?;
+        }
+        if status.flags.contains(StatusFlags::RECURSE) {
+            status.flags -= StatusFlags::RECURSE;
+            if precise && !status.flags.contains(StatusFlags::ZERO) {
+                self.zeroes_in_file(&mut status).await?;
+            }
+        }
+        let ends = offset + status.bytes == length;
+        status.flags.set(StatusFlags::EOF, ends);
+        Ok(status)
+    }
+
+    /// What is not allocated reads as zeroes where no backing image is.
+    async fn zeroes_by_default(
+        self,
+        offset: u64,
+        status: &mut BlockStatus<'r>,
+    ) -> Result<(), IoError> {
+        let shown = match self.backing() {
+            Err(_) => 0,
+            Ok(backing) => backing.length().await?,
+        };
+        if offset >= shown {
+            status.flags |= StatusFlags::ZERO;
+        }
+        Ok(())
+    }
+
+    /// What is stored in a hole of the file reads as zeroes too.
+    async fn zeroes_in_file(self, status: &mut BlockStatus<'r>) -> Result<(), IoError> {
+        let Some((stored_in, start)) = status.at else {
+            return Ok(());
+        };
+        let Ok(file) = self.file() else { return Ok(()) };
+        if file.node().uid() != stored_in.uid() {
+            return Ok(());
+        }
+        let below = Box::pin(file.status_of_layer(start, status.bytes, true)).await?;
+        if below.flags.contains(StatusFlags::EOF) && below.bytes == 0 {
+            status.flags |= StatusFlags::ZERO;
+        } else if below.flags.contains(StatusFlags::ZERO) {
+            status.flags |= StatusFlags::ZERO;
+            status.bytes = below.bytes;
+        } else {
+            status.bytes = status.bytes.min(below.bytes);
+        }
+        Ok(())
+    }
+}

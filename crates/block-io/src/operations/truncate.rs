@@ -1,0 +1,81 @@
+//! Changing the length.
+
+use block_common::error::errno;
+use block_common::{IoError, Perm, Preallocation, limits};
+
+use crate::node::NodeFlags;
+use crate::{IoFuture, Request, Truncation};
+
+impl<'r> Request<'r> {
+    /// Makes the node `length` bytes long (`bdrv_co_truncate`). What is new
+    /// reads as zeroes. Unless it must be `exact`, a device that is longer is
+    /// fine.
+    ///
+    /// # Errors
+    /// `EACCES` for a read-only node, [`IoError::Permission`] without
+    /// [`Perm::RESIZE`], [`IoError::OutOfRange`], `ENOTSUP` when the driver
+    /// cannot, otherwise the driver's; the length is then what it was.
+    pub fn truncate(self, length: u64, exact: bool, preallocation: Preallocation) -> IoFuture<'r> {
+        if let Err(error) = limits::check_request(length, 0) {
+            return IoFuture::failed(error);
+        }
+        IoFuture::new(async move { self.set_length_to(length, exact, preallocation).await })
+    }
+
+    async fn set_length_to(
+        self,
+        length: u64,
+        exact: bool,
+        preallocation: Preallocation,
+    ) -> Result<(), IoError> {
+        let node = self.node();
+        let old = in_words("Failed to get old image size", self.length().await)?;
+        if node.flags().contains(NodeFlags::READ_ONLY) {
+            return Err(IoError::refused(errno::EACCES, "Image is read-only"));
+        }
+        if node.flags().contains(NodeFlags::INACTIVE) {
+            return Err(IoError::Inactive);
+        }
+        if !self.perm().contains(Perm::RESIZE) {
+            return Err(IoError::Permission(Perm::RESIZE));
+        }
+        // What is new must not be written while it comes into being.
+        let _entered = match length > old {
+            true => Some(node.overlaps().enter(old..length, true).await),
+            false => None,
+        };
+        let zeroes = length > old && self.shows_backing_beyond(old).await?;
+        if zeroes && !node.capabilities().truncates_to_zeroes {
+            return Err(IoError::refused(
+                errno::ENOTSUP,
+                "Block driver does not support requested flags",
+            ));
+        }
+        let to = Truncation {
+            length,
+            exact,
+            preallocation,
+            zeroes,
+        };
+        let outcome = node.driver().truncate(self, to).await;
+        node.note_written();
+        outcome?;
+        let refreshed = self.refresh_length().await;
+        in_words("Could not refresh total sector count", refreshed)?;
+        Ok(())
+    }
+
+    /// Whether a backing image would show through where the node grows.
+    async fn shows_backing_beyond(self, old: u64) -> Result<bool, IoError> {
+        let Ok(backing) = self.backing() else {
+            return Ok(false);
+        };
+        let length = in_words("Could not get backing file size", backing.length().await)?;
+        Ok(length > old)
+    }
+}
+
+/// Says what was being done when it failed.
+fn in_words<T>(what: &'static str, outcome: Result<T, IoError>) -> Result<T, IoError> {
+    outcome.map_err(|error| IoError::refused(error.errno(), format!("{what}: {error}")))
+}
