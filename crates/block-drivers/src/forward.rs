@@ -46,57 +46,7 @@ pub(crate) fn file_length<'r>(
 
 /// Implements the functions of `DriverIo` that a filter hands on unchanged.
 macro_rules! forward {
-    (reads_and_writes) => {
-        fn read<'r>(
-            &'r self,
-            request: block_io::Request<'r>,
-            offset: u64,
-            into: block_io::Destination<'r>,
-        ) -> block_io::IoFuture<'r> {
-            $crate::forward::at_file(request, |file| file.read(offset, into))
-        }
-
-        fn write<'r>(
-            &'r self,
-            request: block_io::Request<'r>,
-            offset: u64,
-            from: block_io::Source<'r>,
-            flags: block_io::WriteFlags,
-        ) -> block_io::IoFuture<'r> {
-            $crate::forward::at_file(request, |file| file.write_with(offset, from, flags))
-        }
-    };
-    (zeroes_and_discards) => {
-        fn write_zeroes<'r>(
-            &'r self,
-            request: block_io::Request<'r>,
-            offset: u64,
-            bytes: u64,
-            flags: block_io::WriteFlags,
-        ) -> block_io::IoFuture<'r> {
-            $crate::forward::at_file(request, |file| file.write_zeroes(offset, bytes, flags))
-        }
-
-        fn discard<'r>(
-            &'r self,
-            request: block_io::Request<'r>,
-            offset: u64,
-            bytes: u64,
-        ) -> block_io::IoFuture<'r> {
-            $crate::forward::at_file(request, |file| file.discard(offset, bytes))
-        }
-    };
     (the_rest) => {
-        fn block_status<'r>(
-            &'r self,
-            request: block_io::Request<'r>,
-            offset: u64,
-            bytes: u64,
-            precise: bool,
-        ) -> block_io::IoFuture<'r, block_io::BlockStatus<'r>> {
-            $crate::forward::at_file(request, |file| file.block_status(offset, bytes, precise))
-        }
-
         fn truncate<'r>(
             &'r self,
             request: block_io::Request<'r>,
@@ -105,6 +55,19 @@ macro_rules! forward {
             $crate::forward::at_file(request, |file| {
                 file.truncate(to.length, to.exact, to.preallocation)
             })
+        }
+
+        $crate::forward::forward!(status_copies_and_length);
+    };
+    (status_copies_and_length) => {
+        fn block_status<'r>(
+            &'r self,
+            request: block_io::Request<'r>,
+            offset: u64,
+            bytes: u64,
+            precise: bool,
+        ) -> block_io::IoFuture<'r, block_io::BlockStatus<'r>> {
+            $crate::forward::at_file(request, |file| file.block_status(offset, bytes, precise))
         }
 
         fn copy_range_from<'r>(

@@ -3,9 +3,11 @@
 //! | driver | kind | shows how to |
 //! |---|---|---|
 //! | [`File`] | protocol | do real I/O, refuse a permission |
-//! | [`NullCo`] | protocol | complete at once, and later |
+//! | [`NullCo`], [`NullAio`] | protocol | complete at once, and later |
 //! | [`Raw`] | format or pass-through | translate offsets, change data that requests read |
 //! | [`Stats`] | filter | forward, and look at the outcome |
+//! | [`Throttle`] | filter | wait, share state with other nodes, hear of drained sections |
+//! | [`Inject`] | filter | fail and delay requests, be told what to do while they run |
 //!
 //! # How to write one
 //!
@@ -135,11 +137,18 @@
 
 mod file;
 mod forward;
+mod inject;
 mod null;
 mod raw;
 mod stats;
+mod throttle;
 
 pub use file::{File, FileOptions};
-pub use null::{NullCo, NullCoOptions};
+pub use inject::{Chance, Inject, InjectOptions, Injected, Injector, RequestKind};
+pub use null::{Null, NullAio, NullAioOptions, NullCo, NullCoOptions, NullOptions};
 pub use raw::{Raw, RawOptions};
 pub use stats::{Counters, Stats, StatsOptions, Tally};
+pub use throttle::{
+    Direction, Limit, Throttle, ThrottleConfig, ThrottleError, ThrottleGroup, ThrottleOptions,
+    ThrottleOver,
+};

@@ -1,4 +1,4 @@
-//! `null-co`: a device without contents.
+//! `null-co` and `null-aio`: devices without contents.
 
 use std::io;
 use std::sync::Arc;
@@ -6,57 +6,91 @@ use std::time::Duration;
 
 use block_common::error::errno;
 use block_common::limits;
-use block_gs::{BlockDriver, BqlGuard, GraphError, Node, NodeBuilder};
-use block_io::aio::sleep;
-use block_io::{Destination, DriverIo, IoFuture, Request, Source, WriteFlags};
+use block_gs::{BlockDriver, BqlGuard, GraphError, Node, NodeBuilder, NodeOptions};
+use block_io::aio::{sleep, yield_now};
+use block_io::{
+    BlockStatus, Destination, DriverIo, IoFuture, Request, Source, StatusFlags, WriteFlags,
+};
+
+/// Completes at once, without an allocation (driver `null-co`). For
+/// measuring everything above it.
+pub type NullCo = Null<false>;
+
+/// Completes each request in a later turn of the event loop, as a device does
+/// (driver `null-aio`): nothing is ever done when the function returns that
+/// submitted it.
+pub type NullAio = Null<true>;
+
+/// How to open a [`NullCo`].
+pub type NullCoOptions = NullOptions<false>;
+
+/// How to open a [`NullAio`].
+pub type NullAioOptions = NullOptions<true>;
 
 /// A device that forgets what is written and reads as whatever was in the
-/// buffer (`null.c`, driver `null-co`). For measuring everything above it.
+/// buffer (`null.c`). Two drivers: [`NullCo`] and [`NullAio`].
 ///
 /// A protocol driver without state: it needs no cell of either kind.
 #[derive(Debug)]
-pub struct NullCo {
+pub struct Null<const LATER: bool> {
     size: u64,
     latency: Duration,
     read_zeroes: bool,
 }
 
-impl NullCo {
+impl<const LATER: bool> Null<LATER> {
     /// A device of `size` bytes, to be opened.
     #[expect(
         clippy::new_ret_no_self,
         reason = "a driver is of use inside a node only"
     )]
-    pub fn new(size: u64) -> NullCoOptions {
-        NullCoOptions(NullCo {
-            size,
-            latency: Duration::ZERO,
-            read_zeroes: false,
-        })
+    pub fn new(size: u64) -> NullOptions<LATER> {
+        NullOptions::default().size(size)
     }
 
-    /// At once, or when the latency has passed. Never an allocation in the
-    /// first case.
+    /// When the latency has passed; without one when the driver does.
     fn complete<'r>(&self) -> IoFuture<'r> {
-        if self.latency.is_zero() {
-            return IoFuture::done();
-        }
         let latency = self.latency;
-        IoFuture::new(async move {
-            sleep(latency).await;
-            Ok(())
-        })
+        match (latency.is_zero(), LATER) {
+            (true, false) => IoFuture::done(),
+            (true, true) => IoFuture::new(async {
+                yield_now().await;
+                Ok(())
+            }),
+            (false, _) => IoFuture::new(async move {
+                sleep(latency).await;
+                Ok(())
+            }),
+        }
     }
 }
 
-/// How to open a [`NullCo`].
+/// How to open a [`NullCo`] or a [`NullAio`].
 #[derive(Debug)]
 #[must_use = "the node is made by `open`"]
-pub struct NullCoOptions(NullCo);
+pub struct NullOptions<const LATER: bool>(Null<LATER>, NodeOptions);
 
-impl NullCoOptions {
-    /// Completes each request this much later (`latency-ns`); at once if it
-    /// is zero.
+/// A device of 1 GiB without latency.
+impl<const LATER: bool> Default for NullOptions<LATER> {
+    fn default() -> Self {
+        let null = Null {
+            size: 1 << 30,
+            latency: Duration::ZERO,
+            read_zeroes: false,
+        };
+        NullOptions(null, NodeOptions::default())
+    }
+}
+
+impl<const LATER: bool> NullOptions<LATER> {
+    /// Is this many bytes long (`size`).
+    pub fn size(mut self, size: u64) -> Self {
+        self.0.size = size;
+        self
+    }
+
+    /// Completes each request this much later (`latency-ns`); as soon as the
+    /// driver does if it is zero.
     pub fn latency(mut self, latency: Duration) -> Self {
         self.0.latency = latency;
         self
@@ -66,6 +100,12 @@ impl NullCoOptions {
     /// (`read-zeroes`).
     pub fn read_zeroes(mut self, read_zeroes: bool) -> Self {
         self.0.read_zeroes = read_zeroes;
+        self
+    }
+
+    /// Sets what any node can be told.
+    pub fn options(mut self, options: NodeOptions) -> Self {
+        self.1 = options;
         self
     }
 
@@ -80,11 +120,13 @@ impl NullCoOptions {
             name: name.to_owned(),
             error,
         })?;
-        NodeBuilder::new(name).open(bql, Arc::new(self.0))
+        NodeBuilder::new(name)
+            .options(self.1)
+            .open(bql, Arc::new(self.0))
     }
 }
 
-impl DriverIo for NullCo {
+impl<const LATER: bool> DriverIo for Null<LATER> {
     fn read<'r>(
         &'r self,
         _request: Request<'r>,
@@ -117,13 +159,25 @@ impl DriverIo for NullCo {
         self.complete()
     }
 
+    fn block_status<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        bytes: u64,
+        _precise: bool,
+    ) -> IoFuture<'r, BlockStatus<'r>> {
+        let mut status = BlockStatus::data(bytes).stored_at(request.node(), offset);
+        status.flags.set(StatusFlags::ZERO, self.read_zeroes);
+        IoFuture::ready(Ok(status))
+    }
+
     fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, u64> {
         IoFuture::ready(Ok(self.size))
     }
 }
 
-impl BlockDriver for NullCo {
+impl<const LATER: bool> BlockDriver for Null<LATER> {
     fn format_name(&self) -> &'static str {
-        "null-co"
+        if LATER { "null-aio" } else { "null-co" }
     }
 }

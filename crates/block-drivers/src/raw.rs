@@ -6,7 +6,8 @@ use std::sync::Arc;
 use block_common::error::errno;
 use block_common::role::PermPair;
 use block_gs::{
-    BlockDriver, BqlGuard, ChildPermQuery, Drained, GraphError, Node, NodeBuilder, Perm, Role,
+    BlockDriver, BqlGuard, ChildPermQuery, Drained, GraphError, Node, NodeBuilder, NodeOptions,
+    Perm, Role,
 };
 use block_io::{
     BlockStatus, Capabilities, CopyEnd, Destination, DriverIo, GraphCell, IoError, IoFuture,
@@ -96,7 +97,7 @@ impl Raw {
                 offset: 0,
                 size: None,
             },
-            read_only: false,
+            options: NodeOptions::default(),
         }
     }
 
@@ -173,7 +174,7 @@ impl Raw {
 pub struct RawOptions {
     file: Node,
     window: Window,
-    read_only: bool,
+    options: NodeOptions,
 }
 
 impl RawOptions {
@@ -190,9 +191,15 @@ impl RawOptions {
         self
     }
 
+    /// Sets what any node can be told.
+    pub fn options(mut self, options: NodeOptions) -> Self {
+        self.options = options;
+        self
+    }
+
     /// Opens the node for reading only.
     pub fn read_only(mut self, read_only: bool) -> Self {
-        self.read_only = read_only;
+        self.options.read_only = read_only;
         self
     }
 
@@ -206,9 +213,9 @@ impl RawOptions {
         let RawOptions {
             file,
             window,
-            read_only,
+            options,
         } = self;
-        let builder = NodeBuilder::new(name).read_only(read_only);
+        let builder = NodeBuilder::new(name).options(options);
         let shows_all = window.offset == 0 && window.size.is_none();
         let (role, window) = if shows_all {
             (Role::FILTERED | Role::PRIMARY, None)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use block_gs::{BlockDriver, BqlGuard, GraphError, Node, NodeBuilder, Role};
+use block_gs::{BlockDriver, BqlGuard, GraphError, Node, NodeBuilder, NodeOptions, Role};
 use block_io::engine::thread_shard;
 use block_io::{
     Capabilities, Destination, DriverIo, IoError, IoFuture, Request, Source, WriteFlags,
@@ -106,7 +106,7 @@ impl Stats {
     pub fn over(node: &Node) -> StatsOptions {
         StatsOptions {
             file: node.clone(),
-            read_only: false,
+            options: NodeOptions::default(),
         }
     }
 
@@ -133,13 +133,19 @@ impl Stats {
 #[must_use = "the node is made by `open`"]
 pub struct StatsOptions {
     file: Node,
-    read_only: bool,
+    options: NodeOptions,
 }
 
 impl StatsOptions {
+    /// Sets what any node can be told.
+    pub fn options(mut self, options: NodeOptions) -> Self {
+        self.options = options;
+        self
+    }
+
     /// Opens the node for reading only.
     pub fn read_only(mut self, read_only: bool) -> Self {
-        self.read_only = read_only;
+        self.options.read_only = read_only;
         self
     }
 
@@ -152,7 +158,7 @@ impl StatsOptions {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let shards = (0..threads.min(16)).map(|_| Shard::default()).collect();
         NodeBuilder::new(name)
-            .read_only(self.read_only)
+            .options(self.options)
             .child("file", &self.file, Role::FILTERED | Role::PRIMARY)
             .open(bql, Arc::new(Stats { shards }))
     }

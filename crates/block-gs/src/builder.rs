@@ -31,8 +31,7 @@ pub struct NodeBuilder {
     identity: NodeIdentity,
     name: String,
     children: Vec<(String, Node, Role)>,
-    flags: NodeFlags,
-    force_share: bool,
+    options: NodeOptions,
     never_freeze: bool,
 }
 
@@ -58,6 +57,33 @@ impl DetectZeroes {
     }
 }
 
+/// What a user can say about any node, whatever its driver.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct NodeOptions {
+    /// Open for reading only (`read-only`).
+    pub read_only: bool,
+    /// Discards, and zero writes that may give space back, reach the driver
+    /// (`discard=unmap`).
+    pub unmap: bool,
+    /// Flushes end before the disk (`cache.no-flush`): for data that nobody
+    /// needs after a crash.
+    pub no_flush: bool,
+    /// What happens to writes of zeroes (`detect-zeroes`).
+    pub detect_zeroes: DetectZeroes,
+    /// Others may do anything with its children (`force-share`).
+    pub force_share: bool,
+}
+
+impl NodeOptions {
+    fn flags(self) -> NodeFlags {
+        let mut flags = self.detect_zeroes.flags();
+        flags.set(NodeFlags::READ_ONLY, self.read_only);
+        flags.set(NodeFlags::UNMAP, self.unmap);
+        flags.set(NodeFlags::NO_FLUSH, self.no_flush);
+        flags
+    }
+}
+
 impl fmt::Debug for NodeBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "NodeBuilder({})", self.name)
@@ -72,8 +98,7 @@ impl NodeBuilder {
             identity: NodeIdentity::fresh(),
             name: name.to_owned(),
             children: Vec::new(),
-            flags: NodeFlags::empty(),
-            force_share: false,
+            options: NodeOptions::default(),
             never_freeze: false,
         }
     }
@@ -95,36 +120,21 @@ impl NodeBuilder {
         self
     }
 
+    /// Sets what a user has said about it.
+    pub fn options(mut self, options: NodeOptions) -> Self {
+        self.options = options;
+        self
+    }
+
     /// Opens it for reading only.
-    pub fn read_only(self, read_only: bool) -> Self {
-        self.with(NodeFlags::READ_ONLY, read_only)
-    }
-
-    /// Lets discards, and zero writes that may give space back, reach the
-    /// driver (`discard=unmap`).
-    pub fn unmap(self, unmap: bool) -> Self {
-        self.with(NodeFlags::UNMAP, unmap)
-    }
-
-    /// Lets flushes end before the disk (`cache.no-flush`): for data that
-    /// nobody needs after a crash.
-    pub fn no_flush(self, no_flush: bool) -> Self {
-        self.with(NodeFlags::NO_FLUSH, no_flush)
-    }
-
-    /// What happens to writes of zeroes (`detect-zeroes`).
-    pub fn detect_zeroes(self, detect: DetectZeroes) -> Self {
-        self.with(detect.flags(), true)
-    }
-
-    fn with(mut self, flag: NodeFlags, on: bool) -> Self {
-        self.flags.set(flag, on);
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.options.read_only = read_only;
         self
     }
 
     /// Lets others do anything with its children (`force-share`).
     pub fn force_share(mut self, force_share: bool) -> Self {
-        self.force_share = force_share;
+        self.options.force_share = force_share;
         self
     }
 
@@ -153,8 +163,7 @@ impl NodeBuilder {
         let NodeBuilder {
             identity,
             children,
-            flags,
-            force_share,
+            options,
             never_freeze,
             ..
         } = self;
@@ -163,7 +172,7 @@ impl NodeBuilder {
             None => bql.context().clone(),
         };
         let io_driver: Arc<dyn block_io::DriverIo> = driver.clone();
-        let io = IoNode::new(identity, &name, io_driver, context, flags);
+        let io = IoNode::new(identity, &name, io_driver, context, options.flags());
         let node = register(
             bql,
             NodeState {
@@ -174,10 +183,10 @@ impl NodeBuilder {
                 quiesce: 0,
                 hold: Default::default(),
                 monitor_owned: false,
-                writable: !flags.contains(NodeFlags::READ_ONLY),
+                writable: !options.read_only,
                 inactive: false,
                 limits: BlockLimits::default(),
-                force_share,
+                force_share: options.force_share,
                 never_freeze,
                 opened: false,
                 closing: false,

@@ -104,7 +104,7 @@ pub use backend::{Backend, backends};
 pub use block_common::role::{ParentState, PermPair};
 pub use block_common::{BlockLimits, GraphError, IoError, Perm, Role};
 pub use bql::{BqlCell, BqlGuard};
-pub use builder::{DetectZeroes, NodeBuilder};
+pub use builder::{DetectZeroes, NodeBuilder, NodeOptions};
 pub use drain::{Drained, DrainedAll, DrainedSet, drain_all, drain_many, sections_opened};
 pub use driver::{BlockDriver, ChildPermQuery};
 pub use frozen::FrozenChain;

@@ -336,22 +336,15 @@ fn ends_inside(request: Request<'_>, offset: u64, bytes: u64) -> bool {
 
 /// Perhaps the node has grown meanwhile.
 #[cold]
-#[inline(never)]
-fn check_end(
-    request: Request<'_>,
-    offset: u64,
-    bytes: u64,
-) -> impl Future<Output = Result<(), IoError>> {
-    async move {
-        let length = request.length().await?;
-        match offset.checked_add(bytes) {
-            Some(end) if end <= length => Ok(()),
-            _ => Err(IoError::BeyondEnd {
-                offset,
-                bytes,
-                length,
-            }),
-        }
+async fn check_end(request: Request<'_>, offset: u64, bytes: u64) -> Result<(), IoError> {
+    let length = request.length().await?;
+    match offset.checked_add(bytes) {
+        Some(end) if end <= length => Ok(()),
+        _ => Err(IoError::BeyondEnd {
+            offset,
+            bytes,
+            length,
+        }),
     }
 }
 

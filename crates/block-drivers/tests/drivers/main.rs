@@ -1,9 +1,11 @@
 //! The drivers in a running block layer.
 
 mod file;
+mod inject;
 mod model;
 mod null;
 mod qemu;
 mod raw;
 mod stats;
 mod support;
+mod throttle;

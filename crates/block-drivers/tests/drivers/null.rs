@@ -1,11 +1,15 @@
-//! `null-co`.
+//! `null-co` and `null-aio`.
 
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use block_common::error::errno;
 use block_common::limits;
-use block_drivers::NullCo;
+use block_drivers::{NullAio, NullAioOptions, NullCo, NullCoOptions};
 use block_gs::{GraphError, Perm};
+use block_io::{DriverIo, Request};
 
 use crate::support::{
     READ_WRITE, UNTOUCHED, backend, disk, flush, in_layer, read, read_as_parent, write,
@@ -71,5 +75,41 @@ fn a_size_that_no_node_can_have_is_refused() {
         let error = NullCo::new(limits::MAX_LENGTH + 1).open(bql, "larger");
         let error = error.expect_err("too large");
         assert!(matches!(error, GraphError::CouldNotOpen { .. }), "{error}");
+    });
+}
+
+#[test]
+fn through_the_loop_is_never_at_once() {
+    in_layer(|bql, _| {
+        let node = NullAio::new(1000).read_zeroes(true).open(bql, "");
+        let node = node.expect("opened");
+        assert_eq!(node.view(bql).driver().format_name(), "null-aio");
+        let disk = disk(bql, &node);
+        assert_eq!(read(bql, &disk, 0, 1000).expect("read"), [0; 1000]);
+        write(bql, &disk, 0, b"forgotten").expect("written");
+        flush(bql, &disk).expect("flushed");
+
+        let first_poll = |driver: &dyn DriverIo, request: Request<'_>| {
+            let flush = pin!(driver.flush(request));
+            flush
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_ready()
+        };
+        let at_once = NullCo::new(1000).open(bql, "").expect("opened");
+        for (node, expected) in [(node, false), (at_once, true)] {
+            let done = node
+                .drain(bql)
+                .io(async |request: Request<'_>| first_poll(request.node().driver(), request));
+            assert_eq!(done, expected);
+        }
+    });
+}
+
+#[test]
+fn a_gibibyte_unless_told_otherwise() {
+    in_layer(|bql, _| {
+        let co = NullCoOptions::default().open(bql, "").expect("opened");
+        let aio = NullAioOptions::default().open(bql, "").expect("opened");
+        assert_eq!([co, aio].map(|node| node.io().length()), [1 << 30; 2]);
     });
 }

@@ -138,7 +138,7 @@ impl<'r> Request<'r> {
             bytes = bytes.min(bounds.max_zeroes.max(alignment));
             let done = match native {
                 Some(supported) => {
-                    let flags = flags & supported - WriteFlags::FUA;
+                    let flags = flags & (supported - WriteFlags::FUA);
                     node.driver().write_zeroes(self, offset, bytes, flags).await
                 }
                 None => Err(IoError::NotSupported),

@@ -1,0 +1,215 @@
+//! `throttle`: a filter that makes requests wait.
+//!
+//! | file | what |
+//! |---|---|
+//! | `config` | limits, and which go together |
+//! | `bucket` | the arithmetic |
+//! | `turns` | whose turn it is |
+//! | `group` | sharing between members and threads |
+//! | `timer` | who asks for the next turn |
+
+mod bucket;
+mod config;
+mod group;
+mod timer;
+mod turns;
+
+use std::sync::Arc;
+
+use block_gs::{BlockDriver, BqlGuard, GraphError, Node, NodeBuilder, NodeOptions, Role};
+use block_io::{Capabilities, Destination, DriverIo, IoFuture, Request, Source, WriteFlags};
+
+pub use config::{Limit, ThrottleConfig, ThrottleError};
+pub use group::ThrottleGroup;
+
+use crate::forward::{AS_THE_CHILD, at_file, forward};
+use group::Member;
+
+/// Which limits of its own a request has to keep to (`ThrottleDirection`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Direction {
+    /// It takes bytes from the node.
+    Read,
+    /// It changes the node's bytes.
+    Write,
+}
+
+impl Direction {
+    /// One and the other.
+    pub const BOTH: [Direction; 2] = [Direction::Read, Direction::Write];
+
+    /// The other one.
+    pub const fn other(self) -> Direction {
+        match self {
+            Direction::Read => Direction::Write,
+            Direction::Write => Direction::Read,
+        }
+    }
+}
+
+/// Hands every request on to the child `file`, as fast as a [`ThrottleGroup`]
+/// allows (`throttle.c`).
+///
+/// All nodes of one group share its limits, request by request in turn, on
+/// whatever threads they run. Flushes are free. While the node is drained its
+/// requests do not wait, those that did run at once; they count all the same,
+/// so it is the later ones that wait longer.
+///
+/// Without limits a request costs one load of an atomic; with limits that it
+/// keeps to, a short lock. Only one that waits costs an allocation.
+#[derive(Debug)]
+pub struct Throttle {
+    member: Member,
+}
+
+impl Throttle {
+    /// A filter over `node`; it needs a group.
+    pub fn over(node: &Node) -> ThrottleOver {
+        ThrottleOver { file: node.clone() }
+    }
+
+    /// Whose limits it keeps to.
+    pub fn group(&self) -> &ThrottleGroup {
+        self.member.group()
+    }
+
+    /// Does `run` at the child when the limits allow it.
+    fn admitted<'r, T: Send + Unpin + 'r>(
+        &'r self,
+        request: Request<'r>,
+        direction: Direction,
+        bytes: u64,
+        run: impl FnOnce(Request<'r>) -> IoFuture<'r, T> + Send + 'r,
+    ) -> IoFuture<'r, T> {
+        if self.member.pass(direction, bytes) {
+            return at_file(request, run);
+        }
+        IoFuture::new(async move {
+            self.member.admit(request, direction, bytes).await;
+            at_file(request, run).await
+        })
+    }
+}
+
+/// A [`Throttle`] that has no group yet.
+#[derive(Clone, Debug)]
+#[must_use = "the node is made by `open`, once it has a group"]
+pub struct ThrottleOver {
+    file: Node,
+}
+
+impl ThrottleOver {
+    /// The group it becomes a member of (`throttle-group`).
+    pub fn group(self, group: &ThrottleGroup) -> ThrottleOptions {
+        ThrottleOptions {
+            file: self.file,
+            group: group.clone(),
+            options: NodeOptions::default(),
+        }
+    }
+}
+
+/// How to open a [`Throttle`].
+#[derive(Clone, Debug)]
+#[must_use = "the node is made by `open`"]
+pub struct ThrottleOptions {
+    file: Node,
+    group: ThrottleGroup,
+    options: NodeOptions,
+}
+
+impl ThrottleOptions {
+    /// Sets what any node can be told.
+    pub fn options(mut self, options: NodeOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Opens the node for reading only.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.options.read_only = read_only;
+        self
+    }
+
+    /// Makes the node. Needs the exclusive proof because a new node enters
+    /// the graph.
+    ///
+    /// # Errors
+    /// Those of [`NodeBuilder::open`].
+    pub fn open(self, bql: &mut BqlGuard, name: &str) -> Result<Node, GraphError> {
+        let member = Member::of(self.group);
+        NodeBuilder::new(name)
+            .options(self.options)
+            .child("file", &self.file, Role::FILTERED | Role::PRIMARY)
+            .open(bql, Arc::new(Throttle { member }))
+    }
+}
+
+impl DriverIo for Throttle {
+    fn capabilities(&self) -> Capabilities {
+        AS_THE_CHILD
+    }
+
+    fn read<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        into: Destination<'r>,
+    ) -> IoFuture<'r> {
+        let bytes = into.len() as u64;
+        self.admitted(request, Direction::Read, bytes, move |file| {
+            file.read(offset, into)
+        })
+    }
+
+    fn write<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        from: Source<'r>,
+        flags: WriteFlags,
+    ) -> IoFuture<'r> {
+        let bytes = from.len() as u64;
+        self.admitted(request, Direction::Write, bytes, move |file| {
+            file.write_with(offset, from, flags)
+        })
+    }
+
+    fn write_zeroes<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        bytes: u64,
+        flags: WriteFlags,
+    ) -> IoFuture<'r> {
+        self.admitted(request, Direction::Write, bytes, move |file| {
+            file.write_zeroes(offset, bytes, flags)
+        })
+    }
+
+    fn discard<'r>(&'r self, request: Request<'r>, offset: u64, bytes: u64) -> IoFuture<'r> {
+        self.admitted(request, Direction::Write, bytes, move |file| {
+            file.discard(offset, bytes)
+        })
+    }
+
+    forward!(the_rest);
+}
+
+impl BlockDriver for Throttle {
+    fn format_name(&self) -> &'static str {
+        "throttle"
+    }
+
+    fn is_filter(&self) -> bool {
+        true
+    }
+
+    fn drain_begin(&self, _bql: &BqlGuard) {
+        self.member.drain();
+    }
+
+    fn drain_end(&self, _bql: &BqlGuard) {
+        self.member.undrain();
+    }
+}
