@@ -82,6 +82,9 @@ pub struct BlockLimits {
     pub discard_alignment: u32,
     /// The longest discard.
     pub max_discard: u64,
+    /// What the format allocates at once (`cluster_size` of
+    /// `BlockDriverInfo`); 1 if nothing is allocated.
+    pub cluster_size: u32,
 }
 
 impl Default for BlockLimits {
@@ -98,6 +101,7 @@ impl Default for BlockLimits {
             max_zeroes: MAX_LENGTH,
             discard_alignment: 1,
             max_discard: MAX_LENGTH,
+            cluster_size: 1,
         }
     }
 }
@@ -127,6 +131,7 @@ impl BlockLimits {
             self.optimal_memory_alignment,
             self.zero_alignment,
             self.discard_alignment,
+            self.cluster_size,
         ];
         if !alignments
             .iter()

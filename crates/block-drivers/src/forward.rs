@@ -18,6 +18,7 @@ pub(crate) const AS_THE_CHILD: Capabilities = Capabilities {
     discards: true,
     flushes_to_disk: false,
     variable_length: true,
+    serialises_below: false,
     truncates_to_zeroes: false,
 };
 

@@ -7,6 +7,7 @@
 //! | [`Raw`] | format or pass-through | translate offsets, change data that requests read |
 //! | [`Stats`] | filter | forward, and look at the outcome |
 //! | [`Throttle`] | filter | wait, share state with other nodes, hear of drained sections |
+//! | [`CopyOnRead`] | filter | ask for permissions of its own |
 //! | [`Inject`] | filter | fail and delay requests, be told what to do while they run |
 //!
 //! # How to write one
@@ -135,6 +136,7 @@
 
 #![forbid(unsafe_code)]
 
+mod copy_on_read;
 mod file;
 mod forward;
 mod inject;
@@ -143,6 +145,7 @@ mod raw;
 mod stats;
 mod throttle;
 
+pub use copy_on_read::{CopyOnRead, CopyOnReadOptions};
 pub use file::{File, FileOptions};
 pub use inject::{Chance, Inject, InjectOptions, Injected, Injector, RequestKind};
 pub use null::{Null, NullAio, NullAioOptions, NullCo, NullCoOptions, NullOptions};

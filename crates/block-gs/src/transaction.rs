@@ -301,11 +301,15 @@ impl Change {
     fn nodes_to_cover(&self, bql: &BqlGuard) -> SmallVec<[Node; 3]> {
         let mut nodes = SmallVec::from_iter([self.subject.clone()]);
         match &self.action {
-            Action::Attach { .. }
-            | Action::Detach { .. }
-            | Action::Replace { .. }
-            | Action::Touch
-            | Action::SetBacking(_) => {}
+            // A child that starts to track overlaps has nothing in flight.
+            Action::Attach { child: new, .. }
+            | Action::Replace { new, .. }
+            | Action::SetBacking(Some(new)) => {
+                if self.subject.io().capabilities().serialises_below {
+                    nodes.push(new.clone());
+                }
+            }
+            Action::Detach { .. } | Action::Touch | Action::SetBacking(None) => {}
             Action::ReplaceWith { to, .. } => nodes.push(to.clone()),
             Action::Append { top } => nodes.push(top.clone()),
             Action::DropFilter => {

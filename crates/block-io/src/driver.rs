@@ -30,6 +30,9 @@ pub struct Capabilities {
     /// The length may change without a request through this node, so it is
     /// asked for again where it matters (`has_variable_length`).
     pub variable_length: bool,
+    /// Requests to the children may ask that nothing overlaps with them, so
+    /// the children track overlaps.
+    pub serialises_below: bool,
     /// A truncation can make sure that what is new reads as zeroes.
     pub truncates_to_zeroes: bool,
 }

@@ -75,6 +75,7 @@ pub(crate) fn link(bql: &mut BqlGuard, section: &Section, new: NewEdge<'_>) -> E
         ParentRef::Backend(parent) => graph.backends[parent].edge = Some(key),
         ParentRef::Other(parent) => graph.others[parent].edges.push(key),
     }
+    track_below(bql, section, parent, new.child);
     effects.run(bql);
     publish(bql, parent, Some(io), child_is_quiesced);
     key
@@ -110,6 +111,7 @@ pub(crate) fn relink(bql: &mut BqlGuard, section: &Section, edge: EdgeKey, new: 
     if let ParentRef::Node(parent) = parent {
         graph.raise(parent, new);
     }
+    track_below(bql, section, parent, new);
     // Written while the parent is still quiesced through the old child, and
     // handed over afterwards: it never sees the new child unquiesced.
     publish(bql, parent, Some(io), child_is_quiesced);
@@ -237,6 +239,19 @@ pub(crate) fn set_flag(
     let io = Arc::clone(&bql.graph().nodes[key].io);
     io.set_flag(bql.access(), flag, on);
     redirect(bql, key);
+}
+
+/// Lets a child track overlaps if its parent needs that.
+fn track_below(bql: &mut BqlGuard, section: &Section, parent: ParentRef, child: NodeKey) {
+    let ParentRef::Node(parent) = parent else {
+        return;
+    };
+    let graph = bql.graph();
+    let needed = graph.nodes[parent].io.capabilities().serialises_below;
+    let flags = graph.nodes[child].io.flags();
+    if needed && !flags.contains(NodeFlags::TRACKED) {
+        set_flag(bql, section, child, NodeFlags::TRACKED, true);
+    }
 }
 
 /// Where requests end that enter `node`, and whether they may give space back

@@ -6,6 +6,7 @@
 //! future is returned, so the layer costs a few comparisons.
 
 mod copy;
+mod copy_on_read;
 mod discard;
 mod flush;
 mod length;

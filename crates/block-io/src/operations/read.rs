@@ -79,7 +79,16 @@ impl<'r> Request<'r> {
         if into.is_empty() {
             return Ok(());
         }
-        let range = offset..offset + inside;
+        self.read_padded(offset, into).await
+    }
+
+    /// Reads what lies within the node, padded to whole blocks.
+    pub(super) async fn read_padded(
+        self,
+        offset: u64,
+        into: Destination<'_>,
+    ) -> Result<(), IoError> {
+        let range = offset..offset + into.len() as u64;
         let Some(padding) = Padding::of(&range, self.limits().request_alignment) else {
             return self.read_pieces(offset, into).await;
         };
