@@ -21,6 +21,8 @@ pub mod errno {
     pub const ENOENT: i32 = 2;
     /// Input/output error.
     pub const EIO: i32 = 5;
+    /// Resource temporarily unavailable: somebody else has the lock.
+    pub const EAGAIN: i32 = 11;
     /// Permission denied.
     pub const EACCES: i32 = 13;
     /// Device or resource busy.
@@ -396,10 +398,29 @@ pub enum GraphError {
         /// Its errno.
         errno: i32,
     },
+    /// As [`Refused`](GraphError::Refused), with advice for whoever reads the
+    /// message. It is no part of the message: see [`hint`](GraphError::hint).
+    #[error("{message}")]
+    RefusedWithHint {
+        /// The words of the refusal.
+        message: String,
+        /// The advice: a sentence without a line break.
+        hint: String,
+        /// Its errno.
+        errno: i32,
+    },
     /// Opening a node failed in a request or a system call.
     #[error("Could not open '{name}': {error}")]
     CouldNotOpen {
         /// What was to be opened.
+        name: String,
+        /// Why it failed.
+        error: IoError,
+    },
+    /// An image file could not be made.
+    #[error("Could not create '{name}': {error}")]
+    CouldNotCreate {
+        /// What was to be created.
         name: String,
         /// Why it failed.
         error: IoError,
@@ -431,9 +452,20 @@ impl GraphError {
             | GraphError::DeviceInUse(_)
             | GraphError::IoThreadInUse(_) => errno::EBUSY,
             GraphError::NotFound { .. } | GraphError::NoSuchIoThread(_) => errno::ENOENT,
-            GraphError::Refused { errno, .. } => *errno,
-            GraphError::CouldNotOpen { error, .. } | GraphError::Io(error) => error.errno(),
+            GraphError::Refused { errno, .. } | GraphError::RefusedWithHint { errno, .. } => *errno,
+            GraphError::CouldNotOpen { error, .. }
+            | GraphError::CouldNotCreate { error, .. }
+            | GraphError::Io(error) => error.errno(),
             _ => errno::EINVAL,
+        }
+    }
+
+    /// Advice that goes with the message (`error_append_hint`). A command
+    /// prints it on a line of its own below the message; QMP does not send it.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            GraphError::RefusedWithHint { hint, .. } => Some(hint),
+            _ => None,
         }
     }
 }
@@ -463,6 +495,20 @@ mod tests {
              child)."
         );
         assert_eq!(error.errno(), errno::EINVAL);
+    }
+
+    #[test]
+    fn a_hint_goes_with_the_message_and_not_in_it() {
+        let error = GraphError::RefusedWithHint {
+            message: "Failed to get \"write\" lock".into(),
+            hint: "Is another process using the image [a]?".into(),
+            errno: errno::EAGAIN,
+        };
+        assert_eq!(error.to_string(), "Failed to get \"write\" lock");
+        let hint = error.hint();
+        assert_eq!(hint, Some("Is another process using the image [a]?"));
+        assert_eq!(error.errno(), errno::EAGAIN);
+        assert_eq!(GraphError::ReadOnly.hint(), None);
     }
 
     #[test]

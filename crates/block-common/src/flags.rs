@@ -1,4 +1,6 @@
-//! What a write may and must do besides writing.
+//! What a write may and must do besides writing, and how files grow.
+
+use std::fmt;
 
 bitflags::bitflags! {
     /// Flags of a write or a zero write (`BdrvRequestFlags`).
@@ -42,4 +44,16 @@ pub enum Preallocation {
     Falloc,
     /// By writing zeroes.
     Full,
+}
+
+impl fmt::Display for Preallocation {
+    /// The name as options have it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Preallocation::Off => "off",
+            Preallocation::Metadata => "metadata",
+            Preallocation::Falloc => "falloc",
+            Preallocation::Full => "full",
+        })
+    }
 }

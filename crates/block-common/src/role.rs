@@ -51,8 +51,6 @@ pub struct ParentState {
     pub inactive: bool,
     /// Whether the parent was opened without I/O of its own (`BDRV_O_NO_IO`).
     pub no_io: bool,
-    /// Whether the parent was opened with `force-share`.
-    pub force_share: bool,
 }
 
 impl ParentState {
@@ -62,7 +60,6 @@ impl ParentState {
             writable,
             inactive: false,
             no_io: false,
-            force_share: false,
         }
     }
 }
@@ -82,20 +79,13 @@ pub struct PermPair {
 /// union of their permissions and the intersection of what they share. Any
 /// thread, no proof: a pure function of its arguments.
 pub fn default_child_perms(role: Role, parent: ParentState, cumulative: PermPair) -> PermPair {
-    let pair = if role.contains(Role::FILTERED) {
+    if role.contains(Role::FILTERED) {
         cumulative
     } else if role.contains(Role::COW) {
         backing_perms(parent, cumulative)
     } else {
         image_perms(role, parent, cumulative)
-    };
-    if parent.force_share {
-        return PermPair {
-            shared: Perm::all(),
-            ..pair
-        };
     }
-    pair
 }
 
 /// A backing image is read only, and must not change under its overlay
@@ -214,16 +204,6 @@ mod tests {
         assert!(pair.shared.contains(Perm::WRITE | Perm::RESIZE));
         let pair = default_child_perms(Role::COW, parent, WRITER);
         assert!(pair.shared.contains(Perm::WRITE | Perm::RESIZE));
-    }
-
-    #[test]
-    fn force_share_tolerates_everybody() {
-        let parent = ParentState {
-            force_share: true,
-            ..ParentState::active(false)
-        };
-        let pair = default_child_perms(Role::IMAGE, parent, READER);
-        assert_eq!(pair.shared, Perm::all());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! | driver | kind | shows how to |
 //! |---|---|---|
-//! | [`File`] | protocol | do real I/O, refuse a permission |
+//! | [`File`] | protocol | do real I/O, refuse a permission, agree with other processes |
 //! | [`NullCo`], [`NullAio`] | protocol | complete at once, and later |
 //! | [`Raw`] | format or pass-through | translate offsets, change data that requests read |
 //! | [`Stats`] | filter | forward, and look at the outcome |
@@ -137,7 +137,7 @@
 #![forbid(unsafe_code)]
 
 mod copy_on_read;
-mod file;
+pub mod file;
 mod forward;
 mod inject;
 mod null;

@@ -70,7 +70,8 @@ pub struct NodeOptions {
     pub no_flush: bool,
     /// What happens to writes of zeroes (`detect-zeroes`).
     pub detect_zeroes: DetectZeroes,
-    /// Others may do anything with its children (`force-share`).
+    /// Whatever its parents say, others may do anything with it
+    /// (`force-share`).
     pub force_share: bool,
 }
 
@@ -132,7 +133,8 @@ impl NodeBuilder {
         self
     }
 
-    /// Lets others do anything with its children (`force-share`).
+    /// Lets others do anything with it, whatever its parents say
+    /// (`force-share`).
     pub fn force_share(mut self, force_share: bool) -> Self {
         self.options.force_share = force_share;
         self

@@ -72,7 +72,6 @@ impl Graph {
             writable: node.writable && !node.inactive,
             inactive: node.inactive,
             no_io: false,
-            force_share: node.force_share,
         }
     }
 }
@@ -208,12 +207,12 @@ fn refresh_node(
             cumulative: asked,
         };
         let mut pair = driver.child_perm(bql, &query);
-        if parent.force_share {
+        let child = bql.graph().edges[edge].child;
+        if bql.graph().node(child).force_share {
             pair.shared = Perm::all();
         }
         let before = edge_perms(bql, edge);
         if pair != before {
-            let child = bql.graph().edges[edge].child;
             undo.edges.push((edge, before));
             set_edge_perms(bql, edge, pair);
             pending.add(bql.graph_mut(), child);

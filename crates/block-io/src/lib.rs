@@ -41,12 +41,15 @@
 //!   replaces.
 //! * [`DriverIo`]: what a driver does with requests.
 //! * [`file`](mod@file): transfers between a file and a buffer.
+//! * [`block_ioctl`]: what only block devices do.
 //! * [`Buffer`]: memory that outlives what the kernel does with it.
 
 #![deny(unsafe_code)]
 
 mod after;
 pub mod aio;
+#[allow(unsafe_code)]
+pub mod block_ioctl;
 #[allow(unsafe_code)]
 pub mod buffer;
 mod driver;

@@ -1,7 +1,9 @@
 //! The drivers in a running block layer.
 
 mod file;
+mod host;
 mod inject;
+mod locks;
 mod model;
 mod null;
 mod qemu;

@@ -94,8 +94,10 @@ fn qemu_and_we_see_the_same_window() {
         let ours = read(bql, &disk, 0, size as usize).expect("read");
 
         let copy = directory.path().join("copy");
+        // Our writer would keep a reader out that does not share the image.
         let arguments = [
             "convert",
+            "-U",
             "-O",
             "raw",
             &options,

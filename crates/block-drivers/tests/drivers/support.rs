@@ -1,7 +1,7 @@
 //! What the tests share: short ways to do I/O, and QEMU's own tools.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use block_gs::{Backend, BlockLayer, BqlGuard, GraphError, IoError, Node, Perm};
@@ -129,6 +129,11 @@ impl Tool {
             println!("SKIPPED: {name} is not in PATH");
         }
         found.map(Tool)
+    }
+
+    /// The program itself.
+    pub fn path(&self) -> &Path {
+        &self.0
     }
 
     /// Runs it, whatever comes of it.

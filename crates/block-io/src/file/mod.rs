@@ -58,6 +58,7 @@ pub struct FileIo {
     inline: Inline,
     engine: Option<Engine>,
     max_chunk: Option<NonZeroUsize>,
+    block: usize,
     /// The kernel cannot read this file without waiting, so asking again is
     /// of no use.
     no_wait_refused: AtomicBool,
@@ -72,6 +73,7 @@ impl FileIo {
             inline: Inline::default(),
             engine: None,
             max_chunk: None,
+            block: 1,
             no_wait_refused: AtomicBool::new(false),
         }
     }
@@ -96,6 +98,15 @@ impl FileIo {
     #[must_use]
     pub fn chunk(mut self, bytes: Option<usize>) -> Self {
         self.max_chunk = bytes.map(|bytes| NonZeroUsize::new(bytes).unwrap_or(NonZeroUsize::MIN));
+        self
+    }
+
+    /// The kernel transfers whole blocks of so many bytes (`O_DIRECT`). A read
+    /// that ends inside one has met the end of the file; where it ended, some
+    /// file systems refuse to read on.
+    #[must_use]
+    pub fn block(mut self, bytes: u32) -> Self {
+        self.block = bytes.max(1) as usize;
         self
     }
 

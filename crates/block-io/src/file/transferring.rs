@@ -114,6 +114,10 @@ impl Future for Transferring<'_> {
                 Ok(bytes) => {
                     this.offset += bytes as u64;
                     this.data.advance(bytes);
+                    let ended = !bytes.is_multiple_of(this.file.block);
+                    if ended && matches!(this.data, Data::In(_)) {
+                        return Poll::Ready(this.data.end());
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Poll::Ready(Err(error.into())),

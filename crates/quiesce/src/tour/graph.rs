@@ -241,7 +241,7 @@ impl Group {
         } = recipe;
         let complain =
             |error: GraphError| SetupError::graph(format!("cannot open '{name}'"), error);
-        let file = File::new(&paths[0])
+        let file = File::at(&paths[0])
             .read_only(read_only)
             .open(bql, &format!("{name}-file"))
             .map_err(complain)?;
@@ -296,7 +296,7 @@ impl Group {
         path: &Path,
         name: &str,
     ) -> Result<Node, GraphError> {
-        File::new(path).read_only(self.read_only).open(bql, name)
+        File::at(path).read_only(self.read_only).open(bql, name)
     }
 }
 

@@ -46,12 +46,8 @@ impl Region {
 pub fn create(path: &Path, regions: &[Region], first: bool) -> Result<(), SetupError> {
     let complain = |error| SetupError::file("cannot create the image", path, error);
     let size = regions.iter().map(|region| region.at + region.length).max();
-    block_drivers::File::create(path, size.unwrap_or(0)).map_err(|error| {
-        complain(match error {
-            block_io::IoError::Os(error) => error,
-            other => io::Error::other(other.to_string()),
-        })
-    })?;
+    block_drivers::File::create(path, size.unwrap_or(0))
+        .map_err(|error| complain(io::Error::from_raw_os_error(error.errno())))?;
     let file = File::options().write(true).open(path).map_err(complain)?;
     for region in regions {
         let mut bytes = vec![STALE; region.length as usize];

@@ -42,7 +42,7 @@ impl Changer {
             2 => conflict(bql, &step, &blank, &format, at_home)?,
             3 if !group.read_only => {
                 let path = &group.paths[(group.current + 1) % group.paths.len()];
-                let file = File::new(path).read_only(true).open(bql, &blank);
+                let file = File::at(path).read_only(true).open(bql, &blank);
                 read_only_file(bql, &format, &step.must(file)?)
             }
             4 => frozen(bql, &step, &blank, &format, &file)?,

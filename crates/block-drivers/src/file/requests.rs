@@ -1,0 +1,299 @@
+//! What requests do with a file.
+//!
+//! Reads of what is in the page cache are done on the spot, and so is
+//! everything on a file system in memory; see [`Inline`]. All other transfers
+//! go to an engine, and system calls that may wait for a disk to worker
+//! threads.
+
+use std::any::Any;
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use block_io::aio::Engine;
+use block_io::file::{FileIo, Inline};
+use block_io::{
+    BlockStatus, Buffer, Capabilities, CopyEnd, Destination, DriverIo, IoError, IoFuture, Request,
+    Source, Truncation, WriteFlags,
+};
+use rustix::fs::SeekFrom;
+
+use super::File;
+use super::probe::{Geometry, Kind, Medium};
+use super::space::{self, Extent, Progress, ZeroMode};
+
+/// Ways of zeroing that the file system does not have: trying them again
+/// would cost a system call each time.
+#[derive(Debug, Default)]
+pub(super) struct Refused {
+    giving_back: AtomicBool,
+    keeping: AtomicBool,
+}
+
+impl Refused {
+    fn way(&self, flags: WriteFlags) -> &AtomicBool {
+        match flags.contains(WriteFlags::MAY_UNMAP) {
+            true => &self.giving_back,
+            false => &self.keeping,
+        }
+    }
+}
+
+/// What the user said about transfers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct How {
+    /// Who carries them out.
+    pub(super) engine: Option<Engine>,
+    /// At most so many bytes at a time.
+    pub(super) chunk: Option<usize>,
+}
+
+/// How transfers with a descriptor are carried out.
+pub(super) fn file_io(fd: OwnedFd, geometry: &Geometry, how: How) -> FileIo {
+    let inline = match geometry.medium {
+        _ if is_direct(geometry) => Inline::Never,
+        Medium::Memory => Inline::Always,
+        Medium::Network | Medium::Disk => Inline::NoWait,
+    };
+    FileIo::new(Arc::new(fd))
+        .engine(how.engine)
+        .chunk(how.chunk)
+        .inline(inline)
+        .block(geometry.request_alignment)
+}
+
+fn is_direct(geometry: &Geometry) -> bool {
+    geometry.request_alignment > 1 || geometry.memory_alignment > 1
+}
+
+impl File {
+    /// What the memory of a transfer has to be aligned to, in address and
+    /// length.
+    fn memory_alignment(&self) -> usize {
+        let Geometry {
+            request_alignment,
+            memory_alignment,
+            ..
+        } = self.geometry;
+        request_alignment.max(memory_alignment) as usize
+    }
+
+    /// Runs a system call that may wait for a disk, which changes `range` if
+    /// that is given.
+    fn call<'r, T: Send + 'static>(
+        &'r self,
+        request: Request<'r>,
+        range: Option<Range<u64>>,
+        work: impl FnOnce(&OwnedFd) -> Result<T, IoError> + Send + 'static,
+    ) -> IoFuture<'r, T> {
+        if self.geometry.medium == Medium::Memory {
+            return IoFuture::ready(work(self.io().fd()));
+        }
+        let io = self.io();
+        IoFuture::new(async move { io.blocking(request, range, move |fd| Ok(work(fd))).await? })
+    }
+}
+
+impl DriverIo for File {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            write_flags: WriteFlags::FUA,
+            zero_flags: Some(WriteFlags::MAY_UNMAP | WriteFlags::NO_FALLBACK),
+            discards: true,
+            flushes_to_disk: true,
+            variable_length: true,
+            truncates_to_zeroes: self.geometry.kind == Kind::Regular,
+            ..Capabilities::default()
+        }
+    }
+
+    fn read<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        mut into: Destination<'r>,
+    ) -> IoFuture<'r> {
+        let alignment = self.memory_alignment();
+        if alignment == 1 || into.is_aligned(alignment) {
+            return self.io().read(request, offset, into);
+        }
+        IoFuture::new(async move {
+            let mut bounce = Buffer::with_alignment(into.len(), alignment);
+            let aligned = bounce.destination();
+            self.io().read(request, offset, aligned).await?;
+            into.copy_from(bounce.source());
+            Ok(())
+        })
+    }
+
+    fn write<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        from: Source<'r>,
+        flags: WriteFlags,
+    ) -> IoFuture<'r> {
+        let durable = flags.contains(WriteFlags::FUA);
+        let alignment = self.memory_alignment();
+        if alignment == 1 || from.is_aligned(alignment) {
+            return self.io().write(request, offset, from, durable);
+        }
+        IoFuture::new(async move {
+            let mut bounce = Buffer::with_alignment(from.len(), alignment);
+            bounce.destination().copy_from(from);
+            let aligned = bounce.source();
+            self.io().write(request, offset, aligned, durable).await
+        })
+    }
+
+    fn write_zeroes<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        bytes: u64,
+        flags: WriteFlags,
+    ) -> IoFuture<'r> {
+        let refused = self.refused.way(flags);
+        if refused.load(Ordering::Relaxed) {
+            return IoFuture::failed(IoError::NotSupported);
+        }
+        let kind = self.geometry.kind;
+        let mode = ZeroMode {
+            unmap: flags.contains(WriteFlags::MAY_UNMAP),
+            slow: !flags.contains(WriteFlags::NO_FALLBACK),
+        };
+        let range = offset..offset + bytes;
+        let zeroed = self.call(request, Some(range), move |fd| {
+            space::zero_range(fd, kind, offset, bytes, mode)
+        });
+        if !mode.slow || kind == Kind::BlockDevice {
+            // A refusal says nothing about other modes and ranges.
+            return zeroed;
+        }
+        IoFuture::new(async move {
+            let outcome = zeroed.await;
+            if matches!(outcome, Err(IoError::NotSupported)) {
+                refused.store(true, Ordering::Relaxed);
+            }
+            outcome
+        })
+    }
+
+    fn discard<'r>(&'r self, request: Request<'r>, offset: u64, bytes: u64) -> IoFuture<'r> {
+        let kind = self.geometry.kind;
+        let range = offset..offset + bytes;
+        self.call(request, Some(range), move |fd| {
+            space::punch_hole(fd, kind, offset, bytes)
+        })
+    }
+
+    /// Holes read as zeroes. To look for them may take the file system a
+    /// while.
+    fn block_status<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        bytes: u64,
+        precise: bool,
+    ) -> IoFuture<'r, BlockStatus<'r>> {
+        let stored = move |status: BlockStatus<'r>| status.stored_at(request.node(), offset);
+        if !precise {
+            return IoFuture::ready(Ok(stored(BlockStatus::data(bytes))));
+        }
+        let found = self.call(request, None, move |fd| {
+            Ok(space::allocation(fd, offset, bytes))
+        });
+        let status = move |found| match found {
+            Extent::Data(bytes) => stored(BlockStatus::data(bytes)),
+            Extent::Hole(bytes) => stored(BlockStatus::zero(bytes)),
+            // It was longer a moment ago; what is not there reads so.
+            Extent::Beyond => stored(BlockStatus::zero(bytes)),
+        };
+        match found.into_ready() {
+            Ok(found) => IoFuture::ready(found.map(status)),
+            Err(running) => IoFuture::new(async move { Ok(status(running.await?)) }),
+        }
+    }
+
+    /// The layer keeps writes beyond the old end out meanwhile.
+    fn truncate<'r>(&'r self, request: Request<'r>, to: Truncation) -> IoFuture<'r> {
+        let kind = self.geometry.kind;
+        let Truncation {
+            length,
+            exact,
+            preallocation,
+            ..
+        } = to;
+        let old = request.node().length();
+        let range = old.min(length)..old.max(length);
+        self.call(request, Some(range), move |fd| {
+            let progress = Progress::default();
+            space::set_length(fd, kind, length, exact, preallocation, &progress)
+                .map_err(|error| IoError::refused(error.errno(), error.to_string()))
+        })
+    }
+
+    fn copy_range_from<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        to: CopyEnd<'r>,
+        bytes: u64,
+        flags: WriteFlags,
+    ) -> IoFuture<'r> {
+        let from = CopyEnd { request, offset };
+        to.request.copy_range_to(to.offset, from, bytes, flags)
+    }
+
+    fn copy_range_to<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        from: CopyEnd<'r>,
+        bytes: u64,
+        flags: WriteFlags,
+    ) -> IoFuture<'r> {
+        let source: &dyn Any = from.request.node().driver();
+        let Some(source) = source.downcast_ref::<File>() else {
+            return IoFuture::failed(IoError::NotSupported);
+        };
+        let source = Arc::clone(source.io().fd());
+        let durable = flags.contains(WriteFlags::FUA);
+        let range = offset..offset + bytes;
+        self.call(request, Some(range), move |fd| {
+            space::copy_range(source.as_fd(), from.offset, fd, offset, bytes)?;
+            if durable {
+                rustix::fs::fdatasync(fd).map_err(io::Error::from)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Once the kernel has failed to write something out it may have dropped
+    /// it, and the next attempt would succeed without it. So a file that has
+    /// lost data says so until it is closed. (Direct writes report their own
+    /// failure.)
+    fn flush_to_disk<'r>(&'r self, request: Request<'r>) -> IoFuture<'r> {
+        if let Some(&errno) = self.lost.get() {
+            return IoFuture::failed(IoError::from_errno(errno));
+        }
+        IoFuture::new(async move {
+            let synced = self.io().sync(request, true).await;
+            if let Err(error) = &synced
+                && !is_direct(&self.geometry)
+            {
+                self.lost.get_or_init(|| error.errno());
+            }
+            synced
+        })
+    }
+
+    /// Where the end is, for devices too. Transfers say where they go, so
+    /// moving the file's own position disturbs none.
+    fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, u64> {
+        let end = rustix::fs::seek(self.io().fd().as_fd(), SeekFrom::End(0));
+        IoFuture::ready(end.map_err(|error| io::Error::from(error).into()))
+    }
+}
