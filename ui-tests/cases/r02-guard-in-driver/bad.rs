@@ -12,12 +12,7 @@ struct Driver {
 
 impl DriverIo for Driver {
     //~^ E0277 "cannot be shared between threads safely"
-    fn read<'r>(
-        &'r self,
-        _: Request<'r>,
-        _: u64,
-        _: Destination<'r>,
-    ) -> IoFuture<'r> {
+    fn read<'r>(&'r self, _: Request<'r>, _: u64, _: Destination<'r>) -> IoFuture<'r> {
         IoFuture::done()
     }
 

@@ -9,12 +9,7 @@ struct Driver {
 }
 
 impl DriverIo for Driver {
-    fn read<'r>(
-        &'r self,
-        _: Request<'r>,
-        _: u64,
-        _: Destination<'r>,
-    ) -> IoFuture<'r> {
+    fn read<'r>(&'r self, _: Request<'r>, _: u64, _: Destination<'r>) -> IoFuture<'r> {
         IoFuture::done()
     }
 
