@@ -1,5 +1,6 @@
 //! The drivers in a running block layer.
 
+mod copy_on_read;
 mod file;
 mod host;
 mod inject;
