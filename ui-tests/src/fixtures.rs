@@ -43,12 +43,14 @@ pub fn null(bql: &mut BqlGuard, name: &str) -> Node {
     options.open(bql, name).expect("a null-co node")
 }
 
-/// A node whose child `file` is `file`.
+/// A node whose child `file` is `file`. It has a size of its own, so it sees
+/// requests and does not only pass them through.
 ///
 /// # Panics
 /// When there is one of that name.
 pub fn raw(bql: &mut BqlGuard, name: &str, file: &Node) -> Node {
-    Raw::over(file).open(bql, name).expect("a raw node")
+    let raw = Raw::over(file).size(Some(file.length(bql)));
+    raw.open(bql, name).expect("a raw node")
 }
 
 /// A backend over `node` that reads, writes and shares everything.

@@ -8,8 +8,8 @@ use block_gs::{
 };
 use block_io::aio::{AioContext, ContextThread, EventLoop, HomeThread, JoinHandle};
 use block_io::{
-    Activity, Buffer, Destination, GraphCell, GsAccess, InFlight, IoEdge, IoFuture, IoNode,
-    NodeIdentity, Request, Root, Source,
+    Activity, Buffer, Destination, DestinationVec, GraphCell, GsAccess, InFlight, IoEdge, IoFuture,
+    IoNode, NodeIdentity, Request, Root, Source, SourceVec,
 };
 use static_assertions::{assert_impl_all, assert_not_impl_any, const_assert_eq};
 
@@ -57,7 +57,13 @@ assert_impl_all!(Activity: Send, Sync);
 assert_impl_all!(IoFuture<'static, ()>: Send);
 assert_impl_all!(Buffer: Send);
 assert_impl_all!(Destination<'static>: Send);
-assert_impl_all!(Source<'static>: Send);
+assert_impl_all!(Source<'static>: Send, Copy);
+assert_impl_all!(DestinationVec<'static>: Send);
+assert_impl_all!(SourceVec<'static>: Send, Clone);
+
+// Whoever may write to memory is the only one.
+assert_not_impl_any!(Destination<'static>: Clone, Copy);
+assert_not_impl_any!(DestinationVec<'static>: Clone, Copy);
 
 // A count is given back once; an identity is one node's.
 assert_not_impl_any!(InFlight<'static>: Clone, Copy, Default);

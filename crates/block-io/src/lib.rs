@@ -50,7 +50,6 @@ mod after;
 pub mod aio;
 #[allow(unsafe_code)]
 pub mod block_ioctl;
-#[allow(unsafe_code)]
 pub mod buffer;
 mod driver;
 #[allow(unsafe_code)]

@@ -33,27 +33,57 @@ where
     T: Send + 'static,
     W: FnOnce() -> T + Send + 'static,
 {
-    let cell = Arc::new(Mutex::new(Stage::Waiting(None)));
-    let job = {
-        let cell = Arc::clone(&cell);
-        move || {
-            if matches!(*lock(&cell), Stage::Abandoned(_)) {
-                // Before the cell, and with it what was kept.
-                drop(work);
-                return;
-            }
-            let result = catch_unwind(AssertUnwindSafe(work));
-            finish(&cell, result);
-        }
-    };
-    POOL.submit(Box::new(job));
-    Blocking { cell }
+    let task = Arc::new(Task {
+        work: Mutex::new(Some(work)),
+        stage: Mutex::new(Stage::Waiting(None)),
+    });
+    let job: Job = Arc::clone(&task) as Job;
+    POOL.submit(job);
+    Blocking { task }
 }
 
 /// See [`run_blocking`].
 #[must_use = "await it for the result"]
 pub struct Blocking<T> {
-    cell: Arc<Mutex<Stage<T>>>,
+    task: Arc<dyn Awaited<T>>,
+}
+
+/// Work and what comes of it, in one allocation that the pool and the future share.
+struct Task<T, W> {
+    work: Mutex<Option<W>>,
+    stage: Mutex<Stage<T>>,
+}
+
+/// A task as the pool sees it.
+trait Run: Send + Sync {
+    fn run(&self);
+}
+
+/// A task as its future sees it.
+trait Awaited<T>: Send + Sync {
+    fn stage(&self) -> MutexGuard<'_, Stage<T>>;
+}
+
+impl<T: Send, W: FnOnce() -> T + Send> Run for Task<T, W> {
+    fn run(&self) {
+        let work = lock(&self.work).take();
+        let Some(work) = work else {
+            unreachable!("a task is queued once");
+        };
+        if matches!(*lock(&self.stage), Stage::Abandoned(_)) {
+            // Before the stage, and with it what was kept.
+            drop(work);
+            return;
+        }
+        let result = catch_unwind(AssertUnwindSafe(work));
+        finish(&self.stage, result);
+    }
+}
+
+impl<T: Send, W: Send> Awaited<T> for Task<T, W> {
+    fn stage(&self) -> MutexGuard<'_, Stage<T>> {
+        lock(&self.stage)
+    }
 }
 
 enum Stage<T> {
@@ -67,8 +97,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn finish<T>(cell: &Mutex<Stage<T>>, result: thread::Result<T>) {
-    let mut stage = lock(cell);
+fn finish<T>(stage: &Mutex<Stage<T>>, result: thread::Result<T>) {
+    let mut stage = lock(stage);
     if let Stage::Abandoned(keep) = &mut *stage {
         let keep = keep.take();
         drop(stage);
@@ -88,7 +118,7 @@ impl<T> Future for Blocking<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
         let waker = cx.waker().clone();
-        let mut stage = lock(&self.cell);
+        let mut stage = self.task.stage();
         let next = match *stage {
             Stage::Waiting(_) => Stage::Waiting(Some(waker)),
             Stage::Done(_) => Stage::Abandoned(None),
@@ -111,7 +141,7 @@ impl<T> Blocking<T> {
     }
 
     fn let_go(&self, mut keep: Option<Keep>) {
-        let mut stage = lock(&self.cell);
+        let mut stage = self.task.stage();
         let abandoned = match *stage {
             Stage::Waiting(_) => Stage::Abandoned(keep.take()),
             Stage::Done(_) => Stage::Abandoned(None),
@@ -137,7 +167,7 @@ impl<T> fmt::Debug for Blocking<T> {
     }
 }
 
-type Job = Box<dyn FnOnce() + Send>;
+type Job = Arc<dyn Run>;
 
 struct Pool {
     state: Mutex<State>,
@@ -189,7 +219,8 @@ impl Pool {
         }
         while let Some(job) = state.queue.pop_front() {
             drop(state);
-            job();
+            job.run();
+            drop(job);
             state = lock(&self.state);
         }
     }
@@ -199,7 +230,8 @@ impl Pool {
         loop {
             while let Some(job) = state.queue.pop_front() {
                 drop(state);
-                job();
+                job.run();
+                drop(job);
                 state = lock(&self.state);
             }
             state.idle += 1;

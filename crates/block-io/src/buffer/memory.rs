@@ -130,7 +130,8 @@ impl Memory {
     /// Takes a [`note`](Memory::note) back.
     pub(super) fn strike(&self, ticket: Ticket) {
         let mut notes = self.notes.lock();
-        let found = notes.transfers.iter().position(|n| n.ticket == ticket);
+        // The ranges of a vector are struck out last to first.
+        let found = notes.transfers.iter().rposition(|n| n.ticket == ticket);
         if let Some(index) = found {
             notes.transfers.swap_remove(index);
         }

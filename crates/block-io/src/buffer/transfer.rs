@@ -97,7 +97,7 @@ impl Shares {
     }
 
     fn end(&self, way: Way) {
-        self.each().iter().for_each(|share| share.end(way));
+        self.each().iter().rev().for_each(|share| share.end(way));
     }
 }
 

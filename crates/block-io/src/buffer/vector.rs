@@ -1,28 +1,68 @@
 //! Several ranges of memory put together.
 
-use smallvec::SmallVec;
-
 use super::view::{Part, Piece, View};
 use super::{Destination, Source};
 
+/// So many parts cost no allocation.
+const FEW: usize = 4;
+
 /// The parts of a vector, none of them empty.
+///
+/// No `SmallVec`: to the compiler, dropping one uses what it borrows, so the
+/// buffers would stay borrowed until the vector goes out of scope.
 #[derive(Clone, Default)]
-struct Pieces<'b>(SmallVec<[Piece<'b>; 4]>);
+enum Pieces<'b> {
+    #[default]
+    None,
+    /// The first `len`; the others are copies that nobody looks at.
+    Few {
+        pieces: [Piece<'b>; FEW],
+        len: usize,
+    },
+    Many(Vec<Piece<'b>>),
+}
 
 impl<'b> Pieces<'b> {
+    fn as_slice(&self) -> &[Piece<'b>] {
+        match self {
+            Pieces::None => &[],
+            Pieces::Few { pieces, len } => &pieces[..*len],
+            Pieces::Many(pieces) => pieces,
+        }
+    }
+
     fn len(&self) -> usize {
-        self.0.last().map_or(0, |piece| piece.end)
+        self.as_slice().last().map_or(0, |piece| piece.end)
     }
 
     fn push(&mut self, part: Part<'b>) {
         let end = self.len().checked_add(part.len);
         let end = end.expect("the length of a vector fits the address space");
-        self.0.push(Piece { part, end });
+        let piece = Piece { part, end };
+        match self {
+            Pieces::None => {
+                *self = Pieces::Few {
+                    pieces: [piece; FEW],
+                    len: 1,
+                }
+            }
+            Pieces::Few { pieces, len } if *len < FEW => {
+                pieces[*len] = piece;
+                *len += 1;
+            }
+            Pieces::Few { pieces, .. } => {
+                let mut many = Vec::with_capacity(4 * FEW);
+                many.extend_from_slice(pieces);
+                many.push(piece);
+                *self = Pieces::Many(many);
+            }
+            Pieces::Many(pieces) => pieces.push(piece),
+        }
     }
 
     fn view(&self) -> View<'_> {
         View::Many {
-            pieces: &self.0,
+            pieces: self.as_slice(),
             from: 0,
             len: self.len(),
         }

@@ -13,6 +13,8 @@
 
 mod guarded;
 mod here;
+#[cfg(all(test, not(block_loom)))]
+mod tests;
 mod transferring;
 
 use std::io;
