@@ -1,0 +1,34 @@
+//! `raw`.
+
+use block_common::Role;
+use block_drivers::Raw;
+
+use super::{Child, Driver, Key};
+
+const OFFSET: Key = Key::size("offset", "where in the file the image begins (0)");
+const SIZE: Key = Key::size(
+    "size",
+    "the size of the image, a multiple of 512 (what is left of the file)",
+);
+
+pub(super) static RAW: Driver = Driver {
+    name: "raw",
+    about: "an image without a format: the bytes of a file, or a window of them",
+    options: &[OFFSET, SIZE],
+    children: &[Child {
+        name: "file",
+        role: Role::FILTERED.union(Role::PRIMARY),
+        required: true,
+        about: "where the bytes are",
+    }],
+    protocol: None,
+    is_format: true,
+    open: |opening| {
+        let raw = Raw::over(&opening.child("file")?)
+            .offset(opening.size(&OFFSET)?.unwrap_or(0))
+            .size(opening.size(&SIZE)?)
+            .read_only(opening.general().read_only)
+            .force_share(opening.general().force_share);
+        opening.make(|bql, name| raw.open(bql, name))
+    },
+};

@@ -1,0 +1,26 @@
+//! `stats`.
+
+use block_common::Role;
+use block_drivers::Stats;
+
+use super::{Child, Driver};
+
+pub(super) static STATS: Driver = Driver {
+    name: "stats",
+    about: "a filter that counts requests",
+    options: &[],
+    children: &[Child {
+        name: "file",
+        role: Role::FILTERED.union(Role::PRIMARY),
+        required: true,
+        about: "whose requests are counted",
+    }],
+    protocol: None,
+    is_format: false,
+    open: |opening| {
+        let stats = Stats::over(&opening.child("file")?)
+            .read_only(opening.general().read_only)
+            .force_share(opening.general().force_share);
+        opening.make(|bql, name| stats.open(bql, name))
+    },
+};

@@ -1,0 +1,126 @@
+//! What can go wrong, in QEMU's words where QEMU has words for it.
+
+use block_common::error::errno;
+use block_gs::GraphError;
+
+use crate::options::{MAX_DEPTH, MAX_KEY, MAX_OPTIONS, MAX_TEXT};
+
+/// Why a text is no set of options.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParseError {
+    /// It is longer than options are read.
+    #[error("The options are longer than {MAX_TEXT} bytes")]
+    TooLong,
+    /// More options than a node is described with.
+    #[error("More than {MAX_OPTIONS} options")]
+    TooMany,
+    /// Objects nested deeper than graphs are opened.
+    #[error("Options are nested more than {MAX_DEPTH} levels deep")]
+    TooDeep,
+    /// The key of an option, with those of the objects around it, is too
+    /// long. Its beginning.
+    #[error("The key '{0}...' is longer than {MAX_KEY} bytes")]
+    KeyTooLong(String),
+    /// The same key twice.
+    #[error("Duplicate option '{0}'")]
+    Duplicate(String),
+    /// Not JSON, in the parser's words.
+    #[error("JSON parse error, {0}")]
+    Json(String),
+    /// JSON, and no object.
+    #[error("Invalid JSON object given")]
+    NotAnObject,
+    /// The key of a `key=value` pair is malformed.
+    #[error("Invalid parameter '{0}'")]
+    InvalidKey(String),
+    /// A key without a value.
+    #[error("Expected '=' after parameter '{0}'")]
+    NoValue(String),
+}
+
+/// Why nothing was opened. The graph is as it was before.
+#[derive(Debug, thiserror::Error)]
+#[must_use = "nothing was opened; the caller has to know"]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The text was no set of options.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// What follows `json:` was not.
+    #[error("Could not parse the JSON options: {0}")]
+    JsonFilename(#[source] ParseError),
+    /// No driver has the name.
+    #[error("Unknown driver '{0}'")]
+    UnknownDriver(String),
+    /// The file name begins with a protocol that no driver has.
+    #[error("Unknown protocol '{0}'")]
+    UnknownProtocol(String),
+    /// Neither a driver nor something to choose one for.
+    #[error("Must specify either driver or file")]
+    NoDriver,
+    /// The driver needs a child.
+    #[error("A block device must be specified for \"{0}\"")]
+    NoChild(&'static str),
+    /// A child is both referred to and described.
+    #[error("Cannot reference an existing block device with additional options or a new filename")]
+    ReferenceWithOptions,
+    /// A file name, and the child that it would become.
+    #[error("Can't specify 'file' and 'filename' options at the same time")]
+    FileAndFilename,
+    /// The driver opens a file, and was not told which.
+    #[error("The '{0}' block driver requires a file name")]
+    NoFilename(&'static str),
+    /// A format does not know the option.
+    #[error("Block format '{driver}' does not support the option '{option}'")]
+    FormatOption {
+        /// The driver.
+        driver: &'static str,
+        /// The option.
+        option: String,
+    },
+    /// A protocol does not know the option.
+    #[error("Block protocol '{driver}' doesn't support the option '{option}'")]
+    ProtocolOption {
+        /// The driver.
+        driver: &'static str,
+        /// The option.
+        option: String,
+    },
+    /// A value that the option cannot have. The whole message.
+    #[error("{0}")]
+    Value(String),
+    /// The block layer does not do this. The whole message.
+    #[error("{0}")]
+    NotSupported(String),
+    /// The node that the monitor is to own has no name.
+    #[error("'node-name' must be specified for the root node")]
+    NoNodeName,
+    /// The graph, or the driver, refused.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+}
+
+impl OpenError {
+    /// The errno a C caller would see, as a positive number.
+    pub fn errno(&self) -> i32 {
+        match self {
+            OpenError::Graph(error) => error.errno(),
+            OpenError::UnknownProtocol(_) => errno::ENOENT,
+            OpenError::NotSupported(_) => errno::ENOTSUP,
+            _ => errno::EINVAL,
+        }
+    }
+
+    /// What to do about it, where more than the message can be said: for
+    /// people, in a line of its own.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            OpenError::UnknownDriver(_) => {
+                let names: Vec<&str> = crate::drivers().iter().map(|known| known.name).collect();
+                Some(format!("Known drivers: {}", names.join(", ")))
+            }
+            _ => None,
+        }
+    }
+}

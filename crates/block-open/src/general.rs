@@ -1,0 +1,216 @@
+//! Options that every node has.
+
+use block_common::Role;
+
+use crate::drivers::Key;
+use crate::{OpenError, Options, values};
+
+pub(crate) const NODE_NAME: Key =
+    Key::text("node-name", "the name of the node, up to 31 characters");
+const DISCARD: Key = Key::word(
+    "discard",
+    "whether discards reach the image",
+    &["ignore", "off", "unmap", "on"],
+);
+const CACHE_DIRECT: Key = Key::switch("cache.direct", "bypass the cache of the host");
+const CACHE_NO_FLUSH: Key = Key::switch("cache.no-flush", "never wait until data is on the medium");
+const READ_ONLY: Key = Key::switch("read-only", "open for reading only");
+const AUTO_READ_ONLY: Key = Key::switch(
+    "auto-read-only",
+    "open for reading only when the image cannot be opened for writing",
+);
+const FORCE_SHARE: Key = Key::switch(
+    "force-share",
+    "let others do anything with the image; needs read-only",
+);
+const DETECT_ZEROES: Key = Key::word(
+    "detect-zeroes",
+    "turn writes of zeroes into zero writes, or with unmap into discards",
+    &["off", "on", "unmap"],
+);
+
+/// In the order in which a schema looks at them.
+pub(crate) const KEYS: &[Key] = &[
+    NODE_NAME,
+    DISCARD,
+    CACHE_DIRECT,
+    CACHE_NO_FLUSH,
+    READ_ONLY,
+    AUTO_READ_ONLY,
+    FORCE_SHARE,
+    DETECT_ZEROES,
+];
+
+/// What happens to discards.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) enum Discard {
+    /// Nothing.
+    #[default]
+    Ignore,
+    /// They reach the image.
+    Unmap,
+}
+
+/// What happens to writes of zeroes.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) enum DetectZeroes {
+    /// Nothing.
+    #[default]
+    Off,
+    /// They become zero writes.
+    On,
+    /// They become zero writes that may unmap.
+    Unmap,
+}
+
+/// The general options of a node, checked.
+///
+/// A driver takes what it can carry out. What it cannot is either a hint,
+/// whose neglect nobody can observe but in speed, or the driver refuses it.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(crate) struct General {
+    /// Empty for a node that is to be named by the graph.
+    pub node_name: String,
+    pub discard: Discard,
+    pub detect_zeroes: DetectZeroes,
+    pub cache_direct: bool,
+    pub cache_no_flush: bool,
+    pub read_only: bool,
+    pub auto_read_only: bool,
+    pub force_share: bool,
+}
+
+impl General {
+    /// Takes them out of the options of a node, and checks them in QEMU's
+    /// order (`bdrv_open_common`).
+    pub fn take(options: &mut Options) -> Result<Self, OpenError> {
+        let mut on =
+            |key: Key| Ok::<_, OpenError>(values::switch(options, key.name)?.unwrap_or(false));
+        let mut general = General {
+            cache_direct: on(CACHE_DIRECT)?,
+            cache_no_flush: on(CACHE_NO_FLUSH)?,
+            read_only: on(READ_ONLY)?,
+            auto_read_only: on(AUTO_READ_ONLY)?,
+            force_share: on(FORCE_SHARE)?,
+            ..General::default()
+        };
+        if general.force_share && !general.read_only {
+            return Err(OpenError::Value(
+                "force-share=on can only be used with read-only images".into(),
+            ));
+        }
+        general.discard = match values::word(options, DISCARD.name, DISCARD.words()) {
+            Ok(Some("unmap" | "on")) => Discard::Unmap,
+            Ok(_) => Discard::Ignore,
+            Err(_) => return Err(OpenError::Value("Invalid discard option".into())),
+        };
+        general.detect_zeroes =
+            match values::word(options, DETECT_ZEROES.name, DETECT_ZEROES.words())? {
+                Some("on") => DetectZeroes::On,
+                Some("unmap") => DetectZeroes::Unmap,
+                _ => DetectZeroes::Off,
+            };
+        if general.detect_zeroes == DetectZeroes::Unmap && general.discard != Discard::Unmap {
+            return Err(OpenError::Value(
+                "setting detect-zeroes to unmap is not allowed without setting discard operation \
+                 to unmap"
+                    .into(),
+            ));
+        }
+        general.node_name = values::text(options, NODE_NAME.name)?.unwrap_or_default();
+        Ok(general)
+    }
+}
+
+/// What a child that is described within its parent gets from it unless it
+/// says otherwise (`bdrv_inherited_options`).
+pub(crate) fn inherit(parent: &Options, role: Role, child: &mut Options) {
+    let mut copy = |key: Key| {
+        if let Some(value) = parent.get(key.name) {
+            child.set_default(key.name, value.clone());
+        }
+    };
+    copy(CACHE_DIRECT);
+    copy(CACHE_NO_FLUSH);
+    copy(FORCE_SHARE);
+    if !role.contains(Role::COW) {
+        copy(READ_ONLY);
+        copy(AUTO_READ_ONLY);
+    } else {
+        child.set_default(READ_ONLY.name, true);
+        child.set_default(AUTO_READ_ONLY.name, false);
+    }
+    // Whether discards get so far is for the parent to say.
+    child.set_default(DISCARD.name, "unmap");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(text: &str) -> Result<General, OpenError> {
+        General::take(&mut Options::parse(text).expect(text))
+    }
+
+    #[test]
+    fn they_are_off_unless_given() {
+        assert_eq!(take("").expect("nothing wrong"), General::default());
+        let general =
+            take("read-only=on,force-share=on,discard=on,detect-zeroes=unmap,node-name=n");
+        let general = general.expect("nothing wrong");
+        assert!(general.read_only && general.force_share && !general.cache_direct);
+        assert_eq!(general.discard, Discard::Unmap);
+        assert_eq!(general.detect_zeroes, DetectZeroes::Unmap);
+        assert_eq!(general.node_name, "n");
+    }
+
+    #[test]
+    fn contradictions_are_refused_in_qemus_words() {
+        for (text, message) in [
+            (
+                "force-share=on",
+                "force-share=on can only be used with read-only images",
+            ),
+            ("discard=x", "Invalid discard option"),
+            ("detect-zeroes=x", "invalid parameter value: x"),
+            (
+                "detect-zeroes=unmap",
+                "setting detect-zeroes to unmap is not allowed without setting discard operation to unmap",
+            ),
+            (
+                "cache.direct=x",
+                "Parameter 'cache.direct' expects 'on' or 'off'",
+            ),
+            (
+                "read-only=x,discard=x",
+                "Parameter 'read-only' expects 'on' or 'off'",
+            ),
+        ] {
+            assert_eq!(take(text).expect_err(text).to_string(), message);
+        }
+    }
+
+    #[test]
+    fn children_inherit_what_they_do_not_say() {
+        let parent = Options::parse(
+            "cache.direct=on,cache.no-flush=on,read-only=on,auto-read-only=on,detect-zeroes=on,discard=off,node-name=p",
+        );
+        let parent = parent.expect("parsed");
+        let mut child = Options::parse("cache.direct=off,driver=x").expect("parsed");
+        inherit(&parent, Role::IMAGE, &mut child);
+        assert_eq!(
+            child.to_string(),
+            "auto-read-only=on,cache.direct=off,cache.no-flush=on,discard=unmap,driver=x,read-only=on"
+        );
+        let mut backing = Options::new();
+        inherit(
+            &Options::parse("read-only=off,auto-read-only=on").expect("parsed"),
+            Role::COW,
+            &mut backing,
+        );
+        assert_eq!(
+            backing.to_string(),
+            "auto-read-only=off,discard=unmap,read-only=on"
+        );
+    }
+}

@@ -1,0 +1,67 @@
+//! Opens graphs from options.
+//!
+//! A user describes a node as an object whose members are options, and whose
+//! children are objects again:
+//!
+//! ```
+//! use block_gs::BlockLayer;
+//! use block_open::Options;
+//!
+//! let layer = BlockLayer::new()?;
+//! layer.enter(|bql| {
+//!     let options = Options::from_json(
+//!         r#"{"driver": "raw", "node-name": "disk", "size": 4096,
+//!             "file": {"driver": "null-co", "size": 8192}}"#,
+//!     )?;
+//!     let disk = block_open::open(bql, options)?;
+//!     assert_eq!((disk.name(), disk.io().length()), ("disk", 4096));
+//!
+//!     // The same in the form of a command line, above the node that exists.
+//!     let options = Options::parse("driver=stats,node-name=counted,file=disk")?;
+//!     let counted = block_open::open(bql, options)?;
+//!     assert_eq!(counted.io().length(), 4096);
+//!
+//!     let refused = block_open::open(bql, Options::parse("driver=raw,file=nobody")?);
+//!     assert_eq!(
+//!         refused.unwrap_err().to_string(),
+//!         "Cannot find device='nobody' nor node-name='nobody'"
+//!     );
+//!     Ok::<(), block_open::OpenError>(())
+//! })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! * [`Options`] is such an object, flat: `file.driver` is the `driver` of the
+//!   child `file`. It is parsed from JSON and from `key=value,...`.
+//! * [`open`] makes the node and whatever it needs below; [`add`] is
+//!   `blockdev-add`: it checks like a schema and gives the node to the monitor.
+//! * [`for_filename`] turns what may stand for a file name (a path,
+//!   `json:{...}`, `null-co://`) into options.
+//! * [`drivers`] lists what there is, with the options of each.
+//!
+//! # Adding a driver
+//!
+//! A module in `drivers` with a `static` [`Driver`]: its name, its options
+//! with types and a line of documentation each, its children, and a function
+//! that makes the node. Then a line in the list of `drivers/mod.rs`. Parsing,
+//! general options, children, inheritance and complaints about what the
+//! driver does not know are done for it.
+
+#![forbid(unsafe_code)]
+
+mod drivers;
+mod error;
+mod filename;
+mod general;
+mod opening;
+mod options;
+mod schema;
+mod size;
+mod values;
+
+pub use drivers::{Child, Driver, Key, Kind, drivers, general_options};
+pub use error::{OpenError, ParseError};
+pub use filename::for_filename;
+pub use opening::{add, open};
+pub use options::{Options, Value};
+pub use size::{SizeError, parse_size};
