@@ -6,8 +6,10 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod cli;
 mod draw;
+mod graph;
 mod tour;
 
 use std::process::ExitCode;
@@ -19,5 +21,7 @@ use crate::cli::{Cli, Command};
 fn main() -> ExitCode {
     match Cli::parse().into_command() {
         Command::Tour(options) => tour::main(&options),
+        Command::Graph(options) => graph::main(&options),
+        Command::Bench(options) => bench::main(&options),
     }
 }
