@@ -282,3 +282,97 @@ impl Lane {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use block_drivers::{Counters, NullCo, Stats};
+    use block_gs::{BlockLayer, Perm};
+
+    use super::*;
+
+    const COUNT: u64 = 20;
+
+    /// What reaches the image.
+    fn counters(plan: &Plan, latency: Duration) -> Counters {
+        let layer = BlockLayer::new().expect("a block layer");
+        layer.enter(|bql| {
+            let null = NullCo::new(8192).latency(latency);
+            let null = null.open(bql, "null").expect("opened");
+            let stats = Stats::over(&null).open(bql, "stats").expect("opened");
+            let perm = Perm::CONSISTENT_READ | Perm::WRITE;
+            let disk = Backend::new(bql, "disk", perm, Perm::all()).expect("a backend");
+            disk.insert(bql, &stats).expect("inserted");
+            run(bql, &disk, plan, false).expect("no failure");
+            stats.driver::<Stats>().expect("just made").counters()
+        })
+    }
+
+    fn plan() -> Plan {
+        Plan {
+            count: COUNT,
+            depth: 2,
+            size: 512,
+            step: 512,
+            start: 0,
+            pattern: None,
+            writethrough: false,
+            flush_interval: None,
+            drain: true,
+            iothread: false,
+        }
+    }
+
+    /// Devices that are done at once, and such that are not.
+    const LATENCIES: [Duration; 2] = [Duration::ZERO, Duration::from_micros(200)];
+
+    #[test]
+    fn as_many_requests_are_sent_as_were_asked_for() {
+        for depth in [1, 3, COUNT, 1000] {
+            for latency in LATENCIES {
+                let counters = counters(&Plan { depth, ..plan() }, latency);
+                assert_eq!(counters.reads.requests, COUNT);
+                assert_eq!(counters.reads.bytes, COUNT * 512);
+                assert_eq!(
+                    (counters.writes.requests, counters.flushes.requests),
+                    (0, 0)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn each_interval_has_one_flush() {
+        for latency in LATENCIES {
+            for drain in [true, false] {
+                for iothread in [true, false] {
+                    let plan = Plan {
+                        pattern: Some(1),
+                        flush_interval: Some(3),
+                        drain,
+                        iothread,
+                        ..plan()
+                    };
+                    let counters = counters(&plan, latency);
+                    assert_eq!(counters.writes.requests, COUNT);
+                    assert_eq!(counters.flushes.requests, 7, "{plan:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn writethrough_makes_each_write_durable() {
+        let plan = Plan {
+            pattern: Some(1),
+            writethrough: true,
+            ..plan()
+        };
+        let counters = counters(&plan, Duration::ZERO);
+        assert_eq!(
+            (counters.writes.requests, counters.flushes.requests),
+            (COUNT, COUNT)
+        );
+    }
+}
