@@ -97,13 +97,21 @@ impl Cache {
 /// The requests, and the image that they go to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Setup {
+    /// The requests.
     pub plan: Plan,
+    /// The image, as the user names it.
     pub filename: String,
+    /// Its format, if the user says.
     pub format: Option<String>,
+    /// Whether its name is a set of options.
     pub image_opts: bool,
+    /// How the host caches.
     pub cache: Cache,
+    /// Who carries out transfers, if the user says.
     pub aio: Option<String>,
+    /// Whether others may be writing to it.
     pub force_share: bool,
+    /// Whether to say only what is wrong.
     pub quiet: bool,
 }
 

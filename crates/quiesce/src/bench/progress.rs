@@ -58,7 +58,7 @@ impl Drop for Progress {
 fn bar(total: u64) -> ProgressBar {
     let target = ProgressDrawTarget::stderr_with_hz(10);
     let bar = ProgressBar::with_draw_target(Some(total), target);
-    let template = "{bar:32.cyan/blue} {human_pos}/{human_len} requests, {per_sec}, {eta} left";
+    let template = "{bar:32.cyan/blue} {human_pos}/{human_len} requests, {eta} left";
     // The template is a constant; the default style shows if it were wrong.
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("━╸─"));

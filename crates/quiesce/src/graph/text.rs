@@ -1,15 +1,21 @@
 //! The graph as a tree for terminals.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 
 use crate::draw::{Above, EdgeShape, Snapshot, length, letters};
 
+/// How deep the tree goes before it begins anew at the left.
+const MAX_INDENT: usize = 40;
+
 /// The snapshot as lines, one for each edge and each root. What hangs below a
-/// node is shown where the node first appears.
+/// node is shown where the node first appears, or when that is far to the
+/// right, as a tree of its own.
 pub fn render(snapshot: &Snapshot) -> String {
     let mut tree = Tree {
         snapshot,
         seen: vec![false; snapshot.nodes.len()],
+        later: VecDeque::new(),
         text: String::new(),
     };
     for (place, backend) in snapshot.backends.iter().enumerate() {
@@ -30,12 +36,20 @@ pub fn render(snapshot: &Snapshot) -> String {
             tree.below(&Above::Node(place));
         }
     }
+    while let Some(place) = tree.later.pop_front() {
+        if !tree.seen[place] {
+            tree.node(place);
+            tree.below(&Above::Node(place));
+        }
+    }
     tree.text
 }
 
 struct Tree<'s> {
     snapshot: &'s Snapshot,
     seen: Vec<bool>,
+    /// Nodes that are to begin trees.
+    later: VecDeque<usize>,
     text: String,
 }
 
@@ -43,6 +57,7 @@ struct Tree<'s> {
 struct Branch<'s> {
     edge: &'s EdgeShape,
     indent: String,
+    depth: usize,
     is_last: bool,
 }
 
@@ -80,13 +95,14 @@ impl<'s> Tree<'s> {
     /// Graphs can be deeper than the stack of a thread: branches wait in a
     /// list.
     fn below(&mut self, root: &Above) {
-        let mut waiting = self.branches(root, "");
-        while let Some(Branch {
-            edge,
-            indent,
-            is_last,
-        }) = waiting.pop()
-        {
+        let mut waiting = self.branches(root, "", 1);
+        while let Some(branch) = waiting.pop() {
+            let Branch {
+                edge,
+                indent,
+                depth,
+                is_last,
+            } = branch;
             let (corner, bar) = if is_last {
                 ("└─ ", "   ")
             } else {
@@ -99,20 +115,26 @@ impl<'s> Tree<'s> {
                 "{indent}{corner}{} {perm} {shared}{frozen}: ",
                 edge.name
             );
-            if self.node(edge.below) {
-                waiting.extend(self.branches(&Above::Node(edge.below), &format!("{indent}{bar}")));
+            if depth >= MAX_INDENT && !self.seen[edge.below] {
+                let name = &self.snapshot.nodes[edge.below].name;
+                let _ = writeln!(self.text, "{name} (see below)");
+                self.later.push_back(edge.below);
+            } else if self.node(edge.below) {
+                let (above, indent) = (Above::Node(edge.below), format!("{indent}{bar}"));
+                waiting.extend(self.branches(&above, &indent, depth + 1));
             }
         }
     }
 
     /// The edges below, the first one at the end.
-    fn branches(&self, above: &Above, indent: &str) -> Vec<Branch<'s>> {
+    fn branches(&self, above: &Above, indent: &str, depth: usize) -> Vec<Branch<'s>> {
         let edges = self.snapshot.edges.iter();
         let mut branches: Vec<Branch<'s>> = edges
             .filter(|edge| edge.above == *above)
             .map(|edge| Branch {
                 edge,
                 indent: indent.to_owned(),
+                depth,
                 is_last: false,
             })
             .collect();
@@ -175,5 +197,24 @@ mod tests {
              b (raw, 4 KiB, writable)\n\
              └─ file R--- RWUZ: shared (see above)\n"
         );
+    }
+
+    #[test]
+    fn what_is_far_to_the_right_begins_anew_at_the_left() {
+        let count = 1000;
+        let mut snapshot = Snapshot::default();
+        for place in 0..count {
+            snapshot.nodes.push(node(&format!("n{place}")));
+            if place > 0 {
+                let below = edge(Above::Node(place - 1), place, "file");
+                snapshot.edges.push(below);
+            }
+        }
+        let text = render(&snapshot);
+        for place in 0..count {
+            assert!(text.contains(&format!("n{place} (raw")), "n{place}");
+        }
+        assert!(text.contains("n40 (see below)\nn40 (raw"));
+        assert!(text.lines().all(|line| line.chars().count() < 200));
     }
 }
