@@ -90,9 +90,6 @@ pub enum OpenError {
     /// A value that the option cannot have. The whole message.
     #[error("{0}")]
     Value(String),
-    /// The block layer does not do this. The whole message.
-    #[error("{0}")]
-    NotSupported(String),
     /// The node that the monitor is to own has no name.
     #[error("'node-name' must be specified for the root node")]
     NoNodeName,
@@ -107,7 +104,6 @@ impl OpenError {
         match self {
             OpenError::Graph(error) => error.errno(),
             OpenError::UnknownProtocol(_) => errno::ENOENT,
-            OpenError::NotSupported(_) => errno::ENOTSUP,
             _ => errno::EINVAL,
         }
     }

@@ -119,6 +119,7 @@ mod tests {
                 "driver=stats,file.driver=file,file.filename=a,,b",
             ),
             ("null-co://", "", "driver=raw,file.driver=null-co"),
+            ("null-aio://", "", "driver=raw,file.driver=null-aio"),
             (
                 "null-co://",
                 "driver=null-co,size=1k",

@@ -1,6 +1,7 @@
 //! Options that every node has.
 
 use block_common::Role;
+use block_gs::{DetectZeroes, NodeOptions};
 
 use crate::drivers::Key;
 use crate::{OpenError, Options, values};
@@ -41,43 +42,17 @@ pub(crate) const KEYS: &[Key] = &[
     DETECT_ZEROES,
 ];
 
-/// What happens to discards.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(crate) enum Discard {
-    /// Nothing.
-    #[default]
-    Ignore,
-    /// They reach the image.
-    Unmap,
-}
-
-/// What happens to writes of zeroes.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(crate) enum DetectZeroes {
-    /// Nothing.
-    #[default]
-    Off,
-    /// They become zero writes.
-    On,
-    /// They become zero writes that may unmap.
-    Unmap,
-}
-
 /// The general options of a node, checked.
-///
-/// A driver takes what it can carry out. What it cannot is either a hint,
-/// whose neglect nobody can observe but in speed, or the driver refuses it.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(crate) struct General {
     /// Empty for a node that is to be named by the graph.
     pub node_name: String,
-    pub discard: Discard,
-    pub detect_zeroes: DetectZeroes,
+    /// What the graph does for any driver.
+    pub node: NodeOptions,
+    /// For drivers that open something outside.
     pub cache_direct: bool,
-    pub cache_no_flush: bool,
-    pub read_only: bool,
+    /// For drivers that open something outside.
     pub auto_read_only: bool,
-    pub force_share: bool,
 }
 
 impl General {
@@ -88,29 +63,29 @@ impl General {
             |key: Key| Ok::<_, OpenError>(values::switch(options, key.name)?.unwrap_or(false));
         let mut general = General {
             cache_direct: on(CACHE_DIRECT)?,
-            cache_no_flush: on(CACHE_NO_FLUSH)?,
-            read_only: on(READ_ONLY)?,
-            auto_read_only: on(AUTO_READ_ONLY)?,
-            force_share: on(FORCE_SHARE)?,
             ..General::default()
         };
-        if general.force_share && !general.read_only {
+        let node = &mut general.node;
+        node.no_flush = on(CACHE_NO_FLUSH)?;
+        node.read_only = on(READ_ONLY)?;
+        general.auto_read_only = on(AUTO_READ_ONLY)?;
+        node.force_share = on(FORCE_SHARE)?;
+        if node.force_share && !node.read_only {
             return Err(OpenError::Value(
                 "force-share=on can only be used with read-only images".into(),
             ));
         }
-        general.discard = match values::word(options, DISCARD.name, DISCARD.words()) {
-            Ok(Some("unmap" | "on")) => Discard::Unmap,
-            Ok(_) => Discard::Ignore,
+        node.unmap = match values::word(options, DISCARD.name, DISCARD.words()) {
+            Ok(word) => matches!(word, Some("unmap" | "on")),
             Err(_) => return Err(OpenError::Value("Invalid discard option".into())),
         };
-        general.detect_zeroes =
-            match values::word(options, DETECT_ZEROES.name, DETECT_ZEROES.words())? {
-                Some("on") => DetectZeroes::On,
-                Some("unmap") => DetectZeroes::Unmap,
-                _ => DetectZeroes::Off,
-            };
-        if general.detect_zeroes == DetectZeroes::Unmap && general.discard != Discard::Unmap {
+        let detect = values::word(options, DETECT_ZEROES.name, DETECT_ZEROES.words())?;
+        node.detect_zeroes = match detect {
+            Some("on") => DetectZeroes::On,
+            Some("unmap") => DetectZeroes::Unmap,
+            _ => DetectZeroes::Off,
+        };
+        if node.detect_zeroes == DetectZeroes::Unmap && !node.unmap {
             return Err(OpenError::Value(
                 "setting detect-zeroes to unmap is not allowed without setting discard operation \
                  to unmap"
@@ -158,9 +133,9 @@ mod tests {
         let general =
             take("read-only=on,force-share=on,discard=on,detect-zeroes=unmap,node-name=n");
         let general = general.expect("nothing wrong");
-        assert!(general.read_only && general.force_share && !general.cache_direct);
-        assert_eq!(general.discard, Discard::Unmap);
-        assert_eq!(general.detect_zeroes, DetectZeroes::Unmap);
+        assert!(general.node.read_only && general.node.force_share && !general.cache_direct);
+        assert!(general.node.unmap);
+        assert_eq!(general.node.detect_zeroes, DetectZeroes::Unmap);
         assert_eq!(general.node_name, "n");
     }
 

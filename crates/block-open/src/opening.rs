@@ -75,7 +75,6 @@ fn open_level(
     check_name(bql, &general.node_name)?;
     let mut opening = Opening {
         bql,
-        driver,
         general,
         options,
         children,
@@ -173,17 +172,12 @@ fn check_name(bql: &BqlGuard, name: &str) -> Result<(), GraphError> {
 /// afterwards as an option that it does not know.
 pub(crate) struct Opening<'o> {
     bql: &'o mut BqlGuard,
-    driver: &'static Driver,
     general: General,
     options: Options,
     children: Vec<(&'static str, Node)>,
 }
 
 impl Opening<'_> {
-    pub fn driver(&self) -> &'static Driver {
-        self.driver
-    }
-
     pub fn general(&self) -> &General {
         &self.general
     }

@@ -143,7 +143,7 @@ fn an_image_without_a_driver_is_raw() {
 }
 
 #[test]
-fn what_cannot_be_written_is_opened_for_reading_if_the_user_allows_it() {
+fn what_is_for_reading_until_somebody_writes_does_not_need_to_be_writable() {
     in_layer(|bql| {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("image");
@@ -157,8 +157,11 @@ fn what_cannot_be_written_is_opened_for_reading_if_the_user_allows_it() {
         }
         let text = format!("driver=file,filename={}", path.display());
         assert!(refused(bql, &text).ends_with("Permission denied"));
-        let node = open(bql, pairs(&format!("{text},auto-read-only=on"))).expect("opened");
-        assert!(!node.view(bql).is_writable());
+        let text = format!(
+            "driver=raw,auto-read-only=on,file.filename={}",
+            path.display()
+        );
+        open(bql, pairs(&text)).expect("the file has inherited it");
     });
 }
 
@@ -186,25 +189,6 @@ fn the_monitor_owns_what_it_adds() {
             "Invalid parameter type for 'size', expected: integer"
         );
         add(bql, pairs("driver=null-co,node-name=b,size=1k")).expect("a command line has no types");
-    });
-}
-
-#[test]
-fn what_is_not_there_yet_is_refused_and_not_ignored() {
-    in_layer(|bql| {
-        for (option, message) in [
-            (
-                "cache.direct=on",
-                "'file' driver does not support cache.direct=on yet",
-            ),
-            (
-                "locking=on",
-                "'file' driver does not support locking=on yet",
-            ),
-        ] {
-            let error = open(bql, pairs(&format!("driver=file,filename=x,{option}")));
-            assert_eq!(error.expect_err(option).to_string(), message);
-        }
     });
 }
 

@@ -8,6 +8,7 @@ pub(crate) use file::{driver_for_path, set_path};
 use crate::opening::Opening;
 use crate::{OpenError, Options, general};
 
+mod copy_on_read;
 mod file;
 mod null;
 mod raw;
@@ -15,8 +16,10 @@ mod stats;
 
 /// Every driver, in alphabetical order.
 static DRIVERS: &[&Driver] = &[
+    &copy_on_read::COPY_ON_READ,
     &file::FILE,
     &file::HOST_DEVICE,
+    &null::NULL_AIO,
     &null::NULL_CO,
     &raw::RAW,
     &stats::STATS,

@@ -27,8 +27,7 @@ pub(super) static RAW: Driver = Driver {
         let raw = Raw::over(&opening.child("file")?)
             .offset(opening.size(&OFFSET)?.unwrap_or(0))
             .size(opening.size(&SIZE)?)
-            .read_only(opening.general().read_only)
-            .force_share(opening.general().force_share);
+            .options(opening.general().node);
         opening.make(|bql, name| raw.open(bql, name))
     },
 };

@@ -18,9 +18,7 @@ pub(super) static STATS: Driver = Driver {
     protocol: None,
     is_format: false,
     open: |opening| {
-        let stats = Stats::over(&opening.child("file")?)
-            .read_only(opening.general().read_only)
-            .force_share(opening.general().force_share);
+        let stats = Stats::over(&opening.child("file")?).options(opening.general().node);
         opening.make(|bql, name| stats.open(bql, name))
     },
 };
