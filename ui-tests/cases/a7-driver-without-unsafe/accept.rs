@@ -26,7 +26,7 @@ impl DriverIo for Filter {
         }
         request
             .file()
-            .map_or_else(|e| IoFuture::failed(e), |file| file.read(offset, into))
+            .map_or_else(IoFuture::failed, |file| file.read(offset, into))
     }
 
     fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, u64> {

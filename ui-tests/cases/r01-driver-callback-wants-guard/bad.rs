@@ -3,7 +3,7 @@
 //! Why: The signature of the callback is the category of the function.
 
 use block_gs::{BlockDriver, BqlGuard, NodeBuilder, Role, nodes};
-use block_io::{Buffer, Destination, DriverIo, IoError, IoFuture, Request};
+use block_io::{Buffer, Destination, DriverIo, IoFuture, Request};
 use ui_tests::{disk, in_main_loop, null};
 
 struct ProbedRaw;
@@ -20,7 +20,7 @@ impl DriverIo for ProbedRaw {
         assert!(nodes(bql).count() > 0);
         request
             .file()
-            .map_or_else(|e| IoFuture::failed(e), |file| file.read(offset, into))
+            .map_or_else(IoFuture::failed, |file| file.read(offset, into))
     }
 
     fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, u64> {

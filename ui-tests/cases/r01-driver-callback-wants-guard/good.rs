@@ -1,7 +1,7 @@
 //! Twin of bad.rs: what the callback needs is I/O, and the request is the proof for that.
 
 use block_gs::{BlockDriver, BqlGuard, NodeBuilder, Role};
-use block_io::{Buffer, Destination, DriverIo, IoError, IoFuture, Request};
+use block_io::{Buffer, Destination, DriverIo, IoFuture, Request};
 use ui_tests::{disk, in_main_loop, null};
 
 struct ProbedRaw;
@@ -16,7 +16,7 @@ impl DriverIo for ProbedRaw {
         assert_eq!(request.children().iter().count(), 1);
         request
             .file()
-            .map_or_else(|e| IoFuture::failed(e), |file| file.read(offset, into))
+            .map_or_else(IoFuture::failed, |file| file.read(offset, into))
     }
 
     fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, u64> {

@@ -4,7 +4,7 @@
 //! neither.
 
 use block_gs::{BqlGuard, nodes};
-use block_io::{Destination, DriverIo, IoError, IoFuture, Request};
+use block_io::{Destination, DriverIo, IoFuture, Request};
 
 struct Driver {
     bql: &'static BqlGuard,

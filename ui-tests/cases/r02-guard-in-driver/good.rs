@@ -1,7 +1,7 @@
 //! Twin of bad.rs: what only the main loop may touch is in a `BqlCell`.
 
 use block_gs::{BqlCell, BqlGuard};
-use block_io::{Destination, DriverIo, IoError, IoFuture, Request};
+use block_io::{Destination, DriverIo, IoFuture, Request};
 use ui_tests::in_main_loop;
 
 struct Driver {

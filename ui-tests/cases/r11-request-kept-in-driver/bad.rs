@@ -3,7 +3,7 @@
 //! Why: A driver lives longer than any request; the compiler asks for `'static`.
 
 use block_gs::{BlockDriver, BqlGuard, NodeBuilder, Role};
-use block_io::{Buffer, Destination, DriverIo, IoError, IoFuture, Request};
+use block_io::{Buffer, Destination, DriverIo, IoFuture, Request};
 use std::sync::{Arc, Mutex};
 use ui_tests::{disk, in_main_loop, null};
 
@@ -24,7 +24,7 @@ impl DriverIo for Cache {
         *last = Some(request);
         request
             .file()
-            .map_or_else(|e| IoFuture::failed(e), |file| file.read(offset, into))
+            .map_or_else(IoFuture::failed, |file| file.read(offset, into))
     }
 
     fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, u64> {

@@ -1,7 +1,7 @@
 //! Twin of bad.rs: the driver looks the child up in each request.
 
 use block_gs::{BlockDriver, BqlGuard, NodeBuilder, Role};
-use block_io::{Buffer, Destination, DriverIo, IoError, IoFuture, Request};
+use block_io::{Buffer, Destination, DriverIo, IoFuture, Request};
 use std::sync::{Arc, Mutex};
 use ui_tests::{disk, in_main_loop, null};
 
@@ -21,7 +21,7 @@ impl DriverIo for Cache {
         *last = Some(request.node().name().to_owned());
         request
             .file()
-            .map_or_else(|e| IoFuture::failed(e), |file| file.read(offset, into))
+            .map_or_else(IoFuture::failed, |file| file.read(offset, into))
     }
 
     fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, u64> {

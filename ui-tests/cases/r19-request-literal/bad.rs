@@ -12,8 +12,9 @@ fn main() {
         let request = Request {
             node: node.io(),
             perm: Perm::all(),
+            may_unmap: true,
         };
-        //~^^^ E0451 "fields `node` and `perm` of struct `block_io::Request` are private"
+        //~^^^^ E0451 "fields `node`, `perm` and `may_unmap` of struct `block_io::Request` are private"
         assert_eq!(bql.block_on(request.refresh_length())?, SIZE);
         Ok(())
     });
