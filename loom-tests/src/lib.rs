@@ -19,6 +19,9 @@
 #![deny(unsafe_code)]
 
 #[cfg(block_loom)]
+#[allow(unsafe_code)]
+mod bytes;
+#[cfg(block_loom)]
 mod event_loop;
 #[cfg(block_loom)]
 mod executor;
@@ -36,7 +39,8 @@ mod root;
 
 #[cfg(block_loom)]
 pub use {
-    block_io::engine::{Count, Doorbell, Faults, Gate, NoFaults},
+    block_io::engine::{Count, Doorbell, Faults, Gate, NoFaults, Overlaps},
+    bytes::Bytes,
     event_loop::EventLoop,
     executor::{block_on, cancel_after},
     explore::{Bound, model, must_fail, spawn},

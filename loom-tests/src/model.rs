@@ -42,6 +42,8 @@ pub enum Failure {
     Deadlock,
     /// A request looked at its child while a drain replaced it.
     Race,
+    /// Two requests changed the same bytes at once.
+    WriteRace,
     /// An assertion with this text.
     Panic(&'static str),
 }
@@ -52,6 +54,7 @@ impl Failure {
         match self {
             Failure::Deadlock => "deadlock; threads =",
             Failure::Race => "Causality violation: Concurrent read and write accesses",
+            Failure::WriteRace => "Causality violation: Concurrent write accesses",
             Failure::Panic(text) => text,
         }
     }
@@ -62,6 +65,7 @@ impl fmt::Display for Failure {
         match self {
             Failure::Deadlock => f.write_str("deadlock"),
             Failure::Race => f.write_str("race of a read and a write"),
+            Failure::WriteRace => f.write_str("race of two writes"),
             Failure::Panic(text) => write!(f, "\"{text}\""),
         }
     }
@@ -112,7 +116,7 @@ macro_rules! models {
         /// The models of this file.
         pub(crate) const MODELS: &[$crate::Model] = {
             #[allow(unused_imports)]
-            use $crate::Failure::{Deadlock, Panic, Race};
+            use $crate::Failure::{Deadlock, Panic, Race, WriteRace};
             &[$($crate::Model {
                 property: $property,
                 name: stringify!($model),

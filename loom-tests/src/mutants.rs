@@ -50,4 +50,8 @@ mutants! {
     RingOnlyOnce: RING_ONLY_ONCE,
     RingWithoutRelease: RING_WITHOUT_RELEASE,
     HearWithoutAcquire: HEAR_WITHOUT_ACQUIRE,
+    LeaveWakesNobody: LEAVE_WAKES_NOBODY,
+    GivingUpStays: GIVING_UP_STAYS,
+    WaitersAreOvertaken: WAITERS_ARE_OVERTAKEN,
+    LingeringUnseen: LINGERING_UNSEEN,
 }

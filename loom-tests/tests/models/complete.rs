@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use loom_tests::{Model, killed, mutants};
 
-use crate::{cancel, doorbell, drain, replace, sections, sleeping_drain};
+use crate::{cancel, doorbell, drain, overlaps, replace, sections, sleeping_drain};
 
 const ALL: &[&[Model]] = &[
     cancel::MODELS,
     doorbell::MODELS,
     drain::MODELS,
+    overlaps::MODELS,
     replace::MODELS,
     sections::MODELS,
     sleeping_drain::MODELS,

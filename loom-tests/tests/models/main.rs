@@ -8,6 +8,7 @@ mod complete;
 mod doorbell;
 mod drain;
 mod harness;
+mod overlaps;
 mod replace;
 mod sections;
 mod sleeping_drain;

@@ -52,6 +52,15 @@ pub trait Faults: Send + Sync + 'static {
     const RING_WITHOUT_RELEASE: bool = false;
     /// The loop takes a ring without seeing the work that it announces.
     const HEAR_WITHOUT_ACQUIRE: bool = false;
+    /// A request that is done does not wake those that waited for it.
+    const LEAVE_WAKES_NOBODY: bool = false;
+    /// A request that gives up waiting stays in the way of others.
+    const GIVING_UP_STAYS: bool = false;
+    /// A request waits only for those that run, not for those that wait.
+    const WAITERS_ARE_OVERTAKEN: bool = false;
+    /// What goes on after its request was dropped is not seen on the fast
+    /// path.
+    const LINGERING_UNSEEN: bool = false;
 }
 
 /// `order`, or no ordering at all where the mistake is to forget it.

@@ -1,6 +1,7 @@
 //! Which requests of a node overlap, and which must wait.
 
 use std::future::Future;
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -9,6 +10,7 @@ use block_common::sync::{AtomicU32, Mutex, Ordering};
 use smallvec::SmallVec;
 
 use super::wake_all::wake_all;
+use super::{Faults, NoFaults};
 
 /// The requests in flight at one node, by the bytes they touch
 /// (`bs->tracked_requests`).
@@ -24,11 +26,12 @@ use super::wake_all::wake_all;
 /// a write that was cancelled, and may still reach the disk, is entered
 /// [afterwards](Overlaps::force): then [`is_quiet`](Overlaps::is_quiet), one
 /// load, says that requests have to ask.
-#[derive(Debug, Default)]
-pub struct Overlaps {
+#[derive(Debug)]
+pub struct Overlaps<F: Faults = NoFaults> {
     /// How many entries are serialising.
     serialising: AtomicU32,
     state: Mutex<State>,
+    faults: PhantomData<fn() -> F>,
 }
 
 #[derive(Debug, Default)]
@@ -57,8 +60,11 @@ impl Entry {
 }
 
 impl State {
-    fn blockers(&self, range: &Range<u64>, serialising: bool) -> u32 {
-        let conflicting = |entry: &&Entry| entry.conflicts_with(range, serialising);
+    fn blockers<F: Faults>(&self, range: &Range<u64>, serialising: bool) -> u32 {
+        let conflicting = |entry: &&Entry| {
+            entry.conflicts_with(range, serialising)
+                && !(F::WAITERS_ARE_OVERTAKEN && entry.blockers > 0)
+        };
         self.entries.iter().filter(conflicting).count() as u32
     }
 
@@ -69,10 +75,20 @@ impl State {
     }
 }
 
-impl Overlaps {
+impl<F: Faults> Default for Overlaps<F> {
+    fn default() -> Self {
+        Overlaps::new()
+    }
+}
+
+impl<F: Faults> Overlaps<F> {
     /// Nothing in flight.
     pub fn new() -> Self {
-        Overlaps::default()
+        Overlaps {
+            serialising: AtomicU32::new(0),
+            state: Mutex::default(),
+            faults: PhantomData,
+        }
     }
 
     /// Whether no entry is serialising: then a request that is not so itself
@@ -90,7 +106,7 @@ impl Overlaps {
     ) -> u64 {
         let ticket = state.next;
         state.next += 1;
-        if serialising {
+        if serialising && !F::LINGERING_UNSEEN {
             self.serialising.fetch_add(1, Ordering::Release);
         }
         state.entries.push(Entry {
@@ -104,9 +120,9 @@ impl Overlaps {
     }
 
     /// Enters a request, unless it would have to wait.
-    pub fn try_enter(&self, range: Range<u64>, serialising: bool) -> Option<Entered<'_>> {
+    pub fn try_enter(&self, range: Range<u64>, serialising: bool) -> Option<Entered<'_, F>> {
         let mut state = self.state.lock();
-        if state.blockers(&range, serialising) > 0 {
+        if state.blockers::<F>(&range, serialising) > 0 {
             return None;
         }
         let ticket = self.insert(&mut state, range, serialising, 0);
@@ -118,9 +134,9 @@ impl Overlaps {
 
     /// Enters a request. The future is ready when nothing that came before
     /// conflicts any more; later requests wait for this one from now on.
-    pub fn enter(&self, range: Range<u64>, serialising: bool) -> Enter<'_> {
+    pub fn enter(&self, range: Range<u64>, serialising: bool) -> Enter<'_, F> {
         let mut state = self.state.lock();
-        let blockers = state.blockers(&range, serialising);
+        let blockers = state.blockers::<F>(&range, serialising);
         let ticket = self.insert(&mut state, range, serialising, blockers);
         Enter(Some(Entered {
             overlaps: self,
@@ -147,7 +163,7 @@ impl Overlaps {
         let at = state.position(ticket);
         let gone = state.entries.remove(at);
         let others = self.serialising.load(Ordering::Relaxed);
-        if others > 0 {
+        if others > 0 && !F::LEAVE_WAKES_NOBODY {
             for later in &mut state.entries[at..] {
                 if later.blockers > 0 && later.conflicts_with(&gone.range, gone.serialising) {
                     later.blockers -= 1;
@@ -157,7 +173,7 @@ impl Overlaps {
                 }
             }
         }
-        if gone.serialising {
+        if gone.serialising && !F::LINGERING_UNSEEN {
             self.serialising.fetch_sub(1, Ordering::Release);
         }
         drop(state);
@@ -174,12 +190,12 @@ pub struct Ticket(u64);
 /// A request that is entered; it leaves when this is dropped.
 #[must_use = "the request leaves when this is dropped"]
 #[derive(Debug)]
-pub struct Entered<'o> {
-    overlaps: &'o Overlaps,
+pub struct Entered<'o, F: Faults = NoFaults> {
+    overlaps: &'o Overlaps<F>,
     ticket: u64,
 }
 
-impl Drop for Entered<'_> {
+impl<F: Faults> Drop for Entered<'_, F> {
     fn drop(&mut self) {
         self.overlaps.remove(self.ticket);
     }
@@ -189,12 +205,20 @@ impl Drop for Entered<'_> {
 /// [`Overlaps::enter`].
 #[must_use = "the request waits when this is awaited"]
 #[derive(Debug)]
-pub struct Enter<'o>(Option<Entered<'o>>);
+pub struct Enter<'o, F: Faults = NoFaults>(Option<Entered<'o, F>>);
 
-impl<'o> Future for Enter<'o> {
-    type Output = Entered<'o>;
+impl<F: Faults> Drop for Enter<'_, F> {
+    fn drop(&mut self) {
+        if F::GIVING_UP_STAYS {
+            std::mem::forget(self.0.take());
+        }
+    }
+}
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Entered<'o>> {
+impl<'o, F: Faults> Future for Enter<'o, F> {
+    type Output = Entered<'o, F>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Entered<'o, F>> {
         let entered = self.0.take().expect("not polled after it was ready");
         // Wakers are cloned before the lock is taken and dropped after it.
         let waker = cx.waker().clone();
@@ -228,7 +252,7 @@ mod tests {
 
     #[test]
     fn only_overlaps_with_a_serialising_request_wait() {
-        let overlaps = Overlaps::new();
+        let overlaps: Overlaps = Overlaps::new();
         let plain = overlaps.try_enter(0..10, false).expect("alone");
         let other = overlaps
             .try_enter(5..15, false)
@@ -246,7 +270,7 @@ mod tests {
 
     #[test]
     fn waits_follow_the_order_of_arrival() {
-        let overlaps = Overlaps::new();
+        let overlaps: Overlaps = Overlaps::new();
         let first = overlaps.try_enter(0..10, false).expect("alone");
         let mut second = pin!(overlaps.enter(5..15, true));
         let mut third = pin!(overlaps.enter(12..20, false));
@@ -266,7 +290,7 @@ mod tests {
 
     #[test]
     fn one_that_gives_up_lets_the_next_go() {
-        let overlaps = Overlaps::new();
+        let overlaps: Overlaps = Overlaps::new();
         let first = overlaps.try_enter(0..10, true).expect("alone");
         let mut third = {
             let mut second = pin!(overlaps.enter(0..20, true));
@@ -283,7 +307,7 @@ mod tests {
 
     #[test]
     fn what_is_under_way_waits_for_nothing_and_is_waited_for() {
-        let overlaps = Overlaps::new();
+        let overlaps: Overlaps = Overlaps::new();
         let first = overlaps.try_enter(0..10, true).expect("alone");
         let ticket = overlaps.force(5..20);
         drop(first);
