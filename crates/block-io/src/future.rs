@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use block_common::IoError;
 
 use crate::after::After;
+use crate::turn;
 
 type Running<'r, T> = Pin<Box<dyn Future<Output = Result<T, IoError>> + Send + 'r>>;
 
@@ -100,11 +101,12 @@ impl<T> Future for IoFuture<'_, T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.get_mut().0 {
-            Kind::Ready(outcome) => Poll::Ready(
-                outcome
-                    .take()
-                    .expect("a future is not polled after it is done"),
-            ),
+            Kind::Ready(outcome) => {
+                // Whoever awaits one request after the other gets here.
+                ready!(turn::poll(cx));
+                let outcome = outcome.take();
+                Poll::Ready(outcome.expect("a future is not polled after it is done"))
+            }
             Kind::Running(running, after) => {
                 let outcome = ready!(running.as_mut().poll(cx));
                 if let Some(after) = after.take() {

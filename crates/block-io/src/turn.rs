@@ -8,12 +8,18 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use crate::engine::thread_shard;
 
-/// How many requests begin in a row: some ten microseconds' worth.
+/// How much is done in a row, in requests that cost next to nothing: some ten
+/// microseconds' worth.
 const IN_A_ROW: u32 = 128;
+
+/// What a transfer on the spot costs, in the same unit: the system call, and
+/// so much for each page.
+const CALL: u32 = 4;
+const PAGE: usize = 4096;
 
 /// The thread has begun no request yet.
 const NO_SHARD: u32 = u32::MAX;
@@ -35,19 +41,33 @@ pub(crate) fn take() -> Option<usize> {
     })
 }
 
+/// `bytes` bytes have been transferred on the spot, which took longer than
+/// most requests do.
+pub(crate) fn charge(bytes: usize) {
+    let (left, shard) = LEFT.get();
+    let pages = u32::try_from(bytes / PAGE).unwrap_or(u32::MAX);
+    LEFT.set((left.saturating_sub(pages.saturating_add(CALL)), shard));
+}
+
 /// Returns after the other tasks of the thread that are ready have run.
 #[cold]
 pub(crate) async fn give_way() -> usize {
-    let mut waited = LEFT.with(|cell| cell.get().1 == NO_SHARD);
-    poll_fn(|cx| {
-        if std::mem::replace(&mut waited, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-    let shard = thread_shard();
-    LEFT.with(|cell| cell.set((IN_A_ROW, shard as u32)));
-    shard
+    poll_fn(poll).await;
+    LEFT.with(|cell| cell.get().1 as usize)
+}
+
+/// Ready if the task may go on at once; otherwise it is polled again after
+/// the others.
+pub(crate) fn poll(cx: &mut Context<'_>) -> Poll<()> {
+    if take().is_some() {
+        return Poll::Ready(());
+    }
+    let (_, shard) = LEFT.get();
+    let first = shard == NO_SHARD;
+    LEFT.set((IN_A_ROW, thread_shard() as u32));
+    if first {
+        return Poll::Ready(());
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
 }

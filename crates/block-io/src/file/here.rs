@@ -7,7 +7,7 @@ use block_common::IoError;
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{FileIo, Inline, MAX_SEGMENTS};
-use crate::{Destination, Source};
+use crate::{Destination, Source, turn};
 
 impl FileIo {
     /// Reads what can be had without waiting. `None` if something is left, of
@@ -35,6 +35,7 @@ impl FileIo {
                     break;
                 }
                 Ok(bytes) => {
+                    turn::charge(bytes);
                     *offset += bytes as u64;
                     into.advance(bytes);
                 }
@@ -87,6 +88,7 @@ impl FileIo {
             match self.write_once_here(*offset, *from, durable) {
                 Ok(0) => return Some(Err(io::Error::from(io::ErrorKind::WriteZero).into())),
                 Ok(bytes) => {
+                    turn::charge(bytes);
                     *offset += bytes as u64;
                     (_, *from) = from.split_at(bytes);
                 }
