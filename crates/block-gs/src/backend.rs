@@ -194,6 +194,19 @@ impl Backend {
         replaced
     }
 
+    /// Says whether a write is done before it is durable
+    /// (`blk_set_enable_write_cache`). Without a write cache each write ends
+    /// with the data on the disk.
+    pub fn set_write_cache(&self, bql: &BqlGuard, enabled: bool) {
+        self.root().set_write_cache(bql.access(), enabled);
+    }
+
+    /// Says whether writes may end beyond the node, which then grows
+    /// (`blk_set_allow_write_beyond_eof`). It needs [`Perm::RESIZE`].
+    pub fn set_grows(&self, bql: &BqlGuard, grows: bool) {
+        self.root().set_grows(bql.access(), grows);
+    }
+
     /// Changes what the backend does with its node and lets others do
     /// (`blk_set_perm`).
     ///

@@ -85,6 +85,7 @@ mod builder;
 mod context_change;
 mod drain;
 mod driver;
+mod extension;
 mod frozen;
 mod graph;
 mod home;

@@ -8,6 +8,8 @@ use crate::{BqlGuard, backend, reap};
 /// to run and find no medium.
 pub(crate) fn close_all(bql: &mut BqlGuard) {
     bql.settle();
+    let extensions = std::mem::take(&mut bql.graph_mut().extensions);
+    drop(extensions);
     for key in bql.graph().backends.keys().collect::<Vec<_>>() {
         backend::detach(bql, key);
     }

@@ -37,6 +37,7 @@
 //!   `blockdev-add`: it checks like a schema and gives the node to the monitor.
 //! * [`for_filename`] turns what may stand for a file name (a path,
 //!   `json:{...}`, `null-co://`) into options.
+//! * [`add_object`] makes what nodes refer to by name: groups of limits.
 //! * [`drivers`] lists what there is, with the options of each.
 //!
 //! # Adding a driver
@@ -53,6 +54,7 @@ mod drivers;
 mod error;
 mod filename;
 mod general;
+mod object;
 mod opening;
 mod options;
 mod schema;
@@ -62,6 +64,7 @@ mod values;
 pub use drivers::{Child, Driver, Key, Kind, drivers, general_options};
 pub use error::{OpenError, ParseError};
 pub use filename::for_filename;
+pub use object::add_object;
 pub use opening::{add, open};
 pub use options::{Options, Value};
 pub use size::{SizeError, parse_size};

@@ -182,6 +182,10 @@ impl Opening<'_> {
         &self.general
     }
 
+    pub fn bql(&self) -> &BqlGuard {
+        self.bql
+    }
+
     /// The child called `name`.
     pub fn child(&self, name: &'static str) -> Result<Node, OpenError> {
         let found = self.children.iter().find(|(known, _)| *known == name);

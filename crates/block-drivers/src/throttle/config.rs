@@ -223,7 +223,10 @@ pub enum ThrottleError {
     /// A burst that is slower than the limit.
     #[error("bps_max/iops_max cannot be lower than bps/iops")]
     MaxBelowAverage,
-    /// For whoever looks groups up by name.
+    /// A group of the name is registered already.
+    #[error("attempt to add duplicate property '{0}' to object (type 'container')")]
+    DuplicateGroup(String),
+    /// No group is registered under the name.
     #[error("Throttle group '{0}' does not exist")]
     NoSuchGroup(String),
 }

@@ -11,6 +11,7 @@
 mod bucket;
 mod config;
 mod group;
+mod registry;
 mod timer;
 mod turns;
 

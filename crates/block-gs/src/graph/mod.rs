@@ -25,6 +25,7 @@ use smallvec::SmallVec;
 
 use crate::backend::BackendHold;
 use crate::driver::BlockDriver;
+use crate::extension::Extensions;
 use crate::node::NodeHold;
 use crate::parent::EdgeParent;
 
@@ -128,6 +129,8 @@ pub(crate) struct Graph {
     /// Open sections over everything: what is born meanwhile is born
     /// quiesced.
     pub drain_all: u32,
+    /// What others keep with the block layer.
+    pub extensions: Extensions,
     /// Sections opened so far, for whoever counts them.
     pub sections: u64,
     next_name: u64,

@@ -13,6 +13,7 @@ mod file;
 mod null;
 mod raw;
 mod stats;
+mod throttle;
 
 /// Every driver, in alphabetical order.
 static DRIVERS: &[&Driver] = &[
@@ -23,6 +24,7 @@ static DRIVERS: &[&Driver] = &[
     &null::NULL_CO,
     &raw::RAW,
     &stats::STATS,
+    &throttle::THROTTLE,
 ];
 
 /// All drivers, in alphabetical order (`bdrv_iterate_format`).

@@ -16,12 +16,32 @@ pub fn open(bql: &mut BqlGuard, setup: &Setup) -> Result<Backend, BenchError> {
         name: setup.filename.clone(),
         error,
     };
+    for object in &setup.objects {
+        add_object(bql, object)?;
+    }
     let options = options(setup).map_err(could_not_open)?;
     let node = block_open::open(bql, options).map_err(could_not_open)?;
     let disk = Backend::new(bql, "bench", perm, Perm::all())?;
     let inserted = disk.insert(bql, &node);
     inserted.map_err(|error| could_not_open(error.into()))?;
+    disk.set_write_cache(bql, !setup.cache.writethrough);
     Ok(disk)
+}
+
+/// The type may stand first without its key.
+fn add_object(bql: &mut BqlGuard, object: &str) -> Result<(), BenchError> {
+    let first = object.split(',').next().unwrap_or_default();
+    let options = match first.contains('=') {
+        true => NodeOptions::parse(object),
+        false => NodeOptions::parse(&format!("qom-type={object}")),
+    };
+    let added = options
+        .map_err(OpenError::from)
+        .and_then(|options| block_open::add_object(bql, options));
+    added.map_err(|error| BenchError::Open {
+        name: object.to_owned(),
+        error,
+    })
 }
 
 fn options(setup: &Setup) -> Result<NodeOptions, OpenError> {

@@ -43,6 +43,10 @@ pub struct Options {
     #[arg(long)]
     pub image_opts: bool,
 
+    /// An object to make first: throttle-group,id=slow,x-iops-total=100
+    #[arg(long, value_name = "OBJECT")]
+    pub object: Vec<String>,
+
     /// How the host caches: none, writeback, unsafe, directsync, writethrough
     #[arg(short = 't', long, value_name = "CACHE", default_value = "writeback")]
     pub cache: String,

@@ -19,8 +19,6 @@ pub struct Plan {
     pub start: u64,
     /// The byte to write; `None` reads.
     pub pattern: Option<u8>,
-    /// Make each write durable before it counts as done.
-    pub writethrough: bool,
     /// A flush for each so many requests.
     pub flush_interval: Option<u64>,
     /// Flush when no request is in flight.
@@ -111,6 +109,8 @@ pub struct Setup {
     pub aio: Option<String>,
     /// Whether others may be writing to it.
     pub force_share: bool,
+    /// Objects to make first.
+    pub objects: Vec<String>,
     /// Whether to say only what is wrong.
     pub quiet: bool,
 }
@@ -165,7 +165,6 @@ impl Setup {
             step: if step == 0 { size } else { step },
             start,
             pattern: options.write.then_some(pattern as u8),
-            writethrough: cache.writethrough,
             flush_interval: (interval > 0).then_some(interval),
             drain: !options.no_drain,
             iothread: options.iothread,
@@ -184,6 +183,7 @@ impl Setup {
             cache,
             aio: aio.map(str::to_owned),
             force_share: options.force_share,
+            objects: options.object.clone(),
             quiet: options.quiet,
         })
     }
@@ -262,7 +262,7 @@ mod tests {
         let plan = plan(&["a"]);
         assert_eq!((plan.count, plan.depth, plan.size), (75000, 64, 4096));
         assert_eq!((plan.step, plan.start, plan.pattern), (4096, 0, None));
-        assert!(plan.drain && !plan.writethrough && plan.flush_interval.is_none());
+        assert!(plan.drain && plan.flush_interval.is_none());
     }
 
     #[test]

@@ -275,11 +275,7 @@ impl Lane {
         if work.plan.pattern.is_none() {
             return work.root.read(offset, self.buffer.destination()).await;
         }
-        work.root.write(offset, self.buffer.source()).await?;
-        if work.plan.writethrough {
-            work.root.flush().await?;
-        }
-        Ok(())
+        work.root.write(offset, self.buffer.source()).await
     }
 }
 
@@ -317,7 +313,6 @@ mod tests {
             step: 512,
             start: 0,
             pattern: None,
-            writethrough: false,
             flush_interval: None,
             drain: true,
             iothread: false,
@@ -360,19 +355,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn writethrough_makes_each_write_durable() {
-        let plan = Plan {
-            pattern: Some(1),
-            writethrough: true,
-            ..plan()
-        };
-        let counters = counters(&plan, Duration::ZERO);
-        assert_eq!(
-            (counters.writes.requests, counters.flushes.requests),
-            (COUNT, COUNT)
-        );
     }
 }

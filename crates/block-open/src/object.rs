@@ -1,0 +1,132 @@
+//! Objects beside the graph that nodes refer to.
+
+use block_common::GraphError;
+use block_drivers::{Limit, ThrottleConfig, ThrottleGroup};
+use block_gs::BqlGuard;
+
+use crate::{OpenError, Options, values};
+
+/// Makes the object that `options` describe (`object-add`): its type is
+/// `qom-type`, its name `id`. There is one type, `throttle-group`, with the
+/// limits as `limits.bps-total` and so on, or `x-bps-total` as on QEMU's
+/// command line.
+///
+/// # Errors
+/// [`OpenError`]; no object is made then.
+pub fn add_object(bql: &mut BqlGuard, mut options: Options) -> Result<(), OpenError> {
+    let required = |value: Option<String>, key: &str| {
+        value.ok_or_else(|| OpenError::Value(format!("Parameter '{key}' is missing")))
+    };
+    let kind = required(values::text(&mut options, "qom-type")?, "qom-type")?;
+    let id = required(values::text(&mut options, "id")?, "id")?;
+    if kind != "throttle-group" {
+        return Err(OpenError::Value(format!(
+            "Parameter 'qom-type' does not accept value '{kind}'"
+        )));
+    }
+    let config = limits(&mut options)?;
+    if let Some((key, _)) = options.iter().next() {
+        return Err(OpenError::Value(format!("Parameter '{key}' is unexpected")));
+    }
+    let group = ThrottleGroup::new(&id, config).map_err(GraphError::from)?;
+    group.register(bql).map_err(GraphError::from)?;
+    Ok(())
+}
+
+fn limits(options: &mut Options) -> Result<ThrottleConfig, OpenError> {
+    let mut config = ThrottleConfig::default();
+    let rates: [(&str, &mut Limit); 6] = [
+        ("bps-total", &mut config.bps_total),
+        ("bps-read", &mut config.bps_read),
+        ("bps-write", &mut config.bps_write),
+        ("iops-total", &mut config.iops_total),
+        ("iops-read", &mut config.iops_read),
+        ("iops-write", &mut config.iops_write),
+    ];
+    for (name, limit) in rates {
+        limit.avg = rate(options, name)?.unwrap_or(0);
+        limit.max = rate(options, &format!("{name}-max"))?.unwrap_or(0);
+        if let Some(seconds) = rate(options, &format!("{name}-max-length"))? {
+            limit.burst_length = u32::try_from(seconds).unwrap_or(u32::MAX);
+        }
+    }
+    config.iops_size = rate(options, "iops-size")?.unwrap_or(0);
+    Ok(config)
+}
+
+fn rate(options: &mut Options, name: &str) -> Result<Option<u64>, OpenError> {
+    let structured = values::size(options, &format!("limits.{name}"))?;
+    let flat = values::size(options, &format!("x-{name}"))?;
+    Ok(structured.or(flat))
+}
+
+#[cfg(test)]
+mod tests {
+    use block_gs::BlockLayer;
+
+    use super::*;
+
+    fn in_layer(test: impl FnOnce(&mut BqlGuard)) {
+        let layer = BlockLayer::new().expect("a block layer");
+        layer.enter(test);
+    }
+
+    fn add(bql: &mut BqlGuard, options: &str) -> Result<(), String> {
+        let options = Options::parse(options).expect("options");
+        add_object(bql, options).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_group_has_the_limits_that_were_said() {
+        in_layer(|bql| {
+            let text = "qom-type=throttle-group,id=g,limits.iops-total=100,x-iops-total-max=200,\
+                        x-iops-total-max-length=5,limits.iops-size=4k";
+            add(bql, text).expect("added");
+            let group = ThrottleGroup::find(bql, "g").expect("registered");
+            let expected = ThrottleConfig {
+                iops_total: Limit::average(100).burst(200, 5),
+                iops_size: 4096,
+                ..ThrottleConfig::default()
+            };
+            assert_eq!(group.config(), expected);
+            let node = crate::open(
+                bql,
+                Options::parse("driver=throttle,throttle-group=g,file.driver=null-co")
+                    .expect("options"),
+            );
+            assert!(node.is_ok(), "{node:?}");
+        });
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_said() {
+        in_layer(|bql| {
+            for (options, expected) in [
+                ("id=g", "Parameter 'qom-type' is missing"),
+                ("qom-type=throttle-group", "Parameter 'id' is missing"),
+                (
+                    "qom-type=rng,id=g",
+                    "Parameter 'qom-type' does not accept value 'rng'",
+                ),
+                (
+                    "qom-type=throttle-group,id=g,limits.bps=1",
+                    "Parameter 'limits.bps' is unexpected",
+                ),
+                (
+                    "qom-type=throttle-group,id=g,x-bps-total=1,x-bps-read=1",
+                    "bps/iops/max total values and read/write values cannot be used at the same \
+                     time",
+                ),
+            ] {
+                assert_eq!(add(bql, options), Err(expected.to_owned()));
+            }
+            let missing = crate::open(
+                bql,
+                Options::parse("driver=throttle,throttle-group=g,file.driver=null-co")
+                    .expect("options"),
+            );
+            let missing = missing.expect_err("no such group").to_string();
+            assert_eq!(missing, "Throttle group 'g' does not exist");
+        });
+    }
+}
