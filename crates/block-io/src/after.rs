@@ -6,9 +6,11 @@ use crate::engine::Entered;
 /// Bookkeeping at the end of a request (`bdrv_co_write_req_finish`). Dropping
 /// it instead of running it is right for a request that was cancelled: the
 /// entry leaves, and whatever may still reach the disk has entered by itself.
+/// Either way the next flush covers what may have been written.
+#[must_use = "made before the driver is asked, and run or dropped afterwards"]
 #[derive(Debug)]
 pub(crate) struct After<'r> {
-    /// Where something was written.
+    /// Where something may have been written.
     written: Option<&'r IoNode>,
     /// Where the write ends, if that is beyond the node's length.
     grow_to: Option<u64>,
@@ -37,14 +39,18 @@ impl<'r> After<'r> {
         }
     }
 
-    /// Whether it succeeded or not, something may have been written.
     pub(crate) fn run(self, succeeded: bool) {
-        let Some(node) = self.written else { return };
-        if let Some(end) = self.grow_to
-            && succeeded
-        {
+        if let (Some(node), Some(end), true) = (self.written, self.grow_to, succeeded) {
             node.grow_to(end);
         }
-        node.note_written();
+    }
+}
+
+impl Drop for After<'_> {
+    /// Succeeded, failed or cancelled: something may have been written.
+    fn drop(&mut self) {
+        if let Some(node) = self.written {
+            node.note_written();
+        }
     }
 }

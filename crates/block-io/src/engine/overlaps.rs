@@ -46,7 +46,9 @@ struct Entry {
     ticket: u64,
     range: Range<u64>,
     serialising: bool,
-    /// How many earlier entries it waits for.
+    /// Under way since before it was entered.
+    forced: bool,
+    /// How many entries it waits for: earlier ones, and forced ones.
     blockers: u32,
     waker: Option<Waker>,
 }
@@ -102,6 +104,7 @@ impl<F: Faults> Overlaps<F> {
         state: &mut State,
         range: Range<u64>,
         serialising: bool,
+        forced: bool,
         blockers: u32,
     ) -> u64 {
         let ticket = state.next;
@@ -113,6 +116,7 @@ impl<F: Faults> Overlaps<F> {
             ticket,
             range,
             serialising,
+            forced,
             blockers,
             waker: None,
         });
@@ -125,7 +129,7 @@ impl<F: Faults> Overlaps<F> {
         if state.blockers::<F>(&range, serialising) > 0 {
             return None;
         }
-        let ticket = self.insert(&mut state, range, serialising, 0);
+        let ticket = self.insert(&mut state, range, serialising, false, 0);
         Some(Entered {
             overlaps: self,
             ticket,
@@ -137,7 +141,7 @@ impl<F: Faults> Overlaps<F> {
     pub fn enter(&self, range: Range<u64>, serialising: bool) -> Enter<'_, F> {
         let mut state = self.state.lock();
         let blockers = state.blockers::<F>(&range, serialising);
-        let ticket = self.insert(&mut state, range, serialising, blockers);
+        let ticket = self.insert(&mut state, range, serialising, false, blockers);
         Enter(Some(Entered {
             overlaps: self,
             ticket,
@@ -145,11 +149,17 @@ impl<F: Faults> Overlaps<F> {
     }
 
     /// Enters something that is under way already, as a serialising entry
-    /// that waits for nothing. To be given back by [`leave`](Overlaps::leave).
+    /// that waits for nothing. Not only later requests wait for it but also
+    /// those that are waiting now: what they wait for may be the request of
+    /// which this is left, and when that leaves they would go ahead. To be
+    /// given back by [`leave`](Overlaps::leave).
     #[must_use = "later requests wait until the ticket is given back"]
     pub fn force(&self, range: Range<u64>) -> Ticket {
         let mut state = self.state.lock();
-        Ticket(self.insert(&mut state, range, true, 0))
+        for waiting in state.entries.iter_mut().filter(|entry| entry.blockers > 0) {
+            waiting.blockers += u32::from(waiting.conflicts_with(&range, true));
+        }
+        Ticket(self.insert(&mut state, range, true, true, 0))
     }
 
     /// Takes back what [`force`](Overlaps::force) entered.
@@ -164,11 +174,14 @@ impl<F: Faults> Overlaps<F> {
         let gone = state.entries.remove(at);
         let others = self.serialising.load(Ordering::Relaxed);
         if others > 0 && !F::LEAVE_WAKES_NOBODY {
-            for later in &mut state.entries[at..] {
-                if later.blockers > 0 && later.conflicts_with(&gone.range, gone.serialising) {
-                    later.blockers -= 1;
-                    if later.blockers == 0 {
-                        woken.extend(later.waker.take());
+            // Of the entries before a forced one, those that still wait are
+            // those that waited when it came.
+            let first = if gone.forced { 0 } else { at };
+            for other in &mut state.entries[first..] {
+                if other.blockers > 0 && other.conflicts_with(&gone.range, gone.serialising) {
+                    other.blockers -= 1;
+                    if other.blockers == 0 {
+                        woken.extend(other.waker.take());
                     }
                 }
             }
@@ -315,5 +328,26 @@ mod tests {
         assert!(poll(later.as_mut()).is_pending());
         overlaps.leave(ticket);
         assert!(poll(later.as_mut()).is_ready());
+    }
+
+    #[test]
+    fn who_waited_for_a_request_waits_for_what_is_left_of_it() {
+        let overlaps = Overlaps::new();
+        let dropped = overlaps.try_enter(0..10, false).expect("alone");
+        let mut waiting = pin!(overlaps.enter(5..15, true));
+        assert!(poll(waiting.as_mut()).is_pending());
+        let mut apart = pin!(overlaps.enter(12..20, false));
+        assert!(poll(apart.as_mut()).is_pending());
+        let ticket = overlaps.force(0..10);
+        drop(dropped);
+        assert!(poll(waiting.as_mut()).is_pending());
+        overlaps.leave(ticket);
+        let Poll::Ready(entered) = poll(waiting.as_mut()) else {
+            panic!("nothing is left of the first");
+        };
+        assert!(poll(apart.as_mut()).is_pending());
+        drop(entered);
+        assert!(poll(apart.as_mut()).is_ready());
+        assert!(overlaps.is_quiet());
     }
 }

@@ -32,7 +32,8 @@ impl<'r> Request<'r> {
         }
         IoFuture::new(async move {
             let source = offset..offset + bytes;
-            if source.end > self.length().await? {
+            let alignment = self.limits().request_alignment;
+            if pad::align(&source, alignment) != source || source.end > self.length().await? {
                 return Err(IoError::NotSupported);
             }
             let node = self.node();
@@ -63,19 +64,24 @@ impl<'r> Request<'r> {
         if let Err(error) = checked {
             return IoFuture::failed(error);
         }
+        if bytes == 0 {
+            return IoFuture::done();
+        }
+        let flags = self.without_idle_fua(flags);
         IoFuture::new(async move {
             let range = offset..offset + bytes;
             if pad::align(&range, self.limits().request_alignment) != range {
                 return Err(IoError::NotSupported);
             }
             let node = self.node();
-            let _entered = self.enter_write(&range, &range, flags, false).await?;
             let fua = self.split_flags(flags)?;
+            let _entered = self.enter_write(&range, &range, flags, false).await?;
+            let after = After::write(node, Some(range.end), None);
             let driver = node.driver();
             let copied = driver
                 .copy_range_to(self, offset, from, bytes, fua.native)
                 .await;
-            After::write(node, Some(range.end), None).run(copied.is_ok());
+            after.run(copied.is_ok());
             copied?;
             self.finish(fua).await
         })

@@ -5,6 +5,8 @@ use std::ops::Range;
 use block_common::error::errno;
 use block_common::{IoError, WriteFlags, limits};
 
+use super::pad::next_piece;
+use crate::after::After;
 use crate::{IoFuture, Request};
 
 impl<'r> Request<'r> {
@@ -30,29 +32,27 @@ impl<'r> Request<'r> {
         IoFuture::new(async move { self.discard_range(range).await })
     }
 
-    async fn discard_range(self, range: Range<u64>) -> Result<(), IoError> {
+    async fn discard_range(self, mut range: Range<u64>) -> Result<(), IoError> {
         let _entered = self
-            .enter_write(&range, &range, WriteFlags::empty(), false)
+            .enter_blocks(&range, WriteFlags::empty(), false)
             .await?;
+        // It may have become shorter meanwhile.
+        range.end = range.end.min(self.node().length());
+        if range.is_empty() {
+            return Ok(());
+        }
+        self.node().watch(&range);
         let bounds = self.limits();
         let alignment = u64::from(bounds.discard_alignment.max(bounds.request_alignment));
         let mut offset = range.start;
         while offset < range.end {
-            let to_boundary = alignment - offset % alignment;
-            let left = range.end - offset;
             // Parts of the driver's blocks go to it by themselves: it may
             // take them or not.
-            let bytes = if to_boundary < alignment {
-                to_boundary.min(left)
-            } else if left > alignment {
-                left - left % alignment
-            } else {
-                left
-            };
-            let bytes = bytes.min(bounds.max_discard.max(alignment));
+            let bytes = next_piece(&(offset..range.end), alignment, bounds.max_discard);
             let whole = offset.is_multiple_of(alignment) && bytes.is_multiple_of(alignment);
+            let after = After::write(self.node(), None, None);
             let outcome = self.node().driver().discard(self, offset, bytes).await;
-            self.node().note_written();
+            drop(after);
             match outcome {
                 Err(IoError::NotSupported) => {}
                 Err(error) if error.errno() == errno::EINVAL && !whole => {}

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use block_common::{BlockLimits, IoError};
 
+use super::MAX_BOUNCE;
 use crate::{Buffer, Destination, Request, Source, SourceVec};
 
 /// The range, made larger until `alignment` divides both ends. Cannot
@@ -16,6 +17,23 @@ pub(super) fn align(range: &Range<u64>, alignment: u32) -> Range<u64> {
 /// How much of a request that long goes into one transfer.
 pub(super) fn longest_piece(limits: &BlockLimits, bytes: usize) -> usize {
     bytes.min(limits.max_transfer as usize)
+}
+
+/// How long a buffer is that replaces a scattered one: whole blocks.
+pub(super) fn longest_bounce(limits: &BlockLimits) -> usize {
+    MAX_BOUNCE.max(u64::from(limits.request_alignment)) as usize
+}
+
+/// How much of `range` goes into one request without data: up to where the
+/// driver's own blocks of `alignment` begin, then whole ones, then the rest.
+/// At most `most` bytes, which may be less than a block.
+pub(super) fn next_piece(range: &Range<u64>, alignment: u64, most: u64) -> u64 {
+    let bytes = (range.end - range.start).min(most);
+    match range.start % alignment {
+        0 if bytes > alignment => bytes - bytes % alignment,
+        0 => bytes,
+        into => bytes.min(alignment - into),
+    }
 }
 
 /// What lies between a request and the blocks it touches
@@ -113,11 +131,13 @@ impl Ends {
 impl Request<'_> {
     /// Reads whole blocks, of which the last may reach beyond the end of the
     /// node.
-    async fn read_blocks(self, offset: u64, mut into: Destination<'_>) -> Result<(), IoError> {
-        if offset >= self.node().length() {
-            into.fill(0);
-            return Ok(());
-        }
+    async fn read_blocks(self, offset: u64, into: Destination<'_>) -> Result<(), IoError> {
+        let block = u64::from(self.limits().request_alignment);
+        // Each piece must begin within the node, however short pieces are.
+        let end = self.node().length().next_multiple_of(block);
+        let inside = end.saturating_sub(offset).min(into.len() as u64);
+        let (into, mut beyond) = into.split_at(inside as usize);
+        beyond.fill(0);
         self.read_pieces(offset, into).await
     }
 }
@@ -133,6 +153,23 @@ mod tests {
         assert_eq!((padding.head, padding.tail), (188, 36));
         assert!(Padding::of(&(512..1024), 512).is_none());
         assert!(Padding::of(&(3..4), 1).is_none());
+    }
+
+    #[test]
+    fn pieces_end_at_blocks_and_are_never_too_long() {
+        let pieces = |range: Range<u64>, most| {
+            let (mut at, mut pieces) = (range.start, Vec::new());
+            while at < range.end {
+                pieces.push(next_piece(&(at..range.end), 100, most));
+                at += pieces[pieces.len() - 1];
+            }
+            pieces
+        };
+        assert_eq!(pieces(30..530, u64::MAX), [70, 400, 30]);
+        assert_eq!(pieces(30..530, 250), [70, 200, 200, 30]);
+        assert_eq!(pieces(30..60, 250), [30]);
+        assert_eq!(pieces(30..230, 40), [40, 30, 40, 40, 20, 30]);
+        assert_eq!(pieces(0..100, 100), [100]);
     }
 
     #[test]

@@ -2,8 +2,7 @@
 
 use block_common::{IoError, limits};
 
-use super::MAX_BOUNCE;
-use super::pad::{self, Padding, longest_piece};
+use super::pad::{self, Padding, longest_bounce, longest_piece};
 use crate::after::After;
 use crate::{Buffer, Destination, DestinationVec, IoFuture, Request};
 
@@ -112,7 +111,7 @@ impl<'r> Request<'r> {
             let mut bytes = longest_piece(bounds, into.len());
             let too_scattered = into.segment_count() > bounds.max_segments;
             if too_scattered {
-                bytes = bytes.min(MAX_BOUNCE as usize);
+                bytes = bytes.min(longest_bounce(bounds));
             }
             let (mut piece, rest) = into.split_at(bytes);
             if piece.segment_count() > bounds.max_segments {

@@ -3,6 +3,8 @@
 use block_common::error::errno;
 use block_common::{IoError, Perm, Preallocation, limits};
 
+use crate::after::After;
+use crate::engine::Entered;
 use crate::node::NodeFlags;
 use crate::{IoFuture, Request, Truncation};
 
@@ -29,7 +31,7 @@ impl<'r> Request<'r> {
         preallocation: Preallocation,
     ) -> Result<(), IoError> {
         let node = self.node();
-        let old = in_words("Failed to get old image size", self.length().await)?;
+        self.old_length().await?;
         if node.flags().contains(NodeFlags::READ_ONLY) {
             return Err(IoError::refused(errno::EACCES, "Image is read-only"));
         }
@@ -39,11 +41,7 @@ impl<'r> Request<'r> {
         if !self.perm().contains(Perm::RESIZE) {
             return Err(IoError::Permission(Perm::RESIZE));
         }
-        // What is new must not be written while it comes into being.
-        let _entered = match length > old {
-            true => Some(node.overlaps().enter(old..length, true).await),
-            false => None,
-        };
+        let (_entered, old) = self.enter_ends(length).await?;
         let zeroes = length > old && self.shows_backing_beyond(old).await?;
         if zeroes && !node.capabilities().truncates_to_zeroes {
             return Err(IoError::refused(
@@ -57,12 +55,35 @@ impl<'r> Request<'r> {
             preallocation,
             zeroes,
         };
+        let after = After::write(node, None, None);
         let outcome = node.driver().truncate(self, to).await;
-        node.note_written();
+        drop(after);
         outcome?;
         let refreshed = self.refresh_length().await;
         in_words("Could not refresh total sector count", refreshed)?;
         Ok(())
+    }
+
+    async fn old_length(self) -> Result<u64, IoError> {
+        in_words("Failed to get old image size", self.length().await)
+    }
+
+    /// Keeps everybody else from the bytes beyond the lesser of both ends, and
+    /// says how long the node is now. What is new must not be written while it
+    /// comes into being; a write that makes the node grow must not come
+    /// between the driver and the look at the new length; and what is left of
+    /// a cancelled write must not make the node longer afterwards.
+    async fn enter_ends(self, length: u64) -> Result<(Entered<'r>, u64), IoError> {
+        loop {
+            let from = self.old_length().await?.min(length);
+            let entered = self.node().overlaps().enter(from..u64::MAX, true).await;
+            let old = self.old_length().await?;
+            if old.min(length) >= from {
+                return Ok((entered, old));
+            }
+            // Whoever we waited for has made it shorter.
+            drop(entered);
+        }
     }
 
     /// Whether a backing image would show through where the node grows.

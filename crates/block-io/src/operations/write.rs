@@ -4,8 +4,7 @@ use std::ops::Range;
 
 use block_common::{IoError, Perm, WriteFlags, limits};
 
-use super::MAX_BOUNCE;
-use super::pad::{self, Padding, longest_piece};
+use super::pad::{self, Padding, longest_bounce, longest_piece};
 use crate::after::After;
 use crate::engine::Entered;
 use crate::node::NodeFlags;
@@ -65,6 +64,7 @@ impl<'r> Request<'r> {
         if from.is_empty() {
             return IoFuture::done();
         }
+        let flags = self.without_idle_fua(flags);
         match self.write_directly(offset, from, flags) {
             Some(running) => running,
             None => IoFuture::new(async move { self.write_slowly(offset, from, flags).await }),
@@ -120,11 +120,14 @@ impl<'r> Request<'r> {
             return self.zero_range(range, flags).await;
         }
         let padding = Padding::of(&range, self.limits().request_alignment);
+        if padding.is_some() && flags.contains(WriteFlags::NO_FALLBACK) {
+            return Err(IoError::NotSupported);
+        }
+        let fua = self.split_flags(flags)?;
         let blocks = pad::align(&range, self.limits().request_alignment);
         let _entered = self
             .enter_write(&range, &blocks, flags, padding.is_some())
             .await?;
-        let fua = self.split_flags(flags)?;
         match padding {
             None => self.write_pieces(offset, from, fua.native).await?,
             Some(padding) => {
@@ -135,6 +138,15 @@ impl<'r> Request<'r> {
             }
         }
         self.finish(fua).await
+    }
+
+    /// A node that is never flushed has nothing durable either
+    /// (`BDRV_O_NO_FLUSH`).
+    pub(super) fn without_idle_fua(self, flags: WriteFlags) -> WriteFlags {
+        match self.node().flags().contains(NodeFlags::NO_FLUSH) {
+            true => flags - WriteFlags::FUA,
+            false => flags,
+        }
     }
 
     /// What a request must have to change anything at all.
@@ -179,26 +191,35 @@ impl<'r> Request<'r> {
         flags: WriteFlags,
         padded: bool,
     ) -> Result<Option<Entered<'r>>, IoError> {
+        let entered = self.enter_blocks(blocks, flags, padded).await?;
+        // Whole blocks are written, so it is their end that counts.
+        self.check_growth(blocks.end)?;
+        self.node().watch(range);
+        Ok(entered)
+    }
+
+    /// Waits for what overlaps, where anything can.
+    pub(super) async fn enter_blocks(
+        self,
+        blocks: &Range<u64>,
+        flags: WriteFlags,
+        padded: bool,
+    ) -> Result<Option<Entered<'r>>, IoError> {
         let node = self.node();
         let mut length = node.length();
-        if range.end > length {
+        if blocks.end > length {
             length = self.length().await?;
         }
         let serialising = padded || flags.contains(WriteFlags::SERIALISING);
-        let entered = if serialising || !node.has_plain_writes() || blocks.end > length {
-            let overlaps = node.overlaps();
-            Some(match flags.contains(WriteFlags::NO_WAIT) {
-                true => overlaps
-                    .try_enter(blocks.clone(), serialising)
-                    .ok_or(IoError::Busy)?,
-                false => overlaps.enter(blocks.clone(), serialising).await,
-            })
-        } else {
-            None
-        };
-        self.check_growth(range.end)?;
-        node.watch(range);
-        Ok(entered)
+        if !serialising && node.has_plain_writes() && blocks.end <= length {
+            return Ok(None);
+        }
+        let overlaps = node.overlaps();
+        if flags.contains(WriteFlags::NO_WAIT) {
+            let entered = overlaps.try_enter(blocks.clone(), serialising);
+            return entered.map(Some).ok_or(IoError::Busy);
+        }
+        Ok(Some(overlaps.enter(blocks.clone(), serialising).await))
     }
 
     /// Which flags the driver takes, and what is left to do for it.
@@ -227,10 +248,11 @@ impl<'r> Request<'r> {
         while !from.is_empty() {
             let mut bytes = longest_piece(bounds, from.len());
             if from.segment_count() > bounds.max_segments {
-                bytes = bytes.min(MAX_BOUNCE as usize);
+                bytes = bytes.min(longest_bounce(bounds));
             }
             let (piece, rest) = from.split_at(bytes);
             let end = offset + bytes as u64;
+            let after = After::write(node, Some(end), None);
             let written = if piece.segment_count() > bounds.max_segments {
                 let mut bounce = Buffer::zeroed(bytes);
                 bounce.destination().copy_from(piece);
@@ -239,7 +261,7 @@ impl<'r> Request<'r> {
             } else {
                 node.driver().write(self, offset, piece, flags).await
             };
-            After::write(node, Some(end), None).run(written.is_ok());
+            after.run(written.is_ok());
             written?;
             offset = end;
             from = rest;

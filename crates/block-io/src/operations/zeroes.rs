@@ -4,8 +4,7 @@ use std::ops::Range;
 
 use block_common::{IoError, WriteFlags, limits};
 
-use super::MAX_BOUNCE;
-use super::pad::{self, Padding};
+use super::pad::{self, Padding, longest_bounce, next_piece};
 use crate::after::After;
 use crate::{Buffer, IoFuture, Request};
 
@@ -50,12 +49,12 @@ impl<'r> Request<'r> {
                 }
                 Ok(outcome) => IoFuture::ready(outcome).then(After::write(self.node(), None, None)),
                 Err(running) => IoFuture::new(async move {
-                    match running.await {
+                    let after = After::write(self.node(), None, None);
+                    let outcome = running.await;
+                    drop(after);
+                    match outcome {
                         Err(IoError::NotSupported) => self.zero_range(range, flags).await,
-                        outcome => {
-                            self.node().note_written();
-                            outcome
-                        }
+                        outcome => outcome,
                     }
                 }),
             };
@@ -76,7 +75,7 @@ impl<'r> Request<'r> {
         if padded && flags.contains(WriteFlags::NO_FALLBACK) {
             return Err(IoError::NotSupported);
         }
-        let mut flags = flags;
+        let mut flags = self.without_idle_fua(flags);
         if !self.may_unmap() {
             flags -= WriteFlags::MAY_UNMAP;
         }
@@ -125,17 +124,8 @@ impl<'r> Request<'r> {
         let native = node.capabilities().zero_flags;
         let mut offset = range.start;
         while offset < range.end {
-            let to_boundary = alignment - offset % alignment;
-            let left = range.end - offset;
-            let mut bytes = if to_boundary < alignment {
-                // Up to where the driver's own blocks begin.
-                to_boundary.min(left)
-            } else if left > alignment {
-                left - left % alignment
-            } else {
-                left
-            };
-            bytes = bytes.min(bounds.max_zeroes.max(alignment));
+            let bytes = next_piece(&(offset..range.end), alignment, bounds.max_zeroes);
+            let after = After::write(node, Some(offset + bytes), None);
             let done = match native {
                 Some(supported) => {
                     let flags = flags & (supported - WriteFlags::FUA);
@@ -145,10 +135,11 @@ impl<'r> Request<'r> {
             };
             match done {
                 Err(IoError::NotSupported) if !flags.contains(WriteFlags::NO_FALLBACK) => {
+                    drop(after);
                     self.write_zero_bytes(offset, bytes).await?;
                 }
                 outcome => {
-                    After::write(node, Some(offset + bytes), None).run(outcome.is_ok());
+                    after.run(outcome.is_ok());
                     outcome?;
                 }
             }
@@ -159,7 +150,7 @@ impl<'r> Request<'r> {
 
     /// Zeroes from a buffer.
     async fn write_zero_bytes(self, mut offset: u64, mut bytes: u64) -> Result<(), IoError> {
-        let most = MAX_BOUNCE.max(u64::from(self.limits().request_alignment));
+        let most = longest_bounce(self.limits()) as u64;
         let zeroes = Buffer::zeroed(bytes.min(most) as usize);
         while bytes > 0 {
             let piece = bytes.min(most);

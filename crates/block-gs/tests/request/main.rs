@@ -1,0 +1,16 @@
+//! The request path: what happens between the one who asks and the driver.
+
+mod cancel;
+mod errors;
+mod fairness;
+mod flags;
+mod flush;
+mod growth;
+mod model;
+mod paths;
+mod rmw;
+mod status;
+mod strict;
+mod support;
+mod zeroes;
+mod zombies;
