@@ -43,7 +43,7 @@ pub fn disk(
     options: NodeOptions,
     perm: Perm,
 ) -> (Backend, Node, Arc<Strict>) {
-    let (node, driver) = strict(bql, "disk", bytes, setup, options);
+    let (node, driver) = strict(bql, "", bytes, setup, options);
     (backend(bql, &node, perm), node, driver)
 }
 
