@@ -39,8 +39,11 @@ impl<'r> After<'r> {
         }
     }
 
-    pub(crate) fn run(self, succeeded: bool) {
-        if let (Some(node), Some(end), true) = (self.written, self.grow_to, succeeded) {
+    pub(crate) fn run(mut self, succeeded: bool) {
+        if succeeded
+            && let Some(node) = self.written
+            && let Some(end) = self.grow_to.take()
+        {
             node.grow_to(end);
         }
     }
@@ -49,8 +52,10 @@ impl<'r> After<'r> {
 impl Drop for After<'_> {
     /// Succeeded, failed or cancelled: something may have been written.
     fn drop(&mut self) {
-        if let Some(node) = self.written {
-            node.note_written();
+        let Some(node) = self.written else { return };
+        if let Some(end) = self.grow_to {
+            node.doubt_length(end);
         }
+        node.note_written();
     }
 }

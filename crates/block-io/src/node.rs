@@ -7,7 +7,7 @@
 use std::fmt;
 use std::future::Future;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
@@ -103,6 +103,9 @@ pub struct IoNode {
     limits: GraphCell<BlockLimits>,
     flags: AtomicU32,
     length: AtomicU64,
+    /// A write that would have made the node longer has failed or was
+    /// cancelled, and may have done so.
+    length_in_doubt: AtomicBool,
     overlaps: Overlaps,
     /// Counts what the node does on its own account. Requests from above are
     /// counted at their root and not here.
@@ -144,6 +147,7 @@ impl IoNode {
             limits: GraphCell::new(uid, BlockLimits::default()),
             flags: AtomicU32::new(flags.bits()),
             length: AtomicU64::new(0),
+            length_in_doubt: AtomicBool::new(false),
             overlaps: Overlaps::new(),
             gate: Gate::new(1),
             home: Arc::new(Home::new(context)),
@@ -246,6 +250,20 @@ impl IoNode {
     /// Notes that a write has reached `end`.
     pub(crate) fn grow_to(&self, end: u64) {
         self.length.fetch_max(end, Ordering::AcqRel);
+    }
+
+    /// Notes that a write up to `end` has failed or was cancelled: what it has
+    /// made longer, and may still, nobody will report. From now on the length
+    /// is asked for where it matters.
+    pub(crate) fn doubt_length(&self, end: u64) {
+        if end > self.length() {
+            self.length_in_doubt.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether the noted length may not be the real one.
+    pub(crate) fn has_uncertain_length(&self) -> bool {
+        self.capabilities.variable_length || self.length_in_doubt.load(Ordering::Acquire)
     }
 
     /// How the node treats requests.

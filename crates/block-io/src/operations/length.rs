@@ -23,12 +23,12 @@ impl<'r> Request<'r> {
     }
 
     /// The length in bytes (`bdrv_co_getlength`): the noted one, unless it
-    /// may change behind the node's back.
+    /// may have changed behind the node's back.
     ///
     /// # Errors
     /// As [`refresh_length`](Request::refresh_length).
     pub fn length(self) -> IoFuture<'r, u64> {
-        if self.node().capabilities().variable_length {
+        if self.node().has_uncertain_length() {
             self.refresh_length()
         } else {
             IoFuture::ready(Ok(self.node().length()))
