@@ -13,6 +13,7 @@ const FLAGS: WriteFlags = WriteFlags::FUA
 /// child can, which refuses or emulates the rest by itself.
 pub(crate) const AS_THE_CHILD: Capabilities = Capabilities {
     passes_through: false,
+    filter: true,
     write_flags: FLAGS,
     zero_flags: Some(FLAGS),
     discards: true,

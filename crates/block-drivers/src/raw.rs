@@ -235,6 +235,7 @@ impl DriverIo for Raw {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             passes_through: self.window.is_none(),
+            filter: self.window.is_none(),
             ..AS_THE_CHILD
         }
     }

@@ -16,6 +16,9 @@ pub struct Capabilities {
     /// functions still work, for requests that begin at the node itself. Its
     /// `child_perm` must ask of the child at least what is asked of it.
     pub passes_through: bool,
+    /// The node shows what the child called `file` has, and stores nothing
+    /// itself: a chain of images goes on there (`is_filter`).
+    pub filter: bool,
     /// The flags that [`DriverIo::write`] understands. The layer emulates
     /// [`WriteFlags::FUA`], and refuses [`WriteFlags::COMPRESSED`], where they
     /// are missing.

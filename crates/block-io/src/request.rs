@@ -114,6 +114,38 @@ impl<'r> Request<'r> {
         self.descend(self.children().get(name), name)
     }
 
+    /// The same request where the contents are that this node does not have:
+    /// at the backing image, or at the child of a filter. `None` where the
+    /// chain ends, or where the way leads to `base`, or past it because
+    /// requests skip it.
+    pub(crate) fn next_in_chain(self, base: Option<&IoNode>) -> Option<Request<'r>> {
+        let children = self.children();
+        let file = children.file().filter(|_| self.node.capabilities().filter);
+        let edge = children.backing().or(file)?;
+        let below = self.descend(Some(edge), "backing").ok()?;
+        let Some(base) = base else {
+            return Some(below);
+        };
+        // A node that is skipped on the way is above the one that is reached,
+        // and the request is counted above both.
+        let mut passed = Request {
+            node: edge.node(),
+            ..below
+        };
+        loop {
+            if passed.node.uid() == base.uid() {
+                return None;
+            }
+            if passed.node.uid() == below.node.uid() {
+                return Some(below);
+            }
+            match passed.children().file() {
+                Some(edge) => passed.node = edge.node(),
+                None => return Some(below),
+            }
+        }
+    }
+
     /// The same request at every child that this node writes to.
     pub(crate) fn written_children(self) -> impl Iterator<Item = Request<'r>> {
         let edges = self.children().iter();

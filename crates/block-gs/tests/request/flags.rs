@@ -4,9 +4,7 @@ use block_gs::{Backend, BqlGuard, DetectZeroes, IoError, NodeOptions};
 use block_io::{Capabilities, Perm, WriteFlags};
 
 use crate::strict::{Call, Kind, Setup};
-use crate::support::{
-    READ_WRITE, backend, disk, errno, in_layer, pattern, unmap, write, zeroes,
-};
+use crate::support::{READ_WRITE, backend, disk, errno, in_layer, pattern, unmap, write, zeroes};
 
 const FUA: WriteFlags = WriteFlags::FUA;
 const NONE: WriteFlags = WriteFlags::empty();
@@ -107,7 +105,11 @@ fn zero_writes_are_flushed_once_in_whatever_pieces() {
             bql.block_on(done).expect("zeroes");
             let calls = driver.calls();
             let flushes = calls.iter().filter(|&&call| call == Call::Flush).count();
-            assert_eq!((flushes, calls.last()), (1, Some(&Call::Flush)), "{calls:?}");
+            assert_eq!(
+                (flushes, calls.last()),
+                (1, Some(&Call::Flush)),
+                "{calls:?}"
+            );
             let durable = |call: &Call| match call {
                 Call::Write(_, _, flags) | Call::Zeroes(_, _, flags) => flags.contains(FUA),
                 _ => false,
@@ -152,23 +154,19 @@ fn nothing_is_durable_without_flushes() {
 #[test]
 fn without_a_write_cache_each_write_is_durable() {
     in_layer(|bql| {
-        let (disk, _node, driver) = disk(
-            bql,
-            vec![0; 1024],
-            Setup::default(),
-            unmap(),
-            READ_WRITE,
-        );
+        let (disk, _node, driver) = disk(bql, vec![0; 1024], Setup::default(), unmap(), READ_WRITE);
         disk.set_write_cache(bql, false);
         assert!(!disk.root().has_write_cache());
         let buffer = block_io::Buffer::zeroed(100);
-        bql.block_on(disk.root().write(0, buffer.source())).expect("written");
+        bql.block_on(disk.root().write(0, buffer.source()))
+            .expect("written");
         assert_eq!(driver.calls(), [Call::Write(0, 100, NONE), Call::Flush]);
         let done = disk.root().write_zeroes(0, 50, NONE);
         bql.block_on(done).expect("zeroes");
         assert_eq!(driver.calls(), [Call::Write(0, 50, NONE), Call::Flush]);
         disk.set_write_cache(bql, true);
-        bql.block_on(disk.root().write(0, buffer.source())).expect("written");
+        bql.block_on(disk.root().write(0, buffer.source()))
+            .expect("written");
         assert_eq!(driver.calls(), [Call::Write(0, 100, NONE)]);
     });
 }
@@ -178,16 +176,28 @@ fn what_must_not_be_slow_is_refused_before_anything_happens() {
     in_layer(|bql| {
         let mut setup = Setup::aligned(512);
         setup.capabilities.zero_flags = Some(NONE);
-        let (front, _node, driver) =
-            disk(bql, vec![1; 4096], setup, NodeOptions::default(), READ_WRITE);
+        let (front, _node, driver) = disk(
+            bql,
+            vec![1; 4096],
+            setup,
+            NodeOptions::default(),
+            READ_WRITE,
+        );
         let fast = WriteFlags::NO_FALLBACK;
         let refused = |outcome| matches!(outcome, Err(IoError::NotSupported));
         // Blocks would have to be read.
         assert!(refused(bql.block_on(zeroes(front.root(), 1, 511, fast))));
-        assert!(refused(bql.block_on(write(front.root(), 1, &[0; 511], fast))));
+        assert!(refused(bql.block_on(write(
+            front.root(),
+            1,
+            &[0; 511],
+            fast
+        ))));
         assert!(driver.calls().is_empty());
-        bql.block_on(zeroes(front.root(), 512, 512, fast)).expect("native");
-        bql.block_on(write(front.root(), 0, &[7; 512], fast)).expect("aligned");
+        bql.block_on(zeroes(front.root(), 512, 512, fast))
+            .expect("native");
+        bql.block_on(write(front.root(), 0, &[7; 512], fast))
+            .expect("aligned");
         assert_eq!(
             driver.calls(),
             [Call::Zeroes(512, 512, NONE), Call::Write(0, 512, NONE)]
@@ -202,7 +212,8 @@ fn what_must_not_be_slow_is_refused_before_anything_happens() {
         );
         assert!(refused(bql.block_on(zeroes(front.root(), 0, 512, fast))));
         assert!(driver.calls().is_empty());
-        bql.block_on(zeroes(front.root(), 0, 512, NONE)).expect("written");
+        bql.block_on(zeroes(front.root(), 0, 512, NONE))
+            .expect("written");
         assert_eq!(driver.calls(), [Call::Write(0, 512, NONE)]);
     });
 }
@@ -234,13 +245,8 @@ fn data_is_not_stored_uncompressed_instead() {
 #[test]
 fn unchanged_data_takes_a_lesser_permission() {
     in_layer(|bql| {
-        let (node, driver) = crate::support::strict(
-            bql,
-            "disk",
-            vec![1; 1024],
-            Setup::default(),
-            unmap(),
-        );
+        let (node, driver) =
+            crate::support::strict(bql, "disk", vec![1; 1024], Setup::default(), unmap());
         let perm = Perm::CONSISTENT_READ | Perm::WRITE_UNCHANGED;
         let disk = backend(bql, &node, perm);
         let refused = |outcome| matches!(outcome, Err(IoError::Permission(Perm::WRITE)));
@@ -250,7 +256,8 @@ fn unchanged_data_takes_a_lesser_permission() {
         assert!(refused(bql.block_on(root.discard(0, 10))));
         assert!(driver.calls().is_empty());
         let same = WriteFlags::UNCHANGED;
-        bql.block_on(write(root, 0, &[1; 10], same)).expect("allowed");
+        bql.block_on(write(root, 0, &[1; 10], same))
+            .expect("allowed");
         bql.block_on(zeroes(root, 0, 10, same)).expect("allowed");
         assert_eq!(driver.calls(), [Call::Write(0, 10, NONE); 2]);
     });
@@ -268,7 +275,8 @@ fn zeroes_found_out_keep_the_flags() {
             ..unmap()
         };
         let (disk, _node, driver) = disk(bql, vec![1; 1024], setup, options, READ_WRITE);
-        bql.block_on(write(disk.root(), 0, &[0; 100], FUA)).expect("zeroes");
+        bql.block_on(write(disk.root(), 0, &[0; 100], FUA))
+            .expect("zeroes");
         assert_eq!(driver.calls(), [Call::Zeroes(0, 100, NONE), Call::Flush]);
         // What is to be compressed is left alone.
         let done = write(disk.root(), 0, &[0; 100], WriteFlags::COMPRESSED);

@@ -6,7 +6,7 @@ use block_gs::{NodeOptions, Perm};
 use block_io::WriteFlags;
 
 use crate::strict::{Call, Kind, Setup};
-use crate::support::{READ_WRITE, disk, discard, errno, in_layer, poll_once, unmap, write};
+use crate::support::{READ_WRITE, discard, disk, errno, in_layer, poll_once, unmap, write};
 
 const NONE: WriteFlags = WriteFlags::empty();
 
@@ -23,14 +23,16 @@ fn only_what_was_written_is_flushed() {
         };
         bql.block_on(root.flush()).expect("flushed");
         assert_eq!(flushes(), 0, "nothing was written yet");
-        bql.block_on(write(root, 0, &[1; 10], NONE)).expect("written");
+        bql.block_on(write(root, 0, &[1; 10], NONE))
+            .expect("written");
         bql.block_on(root.flush()).expect("flushed");
         bql.block_on(root.flush()).expect("flushed");
         assert_eq!(flushes(), 1);
         bql.block_on(discard(root, 0, 10)).expect("discarded");
         bql.block_on(root.flush()).expect("flushed");
         assert_eq!(flushes(), 1, "discards are flushed too");
-        bql.block_on(crate::support::zeroes(root, 0, 10, NONE)).expect("zeroes");
+        bql.block_on(crate::support::zeroes(root, 0, 10, NONE))
+            .expect("zeroes");
         bql.block_on(root.flush()).expect("flushed");
         assert_eq!(flushes(), 1);
         driver.fail(Kind::Write, 0, 5);
@@ -44,10 +46,10 @@ fn only_what_was_written_is_flushed() {
 fn a_flush_that_failed_is_tried_again() {
     in_layer(|bql| {
         let options = NodeOptions::default();
-        let (disk, _node, driver) =
-            disk(bql, vec![0; 1024], Setup::default(), options, READ_WRITE);
+        let (disk, _node, driver) = disk(bql, vec![0; 1024], Setup::default(), options, READ_WRITE);
         let root = disk.root();
-        bql.block_on(write(root, 0, &[1; 10], NONE)).expect("written");
+        bql.block_on(write(root, 0, &[1; 10], NONE))
+            .expect("written");
         driver.calls();
         driver.fail(Kind::Flush, 0, 5);
         assert_eq!(errno(bql.block_on(root.flush())), 5);
@@ -146,7 +148,8 @@ fn no_flush_and_read_only_keep_the_disk_out_of_it() {
         };
         let (front, _node, driver) =
             disk(bql, vec![0; 1024], Setup::default(), options, READ_WRITE);
-        bql.block_on(write(front.root(), 0, &[1; 10], NONE)).expect("written");
+        bql.block_on(write(front.root(), 0, &[1; 10], NONE))
+            .expect("written");
         bql.block_on(front.root().flush()).expect("flushed");
         assert_eq!(driver.calls(), [Call::Write(0, 10, NONE)]);
         let options = NodeOptions {

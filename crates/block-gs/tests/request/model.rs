@@ -6,9 +6,7 @@ use std::sync::Arc;
 use block_common::limits::MAX_LENGTH;
 use block_gs::{BlockLimits, BqlGuard, IoError, IoThread, NodeOptions};
 use block_io::aio::yield_now;
-use block_io::{
-    Buffer, Capabilities, DestinationVec, Perm, Preallocation, Root, WriteFlags,
-};
+use block_io::{Buffer, Capabilities, DestinationVec, Perm, Preallocation, Root, WriteFlags};
 use proptest::prelude::*;
 
 use crate::strict::{Kind, Setup, Strict};
@@ -43,7 +41,9 @@ fn setups() -> impl Strategy<Value = Setup> {
     let zero_flags = prop_oneof![
         Just(None),
         Just(Some(WriteFlags::empty())),
-        Just(Some(WriteFlags::MAY_UNMAP | WriteFlags::FUA | WriteFlags::NO_FALLBACK)),
+        Just(Some(
+            WriteFlags::MAY_UNMAP | WriteFlags::FUA | WriteFlags::NO_FALLBACK
+        )),
     ];
     let write_flags = prop_oneof![
         Just(WriteFlags::empty()),
@@ -184,7 +184,10 @@ impl Model {
         if ok {
             assert!(got == expected.bytes, "{step:?}");
         } else {
-            assert!((old..=expected.bytes.len()).contains(&got.len()), "{step:?}");
+            assert!(
+                (old..=expected.bytes.len()).contains(&got.len()),
+                "{step:?}"
+            );
             for (at, &byte) in got.iter().enumerate() {
                 let fine = byte == self.at(at) || byte == expected.at(at);
                 assert!(fine, "{step:?}: byte {at} is neither old nor new");
@@ -369,7 +372,8 @@ fn parts_of_blocks_are_written_one_at_a_time() {
             exclusive: true,
             ..Setup::aligned(512)
         };
-        let (disk, _node, driver) = disk(bql, vec![0; 2048], setup, NodeOptions::default(), GROWING);
+        let (disk, _node, driver) =
+            disk(bql, vec![0; 2048], setup, NodeOptions::default(), GROWING);
         let tasks: Vec<_> = (0..64u64)
             .map(|number| {
                 let root = disk.root().clone();

@@ -18,13 +18,8 @@ fn what_cannot_be_read_is_not_overwritten() {
         for (offset, len, after) in [(10, 20, 0), (500, 24, 0), (10, 1500, 1)] {
             let old = pattern(2048, 1);
             let setup = Setup::aligned(512);
-            let (disk, _node, driver) = disk(
-                bql,
-                old.clone(),
-                setup,
-                NodeOptions::default(),
-                READ_WRITE,
-            );
+            let (disk, _node, driver) =
+                disk(bql, old.clone(), setup, NodeOptions::default(), READ_WRITE);
             driver.fail(Kind::Read, after, EIO);
             let new = pattern(len, 2);
             let done = write(disk.root(), offset, &new, WriteFlags::empty());
@@ -50,7 +45,10 @@ fn blocks_beyond_the_end_are_not_read() {
         let done = write(disk.root(), 500, &[7; 24], WriteFlags::empty());
         bql.block_on(done).expect("written");
         let write_of = |offset| Call::Write(offset, 512, WriteFlags::empty());
-        assert_eq!(driver.calls(), [Call::Read(0, 512), write_of(0), write_of(512)]);
+        assert_eq!(
+            driver.calls(),
+            [Call::Read(0, 512), write_of(0), write_of(512)]
+        );
         assert_eq!(node.io().length(), 1024);
     });
 }
@@ -97,13 +95,8 @@ fn what_overlaps_waits_in_order() {
             ..Setup::aligned(512)
         };
         let old = pattern(1024, 1);
-        let (disk, _node, driver) = disk(
-            bql,
-            old.clone(),
-            setup,
-            NodeOptions::default(),
-            READ_WRITE,
-        );
+        let (disk, _node, driver) =
+            disk(bql, old.clone(), setup, NodeOptions::default(), READ_WRITE);
         let root = disk.root();
         bql.block_on(async {
             let mut first = pin!(write(root, 10, &[1; 20], WriteFlags::empty()));
@@ -169,7 +162,8 @@ fn serialising_requests_are_alone_and_can_refuse_to_wait() {
             assert_eq!(got[..15], [[4; 10].as_slice(), &[3; 5]].concat());
         });
         // As it began.
-        bql.block_on(write(root, 0, &[5; 1024], at_once)).expect("alone");
+        bql.block_on(write(root, 0, &[5; 1024], at_once))
+            .expect("alone");
     });
 }
 
@@ -182,18 +176,25 @@ fn scattered_requests_in_huge_blocks_stay_aligned() {
         let mut setup = Setup::aligned(block);
         setup.limits.max_segments = 1;
         let size = block as usize;
-        let (disk, _node, driver) =
-            disk(bql, vec![0; size], setup, NodeOptions::default(), READ_WRITE);
+        let (disk, _node, driver) = disk(
+            bql,
+            vec![0; size],
+            setup,
+            NodeOptions::default(),
+            READ_WRITE,
+        );
         let (front, back) = (Buffer::from(&[1; 1000][..]), Buffer::zeroed(size - 1000));
         let mut whole = block_io::SourceVec::new();
         whole.push(front.source());
         whole.push(back.source());
-        bql.block_on(disk.root().write(0, whole.source())).expect("written");
+        bql.block_on(disk.root().write(0, whole.source()))
+            .expect("written");
         let (mut front, mut back) = (Buffer::zeroed(2000), Buffer::zeroed(size - 2000));
         let mut into = block_io::DestinationVec::new();
         into.push(front.destination());
         into.push(back.destination());
-        bql.block_on(disk.root().read(0, into.destination())).expect("read");
+        bql.block_on(disk.root().read(0, into.destination()))
+            .expect("read");
         drop(into);
         assert_eq!(front.as_slice()[999..1001], [1, 0]);
         assert!(driver.calls().len() >= 2);

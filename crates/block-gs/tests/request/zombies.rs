@@ -106,13 +106,15 @@ impl DriverIo for Slow {
         bytes: u64,
         _flags: WriteFlags,
     ) -> IoFuture<'r> {
-        self.io.blocking(request, Some(offset..offset + bytes), move |fd| {
-            Slow::host(fd)?.write_all_at(&vec![0; bytes as usize], offset)
-        })
+        self.io
+            .blocking(request, Some(offset..offset + bytes), move |fd| {
+                Slow::host(fd)?.write_all_at(&vec![0; bytes as usize], offset)
+            })
     }
 
     fn truncate<'r>(&'r self, request: Request<'r>, to: Truncation) -> IoFuture<'r> {
-        self.io.blocking(request, None, move |fd| Slow::host(fd)?.set_len(to.length))
+        self.io
+            .blocking(request, None, move |fd| Slow::host(fd)?.set_len(to.length))
     }
 
     fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, u64> {
@@ -289,9 +291,8 @@ fn a_section_waits_for_what_is_left() {
         });
         let mut section = node.drain(bql);
         let mut buffer = Buffer::zeroed(1024);
-        let done = section.io(async |request: Request<'_>| {
-            request.read(0, buffer.destination()).await
-        });
+        let done =
+            section.io(async |request: Request<'_>| request.read(0, buffer.destination()).await);
         done.expect("read");
         drop(section);
         assert!(buffer.as_slice() == [1; 1024]);
@@ -326,7 +327,9 @@ fn no_engine_overwrites_what_was_written_later() {
                             yield_now().await;
                         }
                     }
-                    write(disk.root(), offset, &new, NONE).await.expect("written");
+                    write(disk.root(), offset, &new, NONE)
+                        .await
+                        .expect("written");
                     let got = read(disk.root(), offset, new.len()).await;
                     assert!(got.expect("read") == new, "{name} {round}");
                 });
@@ -334,7 +337,10 @@ fn no_engine_overwrites_what_was_written_later() {
                 buffer.reclaim();
                 assert!(buffer.is_idle());
                 let got = bql.block_on(read(disk.root(), offset, new.len()));
-                assert!(got.expect("read") == new, "{name} {round}: overwritten later");
+                assert!(
+                    got.expect("read") == new,
+                    "{name} {round}: overwritten later"
+                );
             }
         }
     });

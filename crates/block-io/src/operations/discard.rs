@@ -54,7 +54,7 @@ impl<'r> Request<'r> {
             let outcome = self.node().driver().discard(self, offset, bytes).await;
             drop(after);
             match outcome {
-                Err(IoError::NotSupported) => {}
+                Err(error) if error.errno() == errno::ENOTSUP => {}
                 Err(error) if error.errno() == errno::EINVAL && !whole => {}
                 outcome => outcome?,
             }

@@ -77,7 +77,8 @@ impl<'r> Request<'r> {
 
     /// As [`block_status`](Request::block_status), of the chain from this node
     /// down to, but without, `base` (`bdrv_co_block_status_above`); with
-    /// `None` of the whole chain. The answer is that of the first node which
+    /// `None` of the whole chain. The chain goes through filters, and ends at
+    /// a base also when requests skip it. The answer is that of the first node which
     /// decides what is read; [`StatusFlags::ALLOCATED`] is missing when none
     /// above the base does. Also says how many nodes down that is.
     ///
@@ -113,10 +114,9 @@ impl<'r> Request<'r> {
         let mut at = self;
         let mut eof = status.flags.contains(StatusFlags::EOF);
         while !status.flags.contains(StatusFlags::ALLOCATED) && status.bytes > 0 {
-            let Ok(below) = at.backing() else { break };
-            if is_base(below.node()) {
+            let Some(below) = at.next_in_chain(base) else {
                 break;
-            }
+            };
             at = below;
             depth += 1;
             let so_far = status.bytes;
@@ -184,13 +184,14 @@ impl<'r> Request<'r> {
         let knows = StatusFlags::DATA | StatusFlags::ZERO;
         if status.flags.intersects(knows) {
             status.flags |= StatusFlags::ALLOCATED;
-        } else if !status.flags.contains(StatusFlags::ALLOCATED) && precise {
-            self.zeroes_by_default(offset, &mut status).await?;
+        } else if !status.flags.contains(StatusFlags::ALLOCATED) {
+            self.zeroes_by_default(offset, precise, &mut status).await;
         }
         if status.flags.contains(StatusFlags::RECURSE) {
             status.flags -= StatusFlags::RECURSE;
-            if precise && !status.flags.contains(StatusFlags::ZERO) {
-                self.zeroes_in_file(&mut status).await?;
+            // Only where the file's bytes are what is read.
+            if precise && status.flags & knows == StatusFlags::DATA {
+                self.zeroes_in_file(&mut status).await;
             }
         }
         let ends = offset + status.bytes == length;
@@ -198,40 +199,38 @@ impl<'r> Request<'r> {
         Ok(status)
     }
 
-    /// What is not allocated reads as zeroes where no backing image is.
-    async fn zeroes_by_default(
-        self,
-        offset: u64,
-        status: &mut BlockStatus<'r>,
-    ) -> Result<(), IoError> {
+    /// What is not allocated reads as zeroes where no backing image is. A
+    /// backing image that cannot be asked tells nothing.
+    async fn zeroes_by_default(self, offset: u64, precise: bool, status: &mut BlockStatus<'r>) {
         let shown = match self.backing() {
             Err(_) => 0,
-            Ok(backing) => backing.length().await?,
+            Ok(backing) if precise => backing.length().await.unwrap_or(u64::MAX),
+            Ok(_) => u64::MAX,
         };
         if offset >= shown {
             status.flags |= StatusFlags::ZERO;
         }
-        Ok(())
     }
 
-    /// What is stored in a hole of the file reads as zeroes too.
-    async fn zeroes_in_file(self, status: &mut BlockStatus<'r>) -> Result<(), IoError> {
+    /// What is stored in a hole of the file reads as zeroes too, and so does
+    /// what is stored beyond its end. A file that cannot be asked tells
+    /// nothing.
+    async fn zeroes_in_file(self, status: &mut BlockStatus<'r>) {
         let Some((stored_in, start)) = status.at else {
-            return Ok(());
+            return;
         };
-        let Ok(file) = self.file() else { return Ok(()) };
+        let Ok(file) = self.file() else { return };
         if file.node().uid() != stored_in.uid() {
-            return Ok(());
+            return;
         }
-        let below = Box::pin(file.status_of_layer(start, status.bytes, true)).await?;
-        if below.flags.contains(StatusFlags::EOF) && below.bytes == 0 {
+        let asked = Box::pin(file.status_of_layer(start, status.bytes, true));
+        let Ok(below) = asked.await else { return };
+        let zero = below.flags & StatusFlags::ZERO;
+        if below.flags.contains(StatusFlags::EOF) && (below.bytes == 0 || !zero.is_empty()) {
             status.flags |= StatusFlags::ZERO;
-        } else if below.flags.contains(StatusFlags::ZERO) {
-            status.flags |= StatusFlags::ZERO;
-            status.bytes = below.bytes;
         } else {
+            status.flags |= zero;
             status.bytes = status.bytes.min(below.bytes);
         }
-        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use block_common::error::errno;
 use block_common::{IoError, WriteFlags, limits};
 
 use super::pad::{self, Padding, longest_bounce, next_piece};
@@ -44,7 +45,7 @@ impl<'r> Request<'r> {
                 .driver()
                 .write_zeroes(self, offset, bytes, flags);
             return match running.into_ready() {
-                Ok(Err(IoError::NotSupported)) => {
+                Ok(Err(error)) if error.errno() == errno::ENOTSUP => {
                     IoFuture::new(async move { self.zero_range(range, flags).await })
                 }
                 Ok(outcome) => IoFuture::ready(outcome).then(After::write(self.node(), None, None)),
@@ -53,7 +54,9 @@ impl<'r> Request<'r> {
                     let outcome = running.await;
                     drop(after);
                     match outcome {
-                        Err(IoError::NotSupported) => self.zero_range(range, flags).await,
+                        Err(error) if error.errno() == errno::ENOTSUP => {
+                            self.zero_range(range, flags).await
+                        }
                         outcome => outcome,
                     }
                 }),
@@ -134,7 +137,10 @@ impl<'r> Request<'r> {
                 None => Err(IoError::NotSupported),
             };
             match done {
-                Err(IoError::NotSupported) if !flags.contains(WriteFlags::NO_FALLBACK) => {
+                Err(error)
+                    if error.errno() == errno::ENOTSUP
+                        && !flags.contains(WriteFlags::NO_FALLBACK) =>
+                {
                     drop(after);
                     self.write_zero_bytes(offset, bytes).await?;
                 }
