@@ -159,6 +159,8 @@ impl Strict {
         self.state().bytes.clone()
     }
 
+
+    /// Changes the contents behind the layer's back.
     pub fn set_bytes(&self, bytes: Vec<u8>) {
         self.state().bytes = bytes;
     }
