@@ -9,7 +9,7 @@ use block_io::{Buffer, Capabilities, CopyEnd, IoError, Preallocation, Root, Writ
 
 use crate::strict::{Setup, Strict};
 use crate::support::{
-    GROWING, disk, discard, in_layer, pattern, poll_once, read, unmap, write, write_scattered,
+    GROWING, discard, disk, in_layer, pattern, poll_once, read, unmap, write, write_scattered,
     zeroes,
 };
 
@@ -18,7 +18,10 @@ const FUA: WriteFlags = WriteFlags::FUA;
 const SIZE: usize = 4096;
 
 type Attempt<'a> = Pin<Box<dyn Future<Output = Result<(), IoError>> + 'a>>;
-type Kind = (&'static str, for<'a> fn(&'a Root, &'a Buffer) -> Attempt<'a>);
+type Kind = (
+    &'static str,
+    for<'a> fn(&'a Root, &'a Buffer) -> Attempt<'a>,
+);
 
 async fn copy(root: &Root) -> Result<(), IoError> {
     let (source, target) = (root.begin().await, root.begin().await);
@@ -30,16 +33,30 @@ async fn copy(root: &Root) -> Result<(), IoError> {
 }
 
 const KINDS: [Kind; 13] = [
-    ("read", |root, _| Box::pin(async { read(root, 0, 2048).await.map(drop) })),
-    ("padded read", |root, _| Box::pin(async { read(root, 100, 3000).await.map(drop) })),
-    ("write", |root, buffer| Box::pin(root.write(0, buffer.source()))),
-    ("durable write", |root, buffer| Box::pin(root.write_with(512, buffer.source(), FUA))),
-    ("padded write", |root, buffer| Box::pin(root.write_with(100, buffer.source(), FUA))),
+    ("read", |root, _| {
+        Box::pin(async { read(root, 0, 2048).await.map(drop) })
+    }),
+    ("padded read", |root, _| {
+        Box::pin(async { read(root, 100, 3000).await.map(drop) })
+    }),
+    ("write", |root, buffer| {
+        Box::pin(root.write(0, buffer.source()))
+    }),
+    ("durable write", |root, buffer| {
+        Box::pin(root.write_with(512, buffer.source(), FUA))
+    }),
+    ("padded write", |root, buffer| {
+        Box::pin(root.write_with(100, buffer.source(), FUA))
+    }),
     ("scattered write", |root, _| {
         Box::pin(write_scattered(root, 7, &[5; 3000], 9, NONE))
     }),
-    ("growing write", |root, _| Box::pin(write(root, SIZE as u64 - 100, &[6; 2000], NONE))),
-    ("zeroes", |root, _| Box::pin(zeroes(root, 100, 3000, WriteFlags::MAY_UNMAP | FUA))),
+    ("growing write", |root, _| {
+        Box::pin(write(root, SIZE as u64 - 100, &[6; 2000], NONE))
+    }),
+    ("zeroes", |root, _| {
+        Box::pin(zeroes(root, 100, 3000, WriteFlags::MAY_UNMAP | FUA))
+    }),
     ("discard", |root, _| Box::pin(discard(root, 100, 3000))),
     ("flush", |root, _| {
         Box::pin(async {
@@ -47,8 +64,12 @@ const KINDS: [Kind; 13] = [
             root.flush().await
         })
     }),
-    ("shorter", |root, _| Box::pin(root.truncate(1024, true, Preallocation::Off))),
-    ("longer", |root, _| Box::pin(root.truncate(9000, true, Preallocation::Off))),
+    ("shorter", |root, _| {
+        Box::pin(root.truncate(1024, true, Preallocation::Off))
+    }),
+    ("longer", |root, _| {
+        Box::pin(root.truncate(9000, true, Preallocation::Off))
+    }),
     ("copy", |root, _| Box::pin(copy(root))),
 ];
 
@@ -104,8 +125,7 @@ fn a_request_can_be_dropped_wherever_it_waits() {
                     let ended = bql.block_on(async {
                         let mut attempt = kind(disk.root(), &buffer);
                         for _ in 0..polls {
-                            if let std::task::Poll::Ready(done) =
-                                poll_once(attempt.as_mut()).await
+                            if let std::task::Poll::Ready(done) = poll_once(attempt.as_mut()).await
                             {
                                 done.unwrap_or_else(|error| panic!("{name}: {error}"));
                                 return true;
@@ -156,8 +176,7 @@ fn the_others_go_on() {
                         }
                         for attempt in &mut attempts {
                             let Some(running) = attempt else { continue };
-                            if let std::task::Poll::Ready(done) =
-                                poll_once(running.as_mut()).await
+                            if let std::task::Poll::Ready(done) = poll_once(running.as_mut()).await
                             {
                                 done.expect("written");
                                 *attempt = None;
@@ -173,7 +192,11 @@ fn the_others_go_on() {
                 let bytes = driver.bytes();
                 for number in (0..5).filter(|&number| number != dropped) {
                     let at = number * 100 + 6;
-                    assert!(bytes[at..at + 100].iter().all(|&byte| byte == number as u8 + 1));
+                    assert!(
+                        bytes[at..at + 100]
+                            .iter()
+                            .all(|&byte| byte == number as u8 + 1)
+                    );
                 }
                 let at = dropped * 100 + 6;
                 let all = |byte| bytes[at..at + 100].iter().all(|&known| known == byte);
@@ -204,6 +227,7 @@ fn a_parked_request_can_be_dropped() {
         drop(section);
         assert!(driver.calls().is_empty());
         assert_eq!(root.in_flight(), 0);
-        bql.block_on(write(&root, 0, &[1; 10], NONE)).expect("open again");
+        bql.block_on(write(&root, 0, &[1; 10], NONE))
+            .expect("open again");
     });
 }

@@ -36,15 +36,27 @@ fn impossible_ranges_are_refused_in_qemus_words() {
             assert_eq!(words(got), sum(offset, 10));
             let got = bql.block_on(zeroes(root, offset, 10, NONE));
             assert_eq!(words(got), sum(offset, 10));
-            assert_eq!(words(bql.block_on(discard(root, offset, 10))), sum(offset, 10));
+            assert_eq!(
+                words(bql.block_on(discard(root, offset, 10))),
+                sum(offset, 10)
+            );
         }
         let beyond = format!("offset({}) exceeds maximum({max})", max + 1);
         assert_eq!(words(bql.block_on(write(root, max + 1, &[], NONE))), beyond);
-        assert_eq!(words(bql.block_on(read(root, max + 1, 0)).map(drop)), beyond);
+        assert_eq!(
+            words(bql.block_on(read(root, max + 1, 0)).map(drop)),
+            beyond
+        );
         let got = bql.block_on(zeroes(root, 0, max + 1, NONE));
-        assert_eq!(words(got), format!("bytes({}) exceeds maximum({max})", max + 1));
+        assert_eq!(
+            words(got),
+            format!("bytes({}) exceeds maximum({max})", max + 1)
+        );
         let got = bql.block_on(zeroes(root, u64::MAX, u64::MAX, NONE));
-        assert_eq!(words(got), format!("bytes({}) exceeds maximum({max})", u64::MAX));
+        assert_eq!(
+            words(got),
+            format!("bytes({}) exceeds maximum({max})", u64::MAX)
+        );
         assert_eq!(words(bql.block_on(discard(root, 1, max))), sum(1, max));
         let status = bql.block_on(async {
             let in_flight = root.begin().await;
@@ -89,10 +101,17 @@ fn requests_of_nothing_succeed_without_the_driver() {
         let (disk, node, driver) = disk(bql, vec![1; 1024], setup, unmap(), GROWING);
         let root = disk.root();
         for offset in [0, 512, 700, 1024, 9999] {
-            bql.block_on(write(root, offset, &[], NONE)).expect("nothing");
-            bql.block_on(write(root, offset, &[], WriteFlags::FUA)).expect("nothing");
-            assert!(bql.block_on(read(root, offset, 0)).expect("nothing").is_empty());
-            bql.block_on(zeroes(root, offset, 0, NONE)).expect("nothing");
+            bql.block_on(write(root, offset, &[], NONE))
+                .expect("nothing");
+            bql.block_on(write(root, offset, &[], WriteFlags::FUA))
+                .expect("nothing");
+            assert!(
+                bql.block_on(read(root, offset, 0))
+                    .expect("nothing")
+                    .is_empty()
+            );
+            bql.block_on(zeroes(root, offset, 0, NONE))
+                .expect("nothing");
             bql.block_on(discard(root, offset, 0)).expect("nothing");
         }
         assert!(driver.calls().is_empty());
@@ -169,7 +188,8 @@ fn an_error_in_the_middle_leaves_a_defined_state() {
             driver.fail(Kind::Read, pieces, 5);
             assert_eq!(errno(bql.block_on(read(disk.root(), 128, 512))), 5);
             assert_eq!(driver.calls().len(), pieces + 1);
-            bql.block_on(write(disk.root(), 128, &new, NONE)).expect("again");
+            bql.block_on(write(disk.root(), 128, &new, NONE))
+                .expect("again");
             assert!(driver.bytes()[128..640] == new);
         }
     });
@@ -183,16 +203,23 @@ fn requests_with_too_many_pieces_are_put_together() {
         setup.limits.max_transfer = 512;
         let options = NodeOptions::default();
         let (disk, _node, driver) = disk(bql, vec![0; 4096], setup, options, READ_WRITE);
-        let buffers: Vec<_> = (0..300u64).map(|seed| Buffer::from(&pattern(10, seed)[..])).collect();
+        let buffers: Vec<_> = (0..300u64)
+            .map(|seed| Buffer::from(&pattern(10, seed)[..]))
+            .collect();
         let mut vector = SourceVec::new();
-        buffers.iter().for_each(|buffer| vector.push(buffer.source()));
-        bql.block_on(disk.root().write(7, vector.source())).expect("written");
+        buffers
+            .iter()
+            .for_each(|buffer| vector.push(buffer.source()));
+        bql.block_on(disk.root().write(7, vector.source()))
+            .expect("written");
         let parts: Vec<_> = buffers.iter().map(Buffer::as_slice).collect();
         assert!(driver.bytes()[7..3007] == parts.concat());
         let mut into: Vec<_> = (0..300).map(|_| Buffer::zeroed(10)).collect();
         let mut vector = DestinationVec::new();
-        into.iter_mut().for_each(|buffer| vector.push(buffer.destination()));
-        bql.block_on(disk.root().read(7, vector.destination())).expect("read");
+        into.iter_mut()
+            .for_each(|buffer| vector.push(buffer.destination()));
+        bql.block_on(disk.root().read(7, vector.destination()))
+            .expect("read");
         drop(vector);
         let got: Vec<_> = into.iter().map(Buffer::as_slice).collect();
         assert!(got.concat() == parts.concat());
@@ -204,8 +231,7 @@ fn copies_are_checked_at_both_ends() {
     in_layer(|bql| {
         let setup = Setup::aligned(512);
         let options = NodeOptions::default();
-        let (from, _, source) =
-            disk(bql, pattern(4096, 1), setup.clone(), options, READ_WRITE);
+        let (from, _, source) = disk(bql, pattern(4096, 1), setup.clone(), options, READ_WRITE);
         let (to, target_node, target) = disk(bql, vec![0; 2048], setup, options, READ_WRITE);
         let growing = backend(bql, &target_node, GROWING);
         let mut copy = |to: &Backend, offset, at, bytes, flags| {
@@ -215,7 +241,10 @@ fn copies_are_checked_at_both_ends() {
                     request: target.request()?,
                     offset: at,
                 };
-                source.request()?.copy_range(offset, end, bytes, flags).await
+                source
+                    .request()?
+                    .copy_range(offset, end, bytes, flags)
+                    .await
             })
         };
         copy(&to, 512, 1024, 1024, WriteFlags::FUA).expect("copied");

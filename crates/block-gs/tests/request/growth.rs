@@ -19,8 +19,7 @@ const NONE: WriteFlags = WriteFlags::empty();
 fn only_who_may_resize_makes_a_node_longer() {
     in_layer(|bql| {
         let options = NodeOptions::default();
-        let (front, node, driver) =
-            disk(bql, vec![1; 1000], Setup::default(), options, READ_WRITE);
+        let (front, node, driver) = disk(bql, vec![1; 1000], Setup::default(), options, READ_WRITE);
         let root = front.root();
         for (offset, len) in [(1000, 1), (999, 2), (5000, 10)] {
             let bytes = vec![2; len];
@@ -31,17 +30,20 @@ fn only_who_may_resize_makes_a_node_longer() {
         }
         assert!(driver.calls().is_empty());
         let jobs = backend(bql, &node, GROWING);
-        bql.block_on(write(jobs.root(), 1500, &[2; 10], NONE)).expect("grown");
+        bql.block_on(write(jobs.root(), 1500, &[2; 10], NONE))
+            .expect("grown");
         assert_eq!(node.io().length(), 1510);
         assert!(bql.block_on(read(root, 990, 520)).expect("read")[10..510] == [0; 510][..500]);
-        bql.block_on(zeroes(jobs.root(), 1600, 10, NONE)).expect("grown");
+        bql.block_on(zeroes(jobs.root(), 1600, 10, NONE))
+            .expect("grown");
         assert_eq!(node.io().length(), 1610);
         // A backend keeps to the node unless told otherwise.
         let buffer = Buffer::from(&[3; 10][..]);
         let done = bql.block_on(jobs.root().write(1605, buffer.source()));
         assert!(matches!(done, Err(IoError::BeyondEnd { length: 1610, .. })));
         jobs.set_grows(bql, true);
-        bql.block_on(jobs.root().write(1605, buffer.source())).expect("grown");
+        bql.block_on(jobs.root().write(1605, buffer.source()))
+            .expect("grown");
         assert_eq!(node.io().length(), 1615);
         // Reads never go beyond.
         let mut into = Buffer::zeroed(2);
@@ -59,8 +61,7 @@ fn a_write_that_fails_half_way_grows_half_way() {
     in_layer(|bql| {
         let mut setup = Setup::default();
         setup.limits.max_transfer = 100;
-        let (disk, node, driver) =
-            disk(bql, vec![1; 150], setup, NodeOptions::default(), GROWING);
+        let (disk, node, driver) = disk(bql, vec![1; 150], setup, NodeOptions::default(), GROWING);
         driver.fail(Kind::Write, 2, 28);
         let done = write(disk.root(), 100, &[2; 400], NONE);
         assert_eq!(errno(bql.block_on(done)), 28);
@@ -76,21 +77,20 @@ fn truncations_are_checked_in_order() {
     in_layer(|bql| {
         let truncate = |bql: &mut BqlGuard, disk: &Backend, length| {
             let done = disk.root().truncate(length, true, Preallocation::Off);
-            bql.block_on(done).map_err(|error| (error.errno(), error.to_string()))
+            bql.block_on(done)
+                .map_err(|error| (error.errno(), error.to_string()))
         };
         let read_only = NodeOptions {
             read_only: true,
             ..NodeOptions::default()
         };
         let perm = Perm::CONSISTENT_READ;
-        let (front, _node, driver) =
-            disk(bql, vec![1; 1000], Setup::default(), read_only, perm);
+        let (front, _node, driver) = disk(bql, vec![1; 1000], Setup::default(), read_only, perm);
         let refused = truncate(bql, &front, 500).expect_err("read-only");
         assert_eq!(refused, (13, "Image is read-only".to_owned()));
         driver.content();
         let options = NodeOptions::default();
-        let (front, node, driver) =
-            disk(bql, vec![1; 1000], Setup::default(), options, READ_WRITE);
+        let (front, node, driver) = disk(bql, vec![1; 1000], Setup::default(), options, READ_WRITE);
         assert_eq!(truncate(bql, &front, 500).expect_err("no permission").0, 1);
         let jobs = backend(bql, &node, GROWING);
         let (number, words) = truncate(bql, &jobs, u64::MAX).expect_err("too long");
@@ -102,7 +102,10 @@ fn truncations_are_checked_in_order() {
         driver.fail(Kind::Length, 0, 5);
         let (number, words) = truncate(bql, &jobs, 2000).expect_err("no length");
         assert_eq!(number, 5);
-        assert!(words.starts_with("Could not refresh total sector count: "), "{words}");
+        assert!(
+            words.starts_with("Could not refresh total sector count: "),
+            "{words}"
+        );
         truncate(bql, &jobs, 300).expect("truncated");
         assert_eq!(node.io().length(), 300);
         let empty = Backend::new(bql, "", GROWING, Perm::all()).expect("a backend");
@@ -259,7 +262,8 @@ fn a_file_that_grew_otherwise_is_seen_from_everywhere() {
             .map(|node| backend(bql, node, READ_WRITE))
             .collect();
         let other = backend(bql, &file, GROWING);
-        bql.block_on(write(other.root(), 3000, &[7; 96], NONE)).expect("grown");
+        bql.block_on(write(other.root(), 3000, &[7; 96], NONE))
+            .expect("grown");
         for (number, disk) in backends.iter().enumerate() {
             let mut into = Buffer::zeroed(96);
             let done = bql.block_on(disk.root().read(3000, into.destination()));
@@ -283,8 +287,13 @@ fn a_file_that_grew_otherwise_is_seen_from_everywhere() {
             let source = Buffer::from(&[number as u8; 4][..]);
             let done = bql.block_on(disk.root().write(3096 - base, source.source()));
             done.unwrap_or_else(|error| panic!("{number}: {error}"));
-            let got = bql.block_on(read(disk.root(), 3096 - base, 6)).expect("read");
-            assert!(got == [&[number as u8; 4][..], &[0, 0]].concat(), "{number}");
+            let got = bql
+                .block_on(read(disk.root(), 3096 - base, 6))
+                .expect("read");
+            assert!(
+                got == [&[number as u8; 4][..], &[0, 0]].concat(),
+                "{number}"
+            );
         }
     });
 }
@@ -294,10 +303,11 @@ type Told = Arc<Mutex<Vec<(String, u64, u64)>>>;
 fn watch(bql: &mut BqlGuard, node: &Node, threshold: u64) -> Told {
     let told = Told::default();
     let notes = Arc::clone(&told);
-    node.drain(bql).set_write_threshold(threshold, move |name, by, threshold| {
-        let mut notes = notes.lock().expect("no panic");
-        notes.push((name.to_owned(), by, threshold));
-    });
+    node.drain(bql)
+        .set_write_threshold(threshold, move |name, by, threshold| {
+            let mut notes = notes.lock().expect("no panic");
+            notes.push((name.to_owned(), by, threshold));
+        });
     told
 }
 
@@ -320,7 +330,8 @@ fn a_threshold_is_told_once_on_the_node_that_has_it() {
             let watched = [&node, &middle, &top][level];
             let root = disk.root();
             let write_to = |bql: &mut BqlGuard, end: u64| {
-                bql.block_on(write(root, end - 100, &[1; 100], NONE)).expect("written");
+                bql.block_on(write(root, end - 100, &[1; 100], NONE))
+                    .expect("written");
             };
             let told = watch(bql, watched, 1000);
             let take = |told: &Told| std::mem::take(&mut *told.lock().expect("no panic"));
@@ -346,7 +357,8 @@ fn a_threshold_is_told_once_on_the_node_that_has_it() {
             // What does not pass the node is not told.
             let told = watch(bql, &top, 1000);
             let below = backend(bql, &node, READ_WRITE);
-            bql.block_on(write(below.root(), 2000, &[1; 10], NONE)).expect("written");
+            bql.block_on(write(below.root(), 2000, &[1; 10], NONE))
+                .expect("written");
             assert!(take(&told).is_empty());
         }
     });
@@ -361,7 +373,8 @@ fn a_threshold_counts_what_was_asked_for() {
         let options = NodeOptions::default();
         let (disk, node, driver) = disk(bql, vec![1; 4096], setup, options, READ_WRITE);
         let told = watch(bql, &node, 1000);
-        bql.block_on(write(disk.root(), 100, &[1; 3000], NONE)).expect("written");
+        bql.block_on(write(disk.root(), 100, &[1; 3000], NONE))
+            .expect("written");
         let told = told.lock().expect("no panic").clone();
         assert_eq!(told, [(node.name().to_owned(), 2100, 1000)]);
         let calls = driver.calls();

@@ -159,7 +159,6 @@ impl Strict {
         self.state().bytes.clone()
     }
 
-
     /// Changes the contents behind the layer's back.
     pub fn set_bytes(&self, bytes: Vec<u8>) {
         self.state().bytes = bytes;
