@@ -234,20 +234,6 @@ impl Backend {
         }
     }
 
-    /// Whether a write is done before it is durable; without a write cache
-    /// each write is flushed (`blk_set_enable_write_cache`). There is one at
-    /// first.
-    pub fn set_write_cache(&self, bql: &mut BqlGuard, enabled: bool) {
-        self.root().set_write_cache(bql.access(), enabled);
-    }
-
-    /// Whether writes may end beyond the node, which then grows if the
-    /// backend has [`Perm::RESIZE`] (`blk_set_allow_write_beyond_eof`). Not at
-    /// first.
-    pub fn set_grows(&self, bql: &mut BqlGuard, grows: bool) {
-        self.root().set_grows(bql.access(), grows);
-    }
-
     /// Whether the backend follows its node to another context
     /// (`blk_set_allow_aio_context_change`). Not at first.
     pub fn set_allow_context_change(&self, bql: &mut BqlGuard, allow: bool) {
