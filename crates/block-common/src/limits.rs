@@ -56,7 +56,8 @@ pub fn check_data_request(offset: u64, bytes: u64) -> Result<(), IoError> {
 }
 
 /// What a node needs of its requests (`BlockLimits`). The layer cuts, pads and
-/// copies until the driver gets nothing else.
+/// gathers until the driver gets nothing else; only the alignment of memory is
+/// left to the driver, which copies what has less.
 ///
 /// All sizes are in bytes; alignments are powers of two and at least 1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,7 +65,8 @@ pub struct BlockLimits {
     /// Offset and length of every request are multiples of this. Others are
     /// padded, for writes by reading first what lies around.
     pub request_alignment: u32,
-    /// The least alignment of a buffer's address and pieces.
+    /// Buffers whose address and pieces have less than this alignment cost a
+    /// copy.
     pub memory_alignment: u32,
     /// The alignment that buffers should have.
     pub optimal_memory_alignment: u32,
