@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{bench, graph, tour};
+use crate::{bench, graph, stress, tour};
 
 /// A block layer whose layering the compiler checks.
 #[derive(Parser, Debug)]
@@ -34,6 +34,10 @@ pub enum Command {
     /// Send many requests to an image, and say how long they took
     #[command(long_about = bench::ABOUT, after_long_help = bench::EXAMPLES)]
     Bench(bench::Options),
+    /// Send all kinds of requests while errors, cancellations and graph
+    /// changes come at random, and compare every byte with a model
+    #[command(long_about = stress::ABOUT, after_long_help = stress::EXAMPLES)]
+    Stress(stress::Options),
 }
 
 impl Cli {

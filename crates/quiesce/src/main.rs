@@ -10,6 +10,7 @@ mod bench;
 mod cli;
 mod draw;
 mod graph;
+mod stress;
 mod tour;
 
 use std::process::ExitCode;
@@ -23,5 +24,6 @@ fn main() -> ExitCode {
         Command::Tour(options) => tour::main(&options),
         Command::Graph(options) => graph::main(&options),
         Command::Bench(options) => bench::main(&options),
+        Command::Stress(options) => stress::main(&options),
     }
 }

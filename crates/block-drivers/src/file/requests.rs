@@ -227,7 +227,8 @@ impl DriverIo for File {
             ..
         } = to;
         let old = request.node().length();
-        let range = old.min(length)..old.max(length);
+        // Whatever comes later and ends beyond has to do with the new end.
+        let range = old.min(length)..u64::MAX;
         self.call(request, Some(range), move |fd| {
             let progress = Progress::default();
             space::set_length(fd, kind, length, exact, preallocation, &progress)

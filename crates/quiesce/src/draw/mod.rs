@@ -12,7 +12,34 @@ pub mod svg;
 
 pub use snapshot::{Above, BackendShape, EdgeShape, NodeShape, Snapshot};
 
+use std::io;
+use std::path::{Path, PathBuf};
+
 use block_gs::Perm;
+
+/// Writes `name.svg` and `name.dot` into a directory. Returns where they are.
+///
+/// # Errors
+/// What the system says, and for which file.
+pub fn write(
+    snapshot: &Snapshot,
+    dir: &Path,
+    name: &str,
+    title: &str,
+    subtitle: &str,
+) -> Result<[PathBuf; 2], (PathBuf, io::Error)> {
+    let write = |extension: &str, text: String| {
+        let path = dir.join(format!("{name}.{extension}"));
+        match std::fs::write(&path, text) {
+            Ok(()) => Ok(path),
+            Err(error) => Err((path, error)),
+        }
+    };
+    Ok([
+        write("svg", svg::render(snapshot, title, subtitle))?,
+        write("dot", dot::render(snapshot, title))?,
+    ])
+}
 
 /// A set of permissions in four columns: `R` consistent read, `W` write, `U`
 /// write unchanged, `Z` resize.

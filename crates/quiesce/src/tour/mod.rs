@@ -2,20 +2,20 @@
 
 mod asker;
 mod changes;
-mod failure;
+pub mod failure;
 mod finish;
 mod graph;
 mod image;
-mod journal;
+pub mod journal;
 mod load;
 mod options;
 mod pattern;
-mod progress;
+pub mod progress;
 mod report;
-mod rng;
+pub mod rng;
 mod spoiler;
 mod watch;
-mod watchdog;
+pub mod watchdog;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,18 +35,18 @@ use self::failure::SetupError;
 use self::graph::World;
 use self::image::UserImage;
 use self::load::{Counters, Lane, Totals, Worker};
-use self::progress::Progress;
+use self::progress::{Now, Progress};
 use self::report::{Figures, Report};
 use self::rng::Rng;
 use self::watch::Watch;
 use self::watchdog::Watchdog;
-use crate::draw::{Snapshot, dot, svg};
+use crate::draw::{self, Snapshot};
 
 /// The exit code when the tour could not run.
-const COULD_NOT_RUN: u8 = 1;
+pub const COULD_NOT_RUN: u8 = 1;
 
 /// The exit code when something was wrong.
-const FOUND_SOMETHING: u8 = 3;
+pub const FOUND_SOMETHING: u8 = 3;
 
 /// Gives the tour and prints what came of it.
 pub fn main(options: &Options) -> ExitCode {
@@ -110,11 +110,17 @@ fn run(options: &Options, watch: &Arc<Watch>) -> Result<Report, SetupError> {
     let pictures = Pictures::prepare(options)?;
     let layer = BlockLayer::new()
         .map_err(|error| SetupError::graph("cannot start the block layer", error))?;
-    end_on_interrupt(watch, layer.main_loop())?;
-    let watchdog = Watchdog::start(Arc::clone(watch)).map_err(|error| SetupError::System {
-        what: "cannot start a thread",
-        error: error.to_string(),
+    let told = Arc::clone(watch);
+    end_on_interrupt(layer.main_loop(), move || {
+        let again = told.was_interrupted();
+        told.interrupt();
+        again
     })?;
+    let (beats, steps) = (Arc::clone(watch), Arc::clone(watch));
+    let watchdog = Watchdog::start(
+        move || beats.beats(),
+        move || format!("The last graph steps:\n{}", steps.journal.recent()),
+    )?;
     let tour = Tour {
         options,
         watch,
@@ -191,7 +197,16 @@ impl Tour<'_> {
         while start.elapsed() < duration && !self.watch.is_stopping() {
             changer.step(bql);
             self.watch.beat();
-            progress.update(&load.counters, self.watch);
+            progress.update(|| {
+                let totals = Totals::of(&load.counters);
+                let verified = draw::length(totals.verified);
+                let changes = self.watch.changes();
+                Now {
+                    requests: totals.requests,
+                    numbers: format!("{verified} verified, {changes} graph changes"),
+                    message: self.watch.journal.last(),
+                }
+            });
         }
         self.watch.stop();
         let counters = load.counters.clone();
@@ -313,15 +328,10 @@ impl Show {
         let mut written = Vec::new();
         for (name, subtitle, snapshot) in &self.snapshots {
             let title = format!("The block graph {name} the tour");
-            for (extension, text) in [
-                ("svg", svg::render(snapshot, &title, subtitle)),
-                ("dot", dot::render(snapshot, &title)),
-            ] {
-                let path = dir.join(format!("{name}.{extension}"));
-                fs::write(&path, text)
-                    .map_err(|error| SetupError::file("cannot write the picture", &path, error))?;
-                written.push(path);
-            }
+            let drawn = draw::write(snapshot, dir, name, &title, subtitle);
+            written.extend(drawn.map_err(|(path, error)| {
+                SetupError::file("cannot write the picture", &path, error)
+            })?);
         }
         Ok(written)
     }
@@ -360,22 +370,25 @@ impl Pictures {
     }
 }
 
-fn new_directory(below: &Path, prefix: &str) -> Result<tempfile::TempDir, SetupError> {
+/// A new directory in `below`, removed with the value.
+pub fn new_directory(below: &Path, prefix: &str) -> Result<tempfile::TempDir, SetupError> {
     tempfile::Builder::new()
         .prefix(prefix)
         .tempdir_in(below)
         .map_err(|error| SetupError::file("cannot make a directory in", below, error))
 }
 
-/// Ctrl-C ends the tour as if its time were up; a second one at once.
-fn end_on_interrupt(watch: &Arc<Watch>, main: MainLoop) -> Result<(), SetupError> {
+/// Ctrl-C ends the run as if its time were up; a second one at once.
+/// `interrupt` notes it, and returns whether it had been noted before.
+pub fn end_on_interrupt(
+    main: MainLoop,
+    interrupt: impl Fn() -> bool + Send + 'static,
+) -> Result<(), SetupError> {
     const INTERRUPTED: i32 = 130;
-    let watch = Arc::clone(watch);
     ctrlc::set_handler(move || {
-        if watch.was_interrupted() {
+        if interrupt() {
             process::exit(INTERRUPTED);
         }
-        watch.interrupt();
         main.kick();
     })
     .map_err(|error| SetupError::System {
@@ -384,7 +397,8 @@ fn end_on_interrupt(watch: &Arc<Watch>, main: MainLoop) -> Result<(), SetupError
     })
 }
 
-fn some_seed() -> u64 {
+/// A seed for those who have given none.
+pub fn some_seed() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let nanoseconds = now.map_or(0, |now| now.as_nanos() as u64);
     // Short enough to be typed again.

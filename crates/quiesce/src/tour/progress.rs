@@ -1,14 +1,9 @@
 //! Progress, on the standard error stream.
 
 use std::io::IsTerminal;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
-use super::load::{Counters, Totals};
-use super::watch::Watch;
-use crate::draw;
 
 /// How often it is shown where lines cannot be rewritten.
 const LINE_EVERY: Duration = Duration::from_secs(2);
@@ -16,7 +11,18 @@ const LINE_EVERY: Duration = Duration::from_secs(2);
 /// How often where they can.
 const REDRAW_EVERY: Duration = Duration::from_millis(100);
 
-/// Shows how far the tour is: a bar on a terminal, now and then a line
+/// What is shown.
+#[derive(Debug)]
+pub struct Now {
+    /// Requests that have ended so far; shown as a rate.
+    pub requests: u64,
+    /// Other numbers.
+    pub numbers: String,
+    /// What is going on.
+    pub message: String,
+}
+
+/// Shows how far a run is: a bar on a terminal, now and then a line
 /// elsewhere, nothing when quiet.
 #[derive(Debug)]
 pub struct Progress {
@@ -35,7 +41,7 @@ enum Shown {
 }
 
 impl Progress {
-    /// Of a tour of this length.
+    /// Of a run of this length.
     pub fn new(total: Duration, quiet: bool) -> Self {
         let shown = match (quiet, std::io::stderr().is_terminal()) {
             (true, _) => Shown::Nothing,
@@ -53,7 +59,7 @@ impl Progress {
     }
 
     /// Shows it if it is time to.
-    pub fn update(&mut self, counters: &[Arc<Counters>], watch: &Watch) {
+    pub fn update(&mut self, now_is: impl FnOnce() -> Now) {
         let now = Instant::now();
         let since = now - self.last;
         let due = match self.shown {
@@ -64,20 +70,20 @@ impl Progress {
         if since < due {
             return;
         }
-        let totals = Totals::of(counters);
-        let rate = (totals.requests - self.requests) as f64 / since.as_secs_f64();
-        (self.last, self.requests) = (now, totals.requests);
-        let numbers = format!(
-            "{rate:.0} requests/s, {} verified, {} graph changes",
-            draw::length(totals.verified),
-            watch.changes()
-        );
+        let Now {
+            requests,
+            numbers,
+            message,
+        } = now_is();
+        let rate = requests.saturating_sub(self.requests) as f64 / since.as_secs_f64();
+        (self.last, self.requests) = (now, requests);
+        let numbers = format!("{rate:.0} requests/s, {numbers}");
         let elapsed = now - self.start;
         match &self.shown {
             Shown::Bar(bar) => {
                 bar.set_position(elapsed.min(self.total).as_millis() as u64);
                 bar.set_prefix(numbers);
-                bar.set_message(watch.journal.last());
+                bar.set_message(message);
             }
             Shown::Lines => eprintln!("{:>3} s  {numbers}", elapsed.as_secs()),
             Shown::Nothing => {}

@@ -1,12 +1,11 @@
 //! Notices when nothing moves.
 
 use std::process;
-use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::watch::Watch;
+use super::failure::SetupError;
 
 /// How long nothing may move.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -14,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The exit code for it.
 const STUCK: i32 = 4;
 
-/// A thread that ends the process when the main thread has made no step for
+/// A thread that ends the process when nothing has moved for
 /// half a minute: a drain that waits for a request that waits for a drain. A
 /// stuck thread cannot report that itself. Dropping it ends the thread.
 #[derive(Debug)]
@@ -24,21 +23,28 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Starts the thread.
-    pub fn start(watch: Arc<Watch>) -> std::io::Result<Watchdog> {
+    /// Starts the thread. `beats` grows while something moves; `report` says
+    /// what happened last.
+    ///
+    /// # Errors
+    /// The system has no thread left.
+    pub fn start(
+        beats: impl Fn() -> u64 + Send + 'static,
+        report: impl Fn() -> String + Send + 'static,
+    ) -> Result<Watchdog, SetupError> {
         let (done, ended) = mpsc::channel();
         let guard = move || {
-            let (mut known, mut since) = (watch.beats(), Instant::now());
+            let (mut known, mut since) = (beats(), Instant::now());
             while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(Duration::from_secs(1)) {
-                let beats = watch.beats();
-                if beats != known {
-                    (known, since) = (beats, Instant::now());
+                let now = beats();
+                if now != known {
+                    (known, since) = (now, Instant::now());
                 } else if since.elapsed() >= PATIENCE {
                     eprintln!(
                         "quiesce: nothing has moved for {} seconds. That is a deadlock of the \
-                         block layer (or a disk that does not answer). The last graph steps:\n{}",
+                         block layer (or a disk that does not answer). {}",
                         PATIENCE.as_secs(),
-                        watch.journal.recent()
+                        report()
                     );
                     process::exit(STUCK);
                 }
@@ -46,7 +52,11 @@ impl Watchdog {
         };
         let thread = thread::Builder::new()
             .name("watchdog".into())
-            .spawn(guard)?;
+            .spawn(guard)
+            .map_err(|error| SetupError::System {
+                what: "cannot start a thread",
+                error: error.to_string(),
+            })?;
         Ok(Watchdog {
             done: Some(done),
             thread: Some(thread),
