@@ -15,6 +15,8 @@ use crate::{Activity, Request};
 pub(crate) struct Lingering {
     changes: Option<Ticket>,
     activity: Activity,
+    /// Where else the work goes on.
+    also: Option<Box<Lingering>>,
 }
 
 /// `request` is dropped, and what it has begun goes on: with the bytes of
@@ -26,6 +28,15 @@ pub(crate) fn linger(request: Request<'_>, range: Option<Range<u64>>, is_write: 
     Lingering {
         changes: changed.map(|range| request.node().overlaps().force(range)),
         activity,
+        also: None,
+    }
+}
+
+impl Lingering {
+    /// The same work goes on at another node too.
+    pub(crate) fn and(mut self, other: Option<Lingering>) -> Lingering {
+        self.also = other.map(Box::new);
+        self
     }
 }
 

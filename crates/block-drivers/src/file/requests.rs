@@ -262,14 +262,23 @@ impl DriverIo for File {
         };
         let source = Arc::clone(source.io().fd());
         let durable = flags.contains(WriteFlags::FUA);
-        let range = offset..offset + bytes;
-        self.call(request, Some(range), move |fd| {
-            space::copy_range(source.as_fd(), from.offset, fd, offset, bytes)?;
+        let start = from.offset;
+        let work = move |fd: &OwnedFd| -> Result<(), IoError> {
+            space::copy_range(source.as_fd(), start, fd, offset, bytes)?;
             if durable {
                 rustix::fs::fdatasync(fd).map_err(io::Error::from)?;
             }
             Ok(())
-        })
+        };
+        let io = self.io();
+        if self.geometry.medium == Medium::Memory {
+            return IoFuture::ready(work(io.fd()));
+        }
+        let range = offset..offset + bytes;
+        let read = start..start + bytes;
+        let from = from.request;
+        let work = move |fd: &OwnedFd| Ok(work(fd));
+        IoFuture::new(async move { io.copying(request, range, from, read, work).await? })
     }
 
     /// Once the kernel has failed to write something out it may have dropped

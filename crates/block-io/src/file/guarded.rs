@@ -49,6 +49,8 @@ impl<T> Abandon for Blocking<T> {
 pub(super) struct Guarded<'r, W: Abandon, F> {
     request: Request<'r>,
     changes: Option<Range<u64>>,
+    /// Where else it reads what it writes.
+    source: Option<(Request<'r>, Range<u64>)>,
     /// With what is to be done with its output. `None` when it has ended.
     work: Option<(W, F)>,
 }
@@ -58,8 +60,15 @@ impl<'r, W: Abandon, F> Guarded<'r, W, F> {
         Guarded {
             request,
             changes,
+            source: None,
             work: Some((work, then)),
         }
+    }
+
+    /// The work reads these bytes of another node.
+    pub(super) fn reading(mut self, source: Request<'r>, range: Range<u64>) -> Self {
+        self.source = Some((source, range));
+        self
     }
 }
 
@@ -79,7 +88,10 @@ impl<W: Abandon, F> Drop for Guarded<'_, W, F> {
         if let Some((work, _)) = self.work.take() {
             let changes = self.changes.take();
             let is_write = changes.is_some();
-            work.abandon(|| Box::new(linger(self.request, changes, is_write)));
+            // Whoever changes the source later would change what is written.
+            let source = self.source.take();
+            let source = source.map(|(source, range)| linger(source, Some(range), true));
+            work.abandon(|| Box::new(linger(self.request, changes, is_write).and(source)));
         }
     }
 }

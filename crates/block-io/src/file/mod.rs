@@ -184,6 +184,27 @@ impl FileIo {
         IoFuture::new(Guarded::new(request, changes, work, |done| Ok(done?)))
     }
 
+    /// As [`blocking`](FileIo::blocking), for work that changes `changes` to
+    /// what it reads from `range` of the node of `source`. That node is not
+    /// idle either before the work has ended, and when the future is dropped
+    /// later changes of what is read wait.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub fn copying<'r, T: Send + 'static>(
+        &'r self,
+        request: Request<'r>,
+        changes: Range<u64>,
+        source: Request<'r>,
+        range: Range<u64>,
+        work: impl FnOnce(&OwnedFd) -> io::Result<T> + Send + 'static,
+    ) -> IoFuture<'r, T> {
+        let fd = Arc::clone(&self.fd);
+        let work = run_blocking(move || work(&fd));
+        let guarded = Guarded::new(request, Some(changes), work, |done| Ok(done?));
+        IoFuture::new(guarded.reading(source, range))
+    }
+
     fn engine_here(&self) -> Engine {
         self.engine.unwrap_or_else(Engine::best)
     }
