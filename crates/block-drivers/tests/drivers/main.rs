@@ -1,6 +1,7 @@
 //! The drivers in a running block layer.
 
 mod copy_on_read;
+mod failures;
 mod file;
 mod host;
 mod inject;

@@ -46,7 +46,7 @@ impl Changer {
         section.end();
         self.disks[number].file = new;
         drop(old);
-        bql.run_for(std::time::Duration::ZERO);
+        bql.poll(block_io::aio::Wait::No);
         let length = std::fs::metadata(&path).map_or(0, |file| file.len());
         std::fs::write(&path, vec![STALE; length as usize]).map_err(|error| error.to_string())?;
         Ok("files replaced")
