@@ -24,6 +24,9 @@ use super::File;
 use super::probe::{Geometry, Kind, Medium};
 use super::space::{self, Extent, Progress, ZeroMode};
 
+/// What takes less than a worker thread costs: so many bytes of memory.
+const SHORT: u64 = 256 << 10;
+
 /// Ways of zeroing that the file system does not have: trying them again
 /// would cost a system call each time.
 #[derive(Debug, Default)]
@@ -81,14 +84,16 @@ impl File {
     }
 
     /// Runs a system call that may wait for a disk, which changes `range` if
-    /// that is given.
+    /// that is given. In memory it does not wait, and what is short is done on
+    /// the spot.
     fn call<'r, T: Send + 'static>(
         &'r self,
         request: Request<'r>,
         range: Option<Range<u64>>,
         work: impl FnOnce(&OwnedFd) -> Result<T, IoError> + Send + 'static,
     ) -> IoFuture<'r, T> {
-        if self.geometry.medium == Medium::Memory {
+        let is_short = |range: &Range<u64>| range.end - range.start <= SHORT;
+        if self.geometry.medium == Medium::Memory && range.as_ref().is_none_or(is_short) {
             return IoFuture::ready(work(self.io().fd()));
         }
         let io = self.io();
@@ -271,7 +276,8 @@ impl DriverIo for File {
             Ok(())
         };
         let io = self.io();
-        if self.geometry.medium == Medium::Memory {
+        let is_short = |range: &Range<u64>| range.end - range.start <= SHORT;
+        if self.geometry.medium == Medium::Memory && range.as_ref().is_none_or(is_short) {
             return IoFuture::ready(work(io.fd()));
         }
         let range = offset..offset + bytes;

@@ -87,7 +87,7 @@ impl<'r> Request<'r> {
         let mut middle = range.clone();
         if !range.start.is_multiple_of(block) {
             let end = (blocks.start + block).min(range.end);
-            self.zero_within_block(range.start..end).await?;
+            self.zero_within_block(range.start..end, flags).await?;
             middle.start = end;
         }
         if middle.start < middle.end {
@@ -96,7 +96,7 @@ impl<'r> Request<'r> {
                 self.zero_blocks(middle.start..tail, flags).await?;
             }
             if tail < middle.end {
-                self.zero_within_block(tail..middle.end).await?;
+                self.zero_within_block(tail..middle.end, flags).await?;
             }
         }
         // Once for all parts: they need not be durable one by one.
@@ -107,15 +107,20 @@ impl<'r> Request<'r> {
     }
 
     /// A part of one block.
-    async fn zero_within_block(self, range: Range<u64>) -> Result<(), IoError> {
+    async fn zero_within_block(self, range: Range<u64>, flags: WriteFlags) -> Result<(), IoError> {
         let alignment = self.limits().request_alignment;
         let zeroes = Buffer::zeroed((range.end - range.start) as usize);
         let padding = Padding::of(&range, alignment).expect("a part of a block is not aligned");
         let start = padding.aligned().start;
         let ends = padding.read_ends(self).await?;
         let whole = ends.around(zeroes.source());
-        self.write_pieces(start, whole.source(), WriteFlags::empty())
-            .await
+        let flags = self.in_data_writes(flags);
+        self.write_pieces(start, whole.source(), flags).await
+    }
+
+    /// What of the flags a write of data from a buffer has too.
+    fn in_data_writes(self, flags: WriteFlags) -> WriteFlags {
+        flags & self.node().capabilities().write_flags & WriteFlags::UNCHANGED
     }
 
     /// Whole blocks (`bdrv_co_do_pwrite_zeroes`): in pieces that begin and end
@@ -142,7 +147,7 @@ impl<'r> Request<'r> {
                         && !flags.contains(WriteFlags::NO_FALLBACK) =>
                 {
                     drop(after);
-                    self.write_zero_bytes(offset, bytes).await?;
+                    self.write_zero_bytes(offset, bytes, flags).await?;
                 }
                 outcome => {
                     after.run(outcome.is_ok());
@@ -155,13 +160,19 @@ impl<'r> Request<'r> {
     }
 
     /// Zeroes from a buffer.
-    async fn write_zero_bytes(self, mut offset: u64, mut bytes: u64) -> Result<(), IoError> {
+    async fn write_zero_bytes(
+        self,
+        mut offset: u64,
+        mut bytes: u64,
+        flags: WriteFlags,
+    ) -> Result<(), IoError> {
+        let flags = self.in_data_writes(flags);
         let most = longest_bounce(self.limits()) as u64;
         let zeroes = Buffer::zeroed(bytes.min(most) as usize);
         while bytes > 0 {
             let piece = bytes.min(most);
             let (from, _) = zeroes.source().split_at(piece as usize);
-            self.write_pieces(offset, from, WriteFlags::empty()).await?;
+            self.write_pieces(offset, from, flags).await?;
             offset += piece;
             bytes -= piece;
         }
