@@ -83,6 +83,13 @@ impl File {
         request_alignment.max(memory_alignment) as usize
     }
 
+    /// Whether a system call for `range` neither waits for a disk nor takes
+    /// long.
+    fn is_done_here(&self, range: Option<&Range<u64>>) -> bool {
+        let is_short = |range: &Range<u64>| range.end - range.start <= SHORT;
+        self.geometry.medium == Medium::Memory && range.is_none_or(is_short)
+    }
+
     /// Runs a system call that may wait for a disk, which changes `range` if
     /// that is given. In memory it does not wait, and what is short is done on
     /// the spot.
@@ -92,8 +99,7 @@ impl File {
         range: Option<Range<u64>>,
         work: impl FnOnce(&OwnedFd) -> Result<T, IoError> + Send + 'static,
     ) -> IoFuture<'r, T> {
-        let is_short = |range: &Range<u64>| range.end - range.start <= SHORT;
-        if self.geometry.medium == Medium::Memory && range.as_ref().is_none_or(is_short) {
+        if self.is_done_here(range.as_ref()) {
             return IoFuture::ready(work(self.io().fd()));
         }
         let io = self.io();
@@ -276,11 +282,10 @@ impl DriverIo for File {
             Ok(())
         };
         let io = self.io();
-        let is_short = |range: &Range<u64>| range.end - range.start <= SHORT;
-        if self.geometry.medium == Medium::Memory && range.as_ref().is_none_or(is_short) {
+        let range = offset..offset + bytes;
+        if self.is_done_here(Some(&range)) {
             return IoFuture::ready(work(io.fd()));
         }
-        let range = offset..offset + bytes;
         let read = start..start + bytes;
         let from = from.request;
         let work = move |fd: &OwnedFd| Ok(work(fd));
