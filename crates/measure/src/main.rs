@@ -1,0 +1,75 @@
+//! `measure`: what requests and graph changes cost in this block layer, beside
+//! QEMU's tools and beside loops without a block layer.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`requests`], [`files`], [`graph`], [`swap`] | the sections: what is compared with what |
+//! | [`contest`] | time: contestants in turns on one CPU, the least of the clean runs |
+//! | [`callgrind`] | instructions: the difference of two counts of requests |
+//! | [`work`] | what the contestants of this program do, as processes of their own |
+//! | [`report`] | tables |
+//! | [`cpu`], [`tools`], [`error`] | pinning; programs on `PATH`; what can go wrong |
+
+#![deny(unsafe_code)]
+
+mod callgrind;
+mod cli;
+mod contest;
+mod cpu;
+mod error;
+mod files;
+mod graph;
+mod report;
+mod requests;
+mod swap;
+mod tools;
+mod work;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command, Section};
+use crate::error::Failure;
+use crate::report::Table;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("measure: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<(), Failure> {
+    let sections = match &cli.command {
+        Command::Work(work) => return work::main(work),
+        Command::All => Section::ALL.to_vec(),
+        Command::Requests => vec![Section::Requests],
+        Command::Files => vec![Section::Files],
+        Command::Graph => vec![Section::Graph],
+        Command::Swap => vec![Section::Swap],
+    };
+    let mut tables: Vec<Table> = Vec::new();
+    for section in sections {
+        let found = match section {
+            Section::Requests => requests::measure(&cli.options)?,
+            Section::Files => files::measure(&cli.options)?,
+            Section::Graph => graph::measure(&cli.options)?,
+            Section::Swap => swap::measure(&cli.options)?,
+        };
+        if !cli.options.json {
+            for table in &found {
+                println!("{}", table.markdown());
+            }
+        }
+        tables.extend(found);
+    }
+    if cli.options.json {
+        println!("{}", report::json(&tables));
+    }
+    Ok(())
+}
