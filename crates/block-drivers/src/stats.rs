@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 
 use block_gs::{BlockDriver, BqlGuard, GraphError, Node, NodeBuilder, NodeOptions, Role};
-use block_io::engine::thread_shard;
+use block_io::engine::{nth_shard, shard_count, thread_shard};
 use block_io::{
     Capabilities, Destination, DriverIo, IoError, IoFuture, Request, Source, WriteFlags,
 };
@@ -124,7 +123,7 @@ impl Stats {
     }
 
     fn shard(&self) -> &Shard {
-        &self.shards[thread_shard() % self.shards.len()]
+        &self.shards[nth_shard(thread_shard(), self.shards.len())]
     }
 }
 
@@ -155,8 +154,7 @@ impl StatsOptions {
     /// # Errors
     /// Those of [`NodeBuilder::open`].
     pub fn open(self, bql: &mut BqlGuard, name: &str) -> Result<Node, GraphError> {
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        let shards = (0..threads.min(16)).map(|_| Shard::default()).collect();
+        let shards = (0..shard_count()).map(|_| Shard::default()).collect();
         NodeBuilder::new(name)
             .options(self.options)
             .child("file", &self.file, Role::FILTERED | Role::PRIMARY)

@@ -83,7 +83,10 @@ impl<'r> Request<'r> {
 
     /// The same request at the other end of an edge below the node.
     fn descend(self, edge: Option<&'r IoEdge>, name: &'static str) -> Result<Self, IoError> {
-        let edge = edge.ok_or(IoError::NoChild(name))?;
+        // Not `ok_or`: an error that was made has to be dropped again.
+        let Some(edge) = edge else {
+            return Err(IoError::NoChild(name));
+        };
         // SAFETY: the edge is one of this request's node (private function,
         // called below only), and the request is counted above that node
         // for `'r`.

@@ -9,12 +9,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::thread;
 
 use block_common::{IoError, Preallocation, WriteFlags};
 
 use crate::aio::{AioContext, Home, JoinHandle};
-use crate::engine::{Count, Gate, GatedCell, thread_shard};
+use crate::engine::{Count, Gate, GatedCell, shard_count, thread_shard};
 use crate::{Destination, GsAccess, IoEdge, Request, Source, turn};
 
 /// The I/O half of a backend (`BlockBackend`): submits requests, from any
@@ -42,10 +41,9 @@ impl fmt::Debug for Root {
 impl Root {
     /// A root without a node, at home in `context`.
     pub fn new(name: &str, context: AioContext) -> Self {
-        let threads = thread::available_parallelism().map_or(1, usize::from);
         Root(Arc::new(Inner {
             name: name.to_owned(),
-            below: GatedCell::new(threads.min(16), None),
+            below: GatedCell::new(shard_count(), None),
             home: Arc::new(Home::new(context)),
             grows: AtomicBool::new(false),
             writes_through: AtomicBool::new(false),
@@ -371,11 +369,11 @@ impl InFlight<'_> {
     /// # Errors
     /// [`IoError::NoMedium`] when there is none.
     pub fn request(&self) -> Result<Request<'_>, IoError> {
-        let count = self.count.as_ref().ok_or(IoError::NoMedium)?;
+        let count = self.count.as_ref().ok_or_else(|| IoError::NoMedium)?;
         // SAFETY: `count` was begun at this root's gate; it is ended when we
         // are dropped, which the borrow of `self` excludes.
         let edge = unsafe { self.root.below.get(count) };
-        let edge = edge.as_deref().ok_or(IoError::NoMedium)?;
+        let edge = edge.as_deref().ok_or_else(|| IoError::NoMedium)?;
         // SAFETY: `count` covers everything above the node that the edge of
         // its root leads to, and the root is the edge's parent.
         Ok(unsafe { Request::through(edge) })

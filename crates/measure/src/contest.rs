@@ -141,12 +141,6 @@ impl Time {
     pub fn ratio(self, of: Time) -> Cell {
         Cell::ratio(self.nanoseconds, of.nanoseconds)
     }
-
-    /// The shortest.
-    pub fn best(times: &[Time]) -> Option<Time> {
-        let by_time = |a: &&Time, b: &&Time| a.nanoseconds.total_cmp(&b.nanoseconds);
-        times.iter().min_by(by_time).copied()
-    }
 }
 
 /// Lets the contestants run in turns; the times are in their order.

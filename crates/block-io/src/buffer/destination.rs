@@ -107,7 +107,7 @@ impl<'b> Destination<'b> {
 
     /// In how many ranges the bytes lie.
     pub fn segment_count(&self) -> usize {
-        self.view.parts().count()
+        self.view.segment_count()
     }
 
     /// The ranges one after the other, none of them empty.

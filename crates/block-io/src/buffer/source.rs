@@ -61,7 +61,7 @@ impl<'b> Source<'b> {
 
     /// In how many ranges the bytes lie.
     pub fn segment_count(self) -> usize {
-        self.view.parts().count()
+        self.view.segment_count()
     }
 
     /// The ranges one after the other, none of them empty.

@@ -104,6 +104,14 @@ impl<'b> View<'b> {
         }
     }
 
+    /// How many ranges there are. Every request asks.
+    pub(super) fn segment_count(self) -> usize {
+        match self {
+            View::One(part) => usize::from(part.len > 0),
+            View::Many { .. } => self.parts().count(),
+        }
+    }
+
     /// The only range, if it is one; the first one if all are empty.
     pub(super) fn only_part(self) -> Option<Part<'b>> {
         if let View::One(part) = self {

@@ -85,7 +85,7 @@ impl<F: Faults> Gate<F> {
     /// `shard` is any number, best [`thread_shard`]; it decides which part of
     /// the counter is used.
     pub fn try_begin(&self, shard: usize) -> Option<Count> {
-        let shard = shard % self.shards.len();
+        let shard = nth_shard(shard, self.shards.len());
         let order = unless(F::BEGIN_WITHOUT_ACQUIRE, Ordering::Acquire);
         if F::TEST_THEN_COUNT {
             if self.shards[shard].load(order) & CLOSED != 0 {
@@ -314,6 +314,32 @@ impl<F: Faults> Drop for Begin<'_, F> {
             self.gate.give_up(ticket, self.shard);
         }
     }
+}
+
+/// Which of `shards` parts a thread uses whose number is `number`. Most numbers
+/// are small enough as they are, and a division takes as long as all the rest
+/// of counting.
+#[inline]
+pub fn nth_shard(number: usize, shards: usize) -> usize {
+    match number < shards {
+        true => number,
+        false => number % shards,
+    }
+}
+
+/// How many shards are of use: as many as threads can run at once, but no more
+/// than 16. The system is asked once, because it takes it twenty calls to find
+/// out.
+pub fn shard_count() -> usize {
+    static COUNT: plain::AtomicUsize = plain::AtomicUsize::new(0);
+    let known = COUNT.load(plain::Ordering::Relaxed);
+    if known > 0 {
+        return known;
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let count = threads.min(16);
+    COUNT.store(count, plain::Ordering::Relaxed);
+    count
 }
 
 /// This thread's shard number: threads are numbered as they first ask.

@@ -26,6 +26,6 @@ mod wake_all;
 
 pub use doorbell::Doorbell;
 pub use faults::{Faults, NoFaults};
-pub use gate::{Begin, Count, Gate, thread_shard};
+pub use gate::{Begin, Count, Gate, nth_shard, shard_count, thread_shard};
 pub use gated_cell::GatedCell;
 pub use overlaps::{Enter, Entered, Overlaps, Ticket};
