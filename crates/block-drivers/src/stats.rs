@@ -79,6 +79,7 @@ impl AtomicTally {
 
     /// Counts the end of a request: on the spot if it is over, else with one
     /// allocation.
+    #[inline]
     fn watch<'r>(&'r self, bytes: u64, outcome: IoFuture<'r>) -> IoFuture<'r> {
         match outcome.into_ready() {
             Ok(outcome) => {

@@ -82,6 +82,7 @@ impl<'r> Request<'r> {
     }
 
     /// The same request at the other end of an edge below the node.
+    #[inline]
     fn descend(self, edge: Option<&'r IoEdge>, name: &'static str) -> Result<Self, IoError> {
         // Not `ok_or`: an error that was made has to be dropped again.
         let Some(edge) = edge else {
@@ -97,6 +98,7 @@ impl<'r> Request<'r> {
     ///
     /// # Errors
     /// [`IoError::NoChild`].
+    #[inline]
     pub fn file(self) -> Result<Request<'r>, IoError> {
         self.descend(self.children().file(), "file")
     }

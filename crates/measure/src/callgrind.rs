@@ -36,7 +36,8 @@ impl Instructions {
     }
 }
 
-/// Counts the instructions of all threads outside the kernel.
+/// Counts the instructions of all threads outside the kernel, and if it is
+/// asked for those of each function.
 ///
 /// # Errors
 /// [`Failure::NoTool`], or when a run fails.
@@ -44,6 +45,7 @@ pub fn count(
     options: &Options,
     contestant: &Contestant,
     counts: Counts,
+    profile: bool,
 ) -> Result<Instructions, Failure> {
     let Counts(few, many) = match options.quick {
         true => Counts(200, 400),
@@ -55,6 +57,12 @@ pub fn count(
     let after = run(contestant, many, &more)?;
     let each = |before: f64, after: f64| (after - before) / (many - few) as f64;
 
+    if !profile {
+        return Ok(Instructions {
+            each: each(before, after),
+            functions: Vec::new(),
+        });
+    }
     let (before_by_name, after_by_name) = (annotate(&fewer)?, annotate(&more)?);
     let mut functions: Vec<(f64, String)> = after_by_name
         .into_iter()

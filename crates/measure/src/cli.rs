@@ -89,7 +89,7 @@ pub struct Options {
     pub tmpfs: PathBuf,
 
     /// How many clean runs of each contestant to take the least of
-    #[arg(long, global = true, value_name = "RUNS", default_value_t = 7,
+    #[arg(long, global = true, value_name = "RUNS", default_value_t = 5,
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub runs: u32,
 }

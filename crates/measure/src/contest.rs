@@ -151,7 +151,7 @@ pub fn contest(options: &Options, contestants: &[Contestant]) -> Result<Vec<Time
     let _pinned = Pinned::here()?;
     let (seconds, runs) = match options.quick {
         true => (0.002, 1),
-        false => (0.25, options.runs as usize),
+        false => (0.15, options.runs as usize),
     };
     let counts = contestants.iter().map(|c| c.calibrate(seconds));
     let counts: Vec<u64> = counts.collect::<Result<_, _>>()?;

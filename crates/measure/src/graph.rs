@@ -88,7 +88,7 @@ impl Shape {
                 let work = Contestant::work(&arguments)?;
                 let is_big = size == "1000" || size == "10000";
                 let counts = if is_big { Counts(20, 220) } else { Counts(200, 2200) };
-                let instructions = callgrind::count(options, &work, counts)?;
+                let instructions = callgrind::count(options, &work, counts, false)?;
                 let times = contest(options, &[work])?;
                 row.push(Cell::figure(instructions.each, 0));
                 row.extend(times.iter().map(|time| time.cell_us()));

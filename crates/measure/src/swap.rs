@@ -45,10 +45,10 @@ pub fn measure(options: &Options) -> Result<Vec<Table>, Failure> {
     for device in [Device::Cached, Device::Slow] {
         for depth in [1, 32] {
             let mut best: Vec<Option<Summary>> = vec![None; Kind::ALL.len()];
-            for round in 0..if options.quick { 1 } else { 5 } {
+            for round in 0..if options.quick { 1 } else { 3 } {
                 options.say(&format!("swap: {device:?}, depth {depth}, round {round}"));
                 for (kind, best) in Kind::ALL.into_iter().zip(&mut best) {
-                    let seconds = if options.quick { 0.05 } else { 2.0 };
+                    let seconds = if options.quick { 0.05 } else { 1.5 };
                     let summary = run(device, depth, kind, seconds, &images)?;
                     *best = Some(best.take().map_or(summary, |best| best.least(summary)));
                 }

@@ -105,6 +105,7 @@ impl<'b> View<'b> {
     }
 
     /// How many ranges there are. Every request asks.
+    #[inline]
     pub(super) fn segment_count(self) -> usize {
         match self {
             View::One(part) => usize::from(part.len > 0),

@@ -343,6 +343,7 @@ pub fn shard_count() -> usize {
 }
 
 /// This thread's shard number: threads are numbered as they first ask.
+#[inline]
 pub fn thread_shard() -> usize {
     static NEXT: plain::AtomicUsize = plain::AtomicUsize::new(0);
     thread_local! {
