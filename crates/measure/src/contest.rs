@@ -61,6 +61,11 @@ impl Contestant {
         self
     }
 
+    /// Whether it is this program.
+    pub fn is_own(&self) -> bool {
+        self.arguments.first().is_some_and(|word| word == "work")
+    }
+
     /// The program and its arguments, to do it `count` times.
     pub fn words(&self, count: u64) -> Vec<OsString> {
         let mut words = vec![self.program.clone().into_os_string()];

@@ -15,15 +15,14 @@ use crate::report::{Cell, Table};
 ///
 /// # Errors
 /// When a contestant fails, or is missing.
-pub fn measure(options: &Options) -> Result<Vec<Table>, Failure> {
+pub fn measure(options: &Options, found: &mut dyn FnMut(Table)) -> Result<(), Failure> {
     let memory = Image::create(options, &options.tmpfs)?;
     let disk = Image::create(options, &options.dir)?;
     let cached = [("memory", &memory), ("disk", &disk)];
-    Ok(vec![
-        page_cache(options, &cached, false)?,
-        page_cache(options, &cached, true)?,
-        direct(options, &disk)?,
-    ])
+    found(page_cache(options, &cached, false)?);
+    found(page_cache(options, &cached, true)?);
+    found(direct(options, &disk)?);
+    Ok(())
 }
 
 /// A raw image in a directory of its own, in the page cache as far as it goes.
@@ -125,7 +124,11 @@ impl Load<'_> {
             arguments.push("--direct");
         }
         let own = Contestant::work(&arguments)?;
-        Ok(if self.helpers { own.with_helpers() } else { own })
+        Ok(if self.helpers {
+            own.with_helpers()
+        } else {
+            own
+        })
     }
 
     /// Linux AIO takes direct I/O only.
@@ -193,11 +196,7 @@ impl Outcome {
     }
 }
 
-fn page_cache(
-    options: &Options,
-    images: &[(&str, &Image)],
-    write: bool,
-) -> Result<Table, Failure> {
+fn page_cache(options: &Options, images: &[(&str, &Image)], write: bool) -> Result<Table, Failure> {
     let (title, call) = match write {
         false => ("Reads of the page cache", "pread"),
         true => ("Writes to the page cache", "pwrite"),

@@ -13,13 +13,12 @@ use crate::tools;
 ///
 /// # Errors
 /// When a contestant fails, or is missing.
-pub fn measure(options: &Options) -> Result<Vec<Table>, Failure> {
-    let mut tables = Vec::new();
+pub fn measure(options: &Options, found: &mut dyn FnMut(Table)) -> Result<(), Failure> {
+    found(memory(options)?);
     for shape in &SHAPES {
-        tables.push(shape.measure(options)?);
+        found(shape.measure(options)?);
     }
-    tables.push(memory(options)?);
-    Ok(tables)
+    Ok(())
 }
 
 /// One way in which graphs grow.
@@ -87,7 +86,11 @@ impl Shape {
                 arguments.extend(self.rest);
                 let work = Contestant::work(&arguments)?;
                 let is_big = size == "1000" || size == "10000";
-                let counts = if is_big { Counts(20, 220) } else { Counts(200, 2200) };
+                let counts = if is_big {
+                    Counts(10, 60)
+                } else {
+                    Counts(100, 600)
+                };
                 let instructions = callgrind::count(options, &work, counts, false)?;
                 let times = contest(options, &[work])?;
                 row.push(Cell::figure(instructions.each, 0));
@@ -107,7 +110,11 @@ fn memory(options: &Options) -> Result<Table, Failure> {
          ten, nine filters over a null device.",
         &["nodes", "bytes a node"],
     );
-    let sizes: &[&str] = if options.quick { &["1000"] } else { &["1000", "10000", "50000"] };
+    let sizes: &[&str] = if options.quick {
+        &["1000"]
+    } else {
+        &["1000", "10000", "50000"]
+    };
     for &nodes in sizes {
         let work = Contestant::work(&["memory", "add", "--nodes", nodes])?;
         let words = work.words(1);

@@ -54,19 +54,20 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Swap => vec![Section::Swap],
     };
     let mut tables: Vec<Table> = Vec::new();
-    for section in sections {
-        let found = match section {
-            Section::Requests => requests::measure(&cli.options)?,
-            Section::Files => files::measure(&cli.options)?,
-            Section::Graph => graph::measure(&cli.options)?,
-            Section::Swap => swap::measure(&cli.options)?,
-        };
+    // At once: what was measured is not lost when something fails later.
+    let mut found = |table: Table| {
         if !cli.options.json {
-            for table in &found {
-                println!("{}", table.markdown());
-            }
+            println!("{}", table.markdown());
         }
-        tables.extend(found);
+        tables.push(table);
+    };
+    for section in sections {
+        match section {
+            Section::Requests => requests::measure(&cli.options, &mut found)?,
+            Section::Files => files::measure(&cli.options, &mut found)?,
+            Section::Graph => graph::measure(&cli.options, &mut found)?,
+            Section::Swap => swap::measure(&cli.options, &mut found)?,
+        }
     }
     if cli.options.json {
         println!("{}", report::json(&tables));

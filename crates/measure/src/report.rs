@@ -104,7 +104,11 @@ impl Table {
             !cells.any(|cell| matches!(cell, Cell::Text(_)))
         };
         let rule = |column| if numeric(column) { "---:" } else { "---" };
-        text += &line((0..self.columns.len()).map(|c| rule(c).to_owned()).collect());
+        text += &line(
+            (0..self.columns.len())
+                .map(|c| rule(c).to_owned())
+                .collect(),
+        );
         for row in &self.rows {
             text += &line(row.iter().map(Cell::markdown).collect());
         }

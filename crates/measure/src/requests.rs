@@ -10,8 +10,12 @@ use crate::report::{Cell, Table};
 ///
 /// # Errors
 /// When a contestant fails, or is missing.
-pub fn measure(options: &Options) -> Result<Vec<Table>, Failure> {
-    Ok(vec![devices(options)?, layers(options)?])
+pub fn measure(options: &Options, found: &mut dyn FnMut(Table)) -> Result<(), Failure> {
+    found(devices(options)?);
+    let (layers, each) = layers(options)?;
+    found(layers);
+    found(each);
+    Ok(())
 }
 
 /// The depths of queues that are compared.
@@ -20,47 +24,45 @@ const DEPTHS: [&str; 2] = ["1", "64"];
 /// A part of what QEMU needs, beyond which the profile says where it goes.
 const BAR: f64 = 0.2;
 
-/// Both sides of a comparison.
-struct Pair {
-    ours: Cost,
-    qemu: Cost,
-}
-
 #[derive(Clone)]
 struct Cost {
     instructions: Instructions,
     time: Time,
 }
 
-/// Sends the same requests to nodes that have the same options at both sides,
-/// or nearly.
-fn compare(
+/// What each contestant's requests cost. Profiles are of our own only.
+fn compare<const N: usize>(
     options: &Options,
-    ours: &str,
-    qemu: &str,
-    depth: &str,
-    write: bool,
-) -> Result<Pair, Failure> {
-    let what = if ours.len() > 60 { "many layers" } else { ours };
-    options.say(&format!("requests: {what}, depth {depth}, write {write}"));
-    let mut mine = vec!["layer", ours, "-d", depth, "-S", "4096"];
-    let mut theirs = vec!["--image-opts", qemu, "-d", depth, "-t", "none"];
+    contestants: [Contestant; N],
+) -> Result<[Cost; N], Failure> {
+    let times = contest(options, &contestants)?;
+    let costs = contestants.iter().zip(times).map(|(contestant, time)| {
+        let profile = contestant.is_own();
+        let instructions = callgrind::count(options, contestant, REQUESTS, profile)?;
+        Ok(Cost { instructions, time })
+    });
+    let costs: Vec<Cost> = costs.collect::<Result<_, Failure>>()?;
+    costs
+        .try_into()
+        .map_err(|_| Failure::Usage("there is one cost for each contestant"))
+}
+
+/// Requests in our main loop, one after the other in the image.
+fn ours(node: &str, depth: &str, write: bool) -> Result<Contestant, Failure> {
+    let mut arguments = vec!["layer", node, "-d", depth, "-S", "4096"];
     if write {
-        mine.push("-w");
-        theirs.push("-w");
+        arguments.push("-w");
     }
-    let both = [Contestant::work(&mine)?, Contestant::qemu_img(&theirs)?];
-    let times = contest(options, &both)?;
-    let cost = |index: usize| -> Result<Cost, Failure> {
-        Ok(Cost {
-            instructions: callgrind::count(options, &both[index], REQUESTS, index == 0)?,
-            time: times[index],
-        })
-    };
-    Ok(Pair {
-        ours: cost(0)?,
-        qemu: cost(1)?,
-    })
+    Contestant::work(&arguments)
+}
+
+/// The same in QEMU's.
+fn qemu(node: &str, depth: &str, write: bool) -> Result<Contestant, Failure> {
+    let mut arguments = vec!["--image-opts", node, "-d", depth, "-t", "none"];
+    if write {
+        arguments.push("-w");
+    }
+    Contestant::qemu_img(&arguments)
 }
 
 fn devices(options: &Options) -> Result<Table, Failure> {
@@ -85,8 +87,10 @@ fn devices(options: &Options) -> Result<Table, Failure> {
         for write in [false, true] {
             for depth in DEPTHS {
                 let node = format!("driver={device},size=1G,read-zeroes=off");
-                let Pair { ours, qemu } = compare(options, &node, &node, depth, write)?;
                 let request = if write { "write" } else { "read" };
+                options.say(&format!("requests: {device}, {request}, depth {depth}"));
+                let both = [ours(&node, depth, write)?, qemu(&node, depth, write)?];
+                let [ours, qemu] = compare(options, both)?;
                 let part = ours.instructions.each / qemu.instructions.each;
                 table.row(vec![
                     device.into(),
@@ -112,67 +116,61 @@ fn devices(options: &Options) -> Result<Table, Failure> {
     Ok(table)
 }
 
-fn layers(options: &Options) -> Result<Table, Failure> {
-    let mut table = Table::new(
+/// All of it, and what one layer adds.
+fn layers(options: &Options) -> Result<(Table, Table), Failure> {
+    let columns = [
+        "depth",
+        "layers",
+        "instructions, `raw`",
+        "`stats`",
+        "QEMU",
+        "ns, `raw`",
+        "`stats`",
+        "QEMU",
+    ];
+    let mut all = Table::new(
         "Layers above a null device",
         "Reads as above, through 0, 1, 4 and 16 layers. `raw` passes everything on, and requests \
-         skip it; `stats` looks at every request. QEMU's layers are `raw` both times. The last \
-         four columns are what one layer adds.",
-        &[
-            "layer",
-            "layers",
-            "depth",
-            "instructions",
-            "QEMU",
-            "ns",
-            "QEMU",
-            "instructions a layer",
-            "QEMU",
-            "ns a layer",
-            "QEMU",
-        ],
+         skip it; `stats` looks at every request. QEMU's layers are `raw`.",
+        &columns,
     );
-    for layer in ["raw", "stats"] {
-        for depth in DEPTHS {
-            let mut base: Option<Pair> = None;
-            for layers in [0_usize, 1, 4, 16] {
-                let ours = stacked(layer, layers);
-                let qemu = stacked("raw", layers);
-                let pair = compare(options, &ours, &qemu, depth, false)?;
-                let mut row = vec![
-                    layer.into(),
-                    layers.to_string().into(),
-                    depth.into(),
-                    Cell::figure(pair.ours.instructions.each, 0),
-                    Cell::figure(pair.qemu.instructions.each, 0),
-                    pair.ours.time.cell(),
-                    pair.qemu.time.cell(),
-                ];
-                match &base {
-                    None => row.extend([Cell::None, Cell::None, Cell::None, Cell::None]),
-                    Some(base) => {
-                        let each = |with: f64, without: f64| (with - without) / layers as f64;
-                        let instructions = |with: &Cost, without: &Cost| {
-                            each(with.instructions.each, without.instructions.each)
-                        };
-                        let time = |with: &Cost, without: &Cost| {
-                            let ns = each(with.time.nanoseconds, without.time.nanoseconds);
-                            Cell::Figure(ns, 1, with.time.clean && without.time.clean)
-                        };
-                        row.extend([
-                            Cell::figure(instructions(&pair.ours, &base.ours), 1),
-                            Cell::figure(instructions(&pair.qemu, &base.qemu), 0),
-                            time(&pair.ours, &base.ours),
-                            time(&pair.qemu, &base.qemu),
-                        ]);
-                    }
-                }
-                table.row(row);
-                base.get_or_insert(pair);
+    let mut each = Table::new(
+        "What one layer adds",
+        "The difference to no layers, divided by their number.",
+        &columns,
+    );
+    for depth in DEPTHS {
+        let mut base: Option<[Cost; 3]> = None;
+        for layers in [0_usize, 1, 4, 16] {
+            options.say(&format!("requests: {layers} layers, depth {depth}"));
+            let contestants = [
+                ours(&stacked("raw", layers), depth, false)?,
+                ours(&stacked("stats", layers), depth, false)?,
+                qemu(&stacked("raw", layers), depth, false)?,
+            ];
+            let costs = compare(options, contestants)?;
+            let first = || [Cell::from(depth), layers.to_string().into()].into_iter();
+            let instructions = costs
+                .iter()
+                .map(|cost| Cell::figure(cost.instructions.each, 0));
+            let times = costs.iter().map(|cost| cost.time.cell());
+            all.row(first().chain(instructions).chain(times).collect());
+            if let Some(base) = &base {
+                let pairs = || costs.iter().zip(base);
+                let added = |with: f64, without: f64| (with - without) / layers as f64;
+                let instructions = pairs().map(|(with, without)| {
+                    Cell::figure(added(with.instructions.each, without.instructions.each), 1)
+                });
+                let times = pairs().map(|(with, without)| {
+                    let ns = added(with.time.nanoseconds, without.time.nanoseconds);
+                    Cell::Figure(ns, 1, with.time.clean && without.time.clean)
+                });
+                each.row(first().chain(instructions).chain(times).collect());
             }
+            base.get_or_insert(costs);
         }
     }
-    Ok(table)
+    Ok((all, each))
 }
 
 /// Options of so many layers over a null device.

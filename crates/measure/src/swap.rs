@@ -17,7 +17,7 @@ use crate::report::{Cell, Table};
 ///
 /// # Errors
 /// When files cannot be made, or a request fails.
-pub fn measure(options: &Options) -> Result<Vec<Table>, Failure> {
+pub fn measure(options: &Options, found: &mut dyn FnMut(Table)) -> Result<(), Failure> {
     let images = [
         Image::create(options, &options.dir)?,
         Image::create(options, &options.dir)?,
@@ -60,7 +60,8 @@ pub fn measure(options: &Options) -> Result<Vec<Table>, Failure> {
             }
         }
     }
-    Ok(vec![table])
+    found(table);
+    Ok(())
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -91,7 +91,9 @@ mod tests {
 
     #[test]
     fn a_missing_tool_is_named_with_its_package() {
-        let missing = QEMU_IMG.in_path(OsStr::new("/nowhere")).expect_err("missing");
+        let missing = QEMU_IMG
+            .in_path(OsStr::new("/nowhere"))
+            .expect_err("missing");
         assert_eq!(
             missing.to_string(),
             "'qemu-img' is not on PATH; it comes with the package qemu-utils"

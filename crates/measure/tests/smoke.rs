@@ -58,7 +58,9 @@ fn each_contestant_says_how_long_it_took() {
         vec!["layer", &node, "-c", "100", "-w", "-S", "12288"],
         vec!["plain", name, "-c", "100"],
         vec!["plain", name, "-c", "100", "-w"],
-        vec!["change", "filter", "-c", "10", "--depth", "5", "--nodes", "50"],
+        vec![
+            "change", "filter", "-c", "10", "--depth", "5", "--nodes", "50",
+        ],
     ];
     if Path::new("/proc/self/statm").exists() {
         contestants.push(vec!["memory", "add", "--nodes", "1000"]);
