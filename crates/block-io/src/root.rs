@@ -369,11 +369,15 @@ impl InFlight<'_> {
     /// # Errors
     /// [`IoError::NoMedium`] when there is none.
     pub fn request(&self) -> Result<Request<'_>, IoError> {
-        let count = self.count.as_ref().ok_or_else(|| IoError::NoMedium)?;
+        let Some(count) = &self.count else {
+            return Err(IoError::NoMedium);
+        };
         // SAFETY: `count` was begun at this root's gate; it is ended when we
         // are dropped, which the borrow of `self` excludes.
         let edge = unsafe { self.root.below.get(count) };
-        let edge = edge.as_deref().ok_or_else(|| IoError::NoMedium)?;
+        let Some(edge) = edge.as_deref() else {
+            return Err(IoError::NoMedium);
+        };
         // SAFETY: `count` covers everything above the node that the edge of
         // its root leads to, and the root is the edge's parent.
         Ok(unsafe { Request::through(edge) })

@@ -125,8 +125,9 @@ mod tests {
         requests.write = true;
         run(&requests).expect("written");
         assert!(fs::read(&path).expect("read") == [0; 16 * 4096]);
-        requests.size = 3000;
-        requests.step = Some(3001);
-        run(&requests).expect_err("a transfer that meets the end is short");
+        requests.target = directory.path().to_str().expect("text").to_owned();
+        requests.write = false;
+        requests.size = 1;
+        run(&requests).expect_err("a directory cannot be read");
     }
 }
