@@ -350,4 +350,29 @@ mod tests {
         assert!(poll(apart.as_mut()).is_ready());
         assert!(overlaps.is_quiet());
     }
+
+    #[test]
+    fn who_waits_for_a_request_waits_for_what_it_leaves_behind() {
+        let overlaps: Overlaps = Overlaps::new();
+        let dropped = overlaps.try_enter(0..10, true).expect("alone");
+        let running = overlaps.try_enter(10..20, false).expect("apart");
+        let mut waiting = pin!(overlaps.enter(5..15, true));
+        assert!(poll(waiting.as_mut()).is_pending());
+        let ticket = overlaps.force(0..10);
+        drop(dropped);
+        drop(running);
+        assert!(poll(waiting.as_mut()).is_pending());
+        overlaps.leave(ticket);
+        let Poll::Ready(waited) = poll(waiting.as_mut()) else {
+            panic!("nothing is left to wait for");
+        };
+        // One that has given up meanwhile is not missed.
+        let mut gives_up = Box::pin(overlaps.enter(0..20, false));
+        assert!(poll(gives_up.as_mut()).is_pending());
+        let ticket = overlaps.force(0..20);
+        drop((waited, gives_up));
+        overlaps.leave(ticket);
+        assert!(overlaps.is_quiet());
+        assert!(overlaps.state.lock().entries.is_empty());
+    }
 }
