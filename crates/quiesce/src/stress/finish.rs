@@ -13,8 +13,9 @@ use block_io::Buffer;
 
 use super::disk::{Disk, Held};
 
-/// How long what ends by itself may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long what ends by itself may take: worker threads wait ten seconds for
+/// more to do.
+const PATIENCE: Duration = Duration::from_secs(25);
 
 /// With all tasks ended: gates are idle, and each disk reads as it must.
 /// Returns how many bytes were right.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use block_gs::IoError;
 use block_io::Preallocation;
 use block_io::aio::sleep;
 
@@ -142,7 +141,7 @@ async fn define_length(worker: &Worker, disk: &Disk, length: u64) -> Result<(), 
 
 async fn check_length(worker: &Worker, disk: &Disk) -> Result<(), String> {
     let expected = disk.model().len();
-    let request = async { Ok::<_, IoError>(disk.root.length().await?) };
+    let request = disk.root.length();
     match attempt(&worker.shared, Patience::Endless, &[], request).await? {
         Outcome::Done(found) if found != expected => Err(format!(
             "corruption: the disk is {found} bytes long and must have {expected}"
