@@ -14,7 +14,6 @@ use std::thread;
 use std::time::Instant;
 
 use block_gs::IoError;
-use block_io::aio::yield_now;
 use block_io::{Buffer, InFlight, Root};
 
 use super::failure::{Action, Failure, RequestId};
@@ -24,9 +23,6 @@ use super::watch::Watch;
 
 /// The longest request, in bytes.
 pub const MAX_REQUEST: u64 = 64 << 10;
-
-/// So many requests are made before the thread's other tasks have a turn.
-const IN_A_ROW: u64 = 64;
 
 /// One request in this many is a flush, for one task of each backend.
 const FLUSH_ONE_IN: u64 = 8192;
@@ -221,12 +217,6 @@ impl Worker {
             let before = self.watch.journal.step();
             let outcome = self.request(&plan, &mut buffer).await;
             Counters::add(&self.counters.requests, 1);
-            // `try_begin` never gives way, and reads of what is cached never
-            // wait: the thread would be ours for ever.
-            let requests = self.counters.requests.load(Ordering::Relaxed);
-            if requests.is_multiple_of(IN_A_ROW) {
-                yield_now().await;
-            }
             if let Err(trouble) = outcome {
                 let request = Box::new(self.describe(&plan, before));
                 self.watch.fail(match trouble {
