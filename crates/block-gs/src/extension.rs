@@ -7,13 +7,13 @@ use crate::BqlGuard;
 
 /// One value of each type.
 #[derive(Default)]
-pub(crate) struct Extensions(HashMap<TypeId, Box<dyn Any>>);
+pub(crate) struct Extensions(HashMap<TypeId, Box<dyn Any + Send>>);
 
 impl BqlGuard {
     /// The value of type `T` that belongs to this block layer: a registry of
     /// things that users name, say. It is made when it is first asked for,
     /// and dropped when the layer shuts down, before its nodes go.
-    pub fn extension_mut<T: Default + 'static>(&mut self) -> &mut T {
+    pub fn extension_mut<T: Default + Send + 'static>(&mut self) -> &mut T {
         let extensions = &mut self.graph_mut().extensions.0;
         let value = extensions
             .entry(TypeId::of::<T>())
@@ -22,7 +22,7 @@ impl BqlGuard {
     }
 
     /// The value of type `T`, if it has been made.
-    pub fn extension<T: Default + 'static>(&self) -> Option<&T> {
+    pub fn extension<T: Default + Send + 'static>(&self) -> Option<&T> {
         let extensions = &self.graph().extensions.0;
         extensions.get(&TypeId::of::<T>())?.downcast_ref()
     }
