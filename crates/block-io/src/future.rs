@@ -25,7 +25,8 @@ type Running<'r, T> = Pin<Box<dyn Future<Output = Result<T, IoError>> + Send + '
 pub struct IoFuture<'r, T = ()>(Kind<'r, T>);
 
 enum Kind<'r, T> {
-    Ready(Option<Result<T, IoError>>),
+    /// And whether it has given way to other tasks.
+    Ready(Option<Result<T, IoError>>, bool),
     /// What comes after is dropped after the future is.
     Running(Running<'r, T>, Option<After<'r>>),
 }
@@ -33,14 +34,14 @@ enum Kind<'r, T> {
 impl<'r> IoFuture<'r> {
     /// Done already, with success.
     pub const fn done() -> Self {
-        IoFuture(Kind::Ready(Some(Ok(()))))
+        IoFuture(Kind::Ready(Some(Ok(())), false))
     }
 }
 
 impl<'r, T> IoFuture<'r, T> {
     /// Over already.
     pub fn ready(outcome: Result<T, IoError>) -> Self {
-        IoFuture(Kind::Ready(Some(outcome)))
+        IoFuture(Kind::Ready(Some(outcome), false))
     }
 
     /// Over already, without success.
@@ -59,7 +60,7 @@ impl<'r, T> IoFuture<'r, T> {
     /// The future itself, to be awaited.
     pub fn into_ready(self) -> Result<Result<T, IoError>, Self> {
         match self.0 {
-            Kind::Ready(Some(outcome)) => Ok(outcome),
+            Kind::Ready(Some(outcome), _) => Ok(outcome),
             other => Err(IoFuture(other)),
         }
     }
@@ -70,9 +71,9 @@ impl<'r, T> IoFuture<'r, T> {
         T: Send + 'r,
     {
         match self.0 {
-            Kind::Ready(outcome) => {
+            Kind::Ready(outcome, gave_way) => {
                 after.run(matches!(outcome, Some(Ok(_))));
-                IoFuture(Kind::Ready(outcome))
+                IoFuture(Kind::Ready(outcome, gave_way))
             }
             Kind::Running(running, None) => IoFuture(Kind::Running(running, Some(after))),
             Kind::Running(running, Some(before)) => {
@@ -86,8 +87,8 @@ impl<'r, T> IoFuture<'r, T> {
 impl<T> fmt::Debug for IoFuture<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            Kind::Ready(Some(_)) => "IoFuture(done)",
-            Kind::Ready(None) => "IoFuture(taken)",
+            Kind::Ready(Some(_), _) => "IoFuture(done)",
+            Kind::Ready(None, _) => "IoFuture(taken)",
             Kind::Running(..) => "IoFuture(running)",
         })
     }
@@ -101,9 +102,9 @@ impl<T> Future for IoFuture<'_, T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.get_mut().0 {
-            Kind::Ready(outcome) => {
+            Kind::Ready(outcome, gave_way) => {
                 // Whoever awaits one request after the other gets here.
-                ready!(turn::poll(cx));
+                ready!(turn::poll(cx, gave_way));
                 let outcome = outcome.take();
                 Poll::Ready(outcome.expect("a future is not polled after it is done"))
             }

@@ -240,11 +240,21 @@ impl IoNode {
         self.length.load(Ordering::Acquire)
     }
 
-    /// Notes a length that has been found out.
-    pub(crate) fn set_length(&self, bytes: u64) -> Result<(), IoError> {
+    /// Notes a length that has been found out since `noted` was the noted
+    /// one. Says no when another one has been noted meanwhile: then what was
+    /// found out may be out of date, and has to be found out again.
+    pub(crate) fn replace_length(&self, noted: u64, bytes: u64) -> Result<bool, IoError> {
         block_common::limits::check_request(0, bytes)?;
-        self.length.store(bytes, Ordering::Release);
-        Ok(())
+        let length = &self.length;
+        let replaced = length.compare_exchange(noted, bytes, Ordering::AcqRel, Ordering::Relaxed);
+        Ok(replaced.is_ok())
+    }
+
+    /// Notes that the node is about to become no longer than `bytes`, and that
+    /// how long it is has to be asked until then.
+    pub(crate) fn expect_cut(&self, bytes: u64) {
+        self.length_in_doubt.store(true, Ordering::Release);
+        self.length.fetch_min(bytes, Ordering::AcqRel);
     }
 
     /// Notes that a write has reached `end`.
@@ -406,7 +416,7 @@ pub(crate) mod tests {
             context,
             NodeFlags::empty(),
         );
-        node.set_length(1024).expect("a possible length");
+        assert!(matches!(node.replace_length(0, 1024), Ok(true)));
         node
     }
 }

@@ -52,14 +52,16 @@ pub(crate) fn charge(bytes: usize) {
 /// Returns after the other tasks of the thread that are ready have run.
 #[cold]
 pub(crate) async fn give_way() -> usize {
-    poll_fn(poll).await;
+    let mut gave_way = false;
+    poll_fn(|cx| poll(cx, &mut gave_way)).await;
     LEFT.with(|cell| cell.get().1 as usize)
 }
 
 /// Ready if the task may go on at once; otherwise it is polled again after
-/// the others.
-pub(crate) fn poll(cx: &mut Context<'_>) -> Poll<()> {
-    if take().is_some() {
+/// the others. Once: what they do with their turn does not keep this one
+/// waiting.
+pub(crate) fn poll(cx: &mut Context<'_>, gave_way: &mut bool) -> Poll<()> {
+    if take().is_some() || *gave_way {
         return Poll::Ready(());
     }
     let (_, shard) = LEFT.get();
@@ -68,6 +70,7 @@ pub(crate) fn poll(cx: &mut Context<'_>) -> Poll<()> {
     if first {
         return Poll::Ready(());
     }
+    *gave_way = true;
     cx.waker().wake_by_ref();
     Poll::Pending
 }

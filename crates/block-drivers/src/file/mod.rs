@@ -13,7 +13,7 @@
 use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use block_common::role::PermPair;
 use block_gs::{BlockDriver, BqlCell, BqlGuard, GraphError, Perm};
@@ -62,7 +62,7 @@ pub struct File {
     locks: Option<BqlCell<HostLocks>>,
     /// What the kernel said when it could not make writes durable: what it
     /// has dropped since, no later attempt brings back.
-    lost: OnceLock<i32>,
+    lost: Arc<OnceLock<i32>>,
     /// Ways of zeroing that the file system does not have.
     refused: Refused,
 }

@@ -187,7 +187,7 @@ impl FileOptions {
             writing,
             force_share: self.options.force_share,
             locks,
-            lost: OnceLock::new(),
+            lost: Arc::default(),
             refused: Refused::default(),
         })
     }

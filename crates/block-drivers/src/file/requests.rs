@@ -9,9 +9,10 @@ use std::any::Any;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use block_common::error::errno;
 use block_io::aio::Engine;
 use block_io::file::{FileIo, Inline};
 use block_io::{
@@ -26,6 +27,21 @@ use super::space::{self, Extent, Progress, ZeroMode};
 
 /// What takes less than a worker thread costs: so many bytes of memory.
 const SHORT: u64 = 256 << 10;
+
+/// Notes that the kernel has lost what was written before.
+fn noting_loss(lost: &OnceLock<i32>, error: IoError) -> IoError {
+    lost.get_or_init(|| error.errno());
+    error
+}
+
+/// Somebody still waits for a long operation. When nobody does it ends early.
+struct Wanted(Arc<Progress>);
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
 
 /// Ways of zeroing that the file system does not have: trying them again
 /// would cost a system call each time.
@@ -108,9 +124,16 @@ impl File {
 }
 
 impl DriverIo for File {
+    /// Buffered writes are made durable by a flush: to wait for the disk with
+    /// the write would take, and forget, the kernel's report about others.
     fn capabilities(&self) -> Capabilities {
+        let direct = is_direct(&self.geometry);
         Capabilities {
-            write_flags: WriteFlags::FUA,
+            write_flags: if direct {
+                WriteFlags::FUA
+            } else {
+                WriteFlags::empty()
+            },
             zero_flags: Some(WriteFlags::MAY_UNMAP | WriteFlags::NO_FALLBACK),
             discards: true,
             flushes_to_disk: true,
@@ -240,10 +263,22 @@ impl DriverIo for File {
         let old = request.node().length();
         // Whatever comes later and ends beyond has to do with the new end.
         let range = old.min(length)..u64::MAX;
-        self.call(request, Some(range), move |fd| {
-            let progress = Progress::default();
-            space::set_length(fd, kind, length, exact, preallocation, &progress)
-                .map_err(|error| IoError::refused(error.errno(), error.to_string()))
+        let lost = Arc::clone(&self.lost);
+        let progress = Arc::new(Progress::default());
+        let wanted = Wanted(Arc::clone(&progress));
+        let resized = self.call(request, Some(range), move |fd| {
+            space::set_length(fd, kind, length, exact, preallocation, &progress).map_err(|error| {
+                let refused = IoError::refused(error.errno(), error.to_string());
+                match error.errno() {
+                    // The data is written, and made durable: see the flush.
+                    errno::EIO => noting_loss(&lost, refused),
+                    _ => refused,
+                }
+            })
+        });
+        IoFuture::new(async move {
+            let _wanted = wanted;
+            resized.await
         })
     }
 
@@ -293,21 +328,21 @@ impl DriverIo for File {
     }
 
     /// Once the kernel has failed to write something out it may have dropped
-    /// it, and the next attempt would succeed without it. So a file that has
-    /// lost data says so until it is closed. (Direct writes report their own
-    /// failure.)
+    /// it, and the next attempt would succeed without it: it says so once. So
+    /// a file that has lost data says so until it is closed. That is noted
+    /// where the answer is had, in case nobody waits for it any more. (Direct
+    /// writes report their own failure.)
     fn flush_to_disk<'r>(&'r self, request: Request<'r>) -> IoFuture<'r> {
         if let Some(&errno) = self.lost.get() {
             return IoFuture::failed(IoError::from_errno(errno));
         }
-        IoFuture::new(async move {
-            let synced = self.io().sync(request, true).await;
-            if let Err(error) = &synced
-                && !is_direct(&self.geometry)
-            {
-                self.lost.get_or_init(|| error.errno());
-            }
-            synced
+        if is_direct(&self.geometry) {
+            return self.io().sync(request, true);
+        }
+        let lost = Arc::clone(&self.lost);
+        self.call(request, None, move |fd| {
+            let synced = rustix::fs::fdatasync(fd).map_err(io::Error::from);
+            synced.map_err(|error| noting_loss(&lost, error.into()))
         })
     }
 

@@ -210,7 +210,9 @@ impl FileIo {
     }
 
     fn max_bytes(&self) -> usize {
-        self.max_chunk
-            .map_or(MAX_BYTES, |chunk| chunk.get().min(MAX_BYTES))
+        self.max_chunk.map_or(MAX_BYTES, |chunk| {
+            let whole_blocks = chunk.get().checked_next_multiple_of(self.block);
+            whole_blocks.unwrap_or(MAX_BYTES).min(MAX_BYTES)
+        })
     }
 }

@@ -11,8 +11,9 @@ impl<'r> Request<'r> {
     /// reading them, where the host can (`bdrv_co_copy_range`).
     ///
     /// # Errors
-    /// [`IoError::NotSupported`] when the bytes have to be read and written;
-    /// nothing has been copied then. Otherwise those of
+    /// [`IoError::NotSupported`] when the bytes have to be read and written
+    /// (some may have been copied already); also where something overlaps
+    /// that would have to be waited for. Otherwise those of
     /// [`read`](Request::read) and [`write`](Request::write).
     pub fn copy_range(
         self,
@@ -59,8 +60,9 @@ impl<'r> Request<'r> {
         bytes: u64,
         flags: WriteFlags,
     ) -> IoFuture<'r> {
-        let checked =
-            limits::check_request(offset, bytes).and_then(|()| self.check_writable(flags));
+        let checked = limits::check_request(offset, bytes)
+            .and_then(|()| limits::check_request(from.offset, bytes))
+            .and_then(|()| self.check_writable(flags));
         if let Err(error) = checked {
             return IoFuture::failed(error);
         }
@@ -75,7 +77,17 @@ impl<'r> Request<'r> {
             }
             let node = self.node();
             let fua = self.split_flags(flags)?;
-            let _entered = self.enter_write(&range, &range, flags, false).await?;
+            // The source is entered and may be waited for: who waits here in
+            // turn could wait for himself. The bytes can be read and written
+            // instead, which waits for one at a time.
+            let at_once = flags | WriteFlags::NO_WAIT;
+            let entered = self.enter_write(&range, &range, at_once, false).await;
+            let _entered = match entered {
+                Err(IoError::Busy) if !flags.contains(WriteFlags::NO_WAIT) => {
+                    return Err(IoError::NotSupported);
+                }
+                entered => entered?,
+            };
             let after = After::write(node, Some(range.end), None);
             let driver = node.driver();
             let copied = driver

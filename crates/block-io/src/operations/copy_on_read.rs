@@ -6,7 +6,6 @@ use block_common::error::errno;
 use block_common::{IoError, StatusFlags, WriteFlags, limits};
 
 use super::{MAX_BOUNCE, pad};
-use crate::after::After;
 use crate::node::NodeFlags;
 use crate::{Buffer, Destination, IoFuture, Request};
 
@@ -61,6 +60,9 @@ impl<'r> Request<'r> {
                 format!("Node '{}' does not track overlapping requests", node.name()),
             ));
         }
+        let clusters = pad::align(&(offset..offset + bytes), self.cluster());
+        let _entered = node.overlaps().enter(clusters.clone(), true).await;
+        // Whoever we waited for may have changed it.
         let length = self.length().await?;
         let end = (offset + bytes).min(length);
         if let Some(into) = &mut into
@@ -72,12 +74,18 @@ impl<'r> Request<'r> {
         if end <= offset {
             return Ok(());
         }
-        let clusters = pad::align(&(offset..end), self.cluster());
-        let _entered = node.overlaps().enter(clusters.clone(), true).await;
         let mut at = clusters.start;
         while at < end {
             let left = clusters.end.min(length) - at;
             let status = self.status_of_layer(at, left, false).await?;
+            if status.bytes == 0 {
+                // It ends before, and nobody has told the layer.
+                if let Some(into) = &mut into {
+                    let from = at.saturating_sub(offset) as usize;
+                    into.reborrow().split_at(from).1.fill(0);
+                }
+                return Ok(());
+            }
             let kept = status.flags.contains(StatusFlags::ALLOCATED);
             let piece = at..at + self.piece(at, status.bytes, left, kept);
             let wanted = offset.max(piece.start)..end.min(piece.end);
@@ -135,28 +143,13 @@ impl<'r> Request<'r> {
         let blocks = pad::align(&piece, self.limits().request_alignment);
         let mut bounce = Buffer::zeroed((blocks.end - blocks.start) as usize);
         self.read_pieces(blocks.start, bounce.destination()).await?;
-        let zero_flags = node.capabilities().zero_flags;
-        let zeroes = match zero_flags {
-            Some(flags) if bounce.source().is_zero() => Some(flags & WriteFlags::UNCHANGED),
-            _ => None,
-        };
-        let kept = match zeroes {
-            Some(flags) => {
-                let bytes = blocks.end - blocks.start;
-                let driver = node.driver();
-                let zeroed = driver.write_zeroes(self, blocks.start, bytes, flags).await;
-                After::write(node, None, None).run(zeroed.is_ok());
-                zeroed
-            }
-            None => Err(IoError::NotSupported),
-        };
-        match kept {
-            Err(IoError::NotSupported) => {
-                let flags = node.capabilities().write_flags & WriteFlags::UNCHANGED;
-                self.write_pieces(blocks.start, bounce.source(), flags)
-                    .await?;
-            }
-            kept => kept?,
+        if node.capabilities().zero_flags.is_some() && bounce.source().is_zero() {
+            self.zero_blocks(blocks.clone(), WriteFlags::UNCHANGED)
+                .await?;
+        } else {
+            let flags = node.capabilities().write_flags & WriteFlags::UNCHANGED;
+            self.write_pieces(blocks.start, bounce.source(), flags)
+                .await?;
         }
         if let Some((wanted, mut target)) = target {
             let skipped = (wanted.start - blocks.start) as usize;

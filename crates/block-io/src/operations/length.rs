@@ -11,15 +11,37 @@ impl<'r> Request<'r> {
     /// # Errors
     /// The driver's; [`IoError::OutOfRange`] for more than a node can have.
     pub fn refresh_length(self) -> IoFuture<'r, u64> {
-        let note = move |length: Result<u64, IoError>| {
-            let bytes = length?;
-            self.node().set_length(bytes)?;
-            Ok(bytes)
-        };
-        match self.node().driver().length(self).into_ready() {
-            Ok(length) => IoFuture::ready(note(length)),
-            Err(running) => IoFuture::new(async move { note(running.await) }),
+        let node = self.node();
+        loop {
+            let noted = node.length();
+            let running = match node.driver().length(self).into_ready() {
+                Ok(length) => match self.note_length(noted, length) {
+                    Ok(None) => continue,
+                    Ok(Some(bytes)) => return IoFuture::ready(Ok(bytes)),
+                    Err(error) => return IoFuture::failed(error),
+                },
+                Err(running) => running,
+            };
+            return IoFuture::new(async move {
+                let mut noted = noted;
+                let mut running = running;
+                loop {
+                    if let Some(bytes) = self.note_length(noted, running.await)? {
+                        return Ok(bytes);
+                    }
+                    noted = node.length();
+                    running = node.driver().length(self);
+                }
+            });
         }
+    }
+
+    /// Notes what the driver says, unless it may be out of date: a write or a
+    /// truncation has ended since it was asked.
+    fn note_length(self, noted: u64, length: Result<u64, IoError>) -> Result<Option<u64>, IoError> {
+        let bytes = length?;
+        let replaced = self.node().replace_length(noted, bytes)?;
+        Ok(replaced.then_some(bytes))
     }
 
     /// The length in bytes (`bdrv_co_getlength`): the noted one, unless it

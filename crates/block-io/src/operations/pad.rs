@@ -134,7 +134,7 @@ impl Request<'_> {
     async fn read_blocks(self, offset: u64, into: Destination<'_>) -> Result<(), IoError> {
         let block = u64::from(self.limits().request_alignment);
         // Each piece must begin within the node, however short pieces are.
-        let end = self.node().length().next_multiple_of(block);
+        let end = self.length().await?.next_multiple_of(block);
         let inside = end.saturating_sub(offset).min(into.len() as u64);
         let (into, mut beyond) = into.split_at(inside as usize);
         beyond.fill(0);

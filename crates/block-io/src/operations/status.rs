@@ -141,6 +141,7 @@ impl<'r> Request<'r> {
         bytes: u64,
         precise: bool,
     ) -> Result<BlockStatus<'r>, IoError> {
+        limits::check_request(offset, bytes)?;
         let node = self.node();
         let mut length = node.length();
         if offset + bytes > length {
@@ -170,7 +171,9 @@ impl<'r> Request<'r> {
                 .bytes
                 .saturating_sub(before)
                 .min(range.end - range.start),
-            at: said.at.map(|(node, start)| (node, start + before)),
+            at: said
+                .at
+                .map(|(node, start)| (node, start.saturating_add(before))),
         };
         if status.bytes == 0 {
             return Err(IoError::refused(

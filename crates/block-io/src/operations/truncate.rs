@@ -56,9 +56,17 @@ impl<'r> Request<'r> {
             zeroes,
         };
         let after = After::write(node, None, None);
+        if length < old {
+            // Also if this is dropped half way, nobody relies on what goes.
+            node.expect_cut(length);
+        }
         let outcome = node.driver().truncate(self, to).await;
         drop(after);
-        outcome?;
+        if let Err(error) = outcome {
+            // The first error says more than one about the length.
+            let _ = self.refresh_length().await;
+            return Err(error);
+        }
         let refreshed = self.refresh_length().await;
         in_words("Could not refresh total sector count", refreshed)?;
         Ok(())

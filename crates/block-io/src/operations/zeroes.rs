@@ -125,7 +125,11 @@ impl<'r> Request<'r> {
 
     /// Whole blocks (`bdrv_co_do_pwrite_zeroes`): in pieces that begin and end
     /// where the driver can do zeroes best.
-    async fn zero_blocks(self, range: Range<u64>, flags: WriteFlags) -> Result<(), IoError> {
+    pub(super) async fn zero_blocks(
+        self,
+        range: Range<u64>,
+        flags: WriteFlags,
+    ) -> Result<(), IoError> {
         let node = self.node();
         let bounds = self.limits();
         let alignment = u64::from(bounds.zero_alignment.max(bounds.request_alignment));
