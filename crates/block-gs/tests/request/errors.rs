@@ -1,7 +1,11 @@
 //! Requests that are refused, and requests of nothing.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use block_common::limits::{MAX_LENGTH, MAX_REQUEST};
-use block_gs::{Backend, IoError, NodeOptions, Perm};
+use block_gs::{Backend, BqlGuard, IoError, NodeOptions, Perm};
+use block_io::aio::Wait;
 use block_io::{Buffer, CopyEnd, DestinationVec, SourceVec, WriteFlags};
 
 use crate::strict::{Call, Kind, Setup};
@@ -269,5 +273,48 @@ fn copies_are_checked_at_both_ends() {
         target.fail(Kind::Write, 0, 5);
         assert_eq!(errno(copy(&growing, 0, 2560, 512, NONE)), 5);
         assert_eq!(target_node.io().length(), 2560);
+    });
+}
+
+/// A copy holds its source while it asks for its target. If it waited there,
+/// a padded write that overlaps both, and came in between, would wait for the
+/// source, and the copy for the write.
+#[test]
+fn a_copy_does_not_wait_for_who_waits_for_it() {
+    in_layer(|bql| {
+        let setup = Setup {
+            turns: 3,
+            ..Setup::aligned(512)
+        };
+        let options = NodeOptions::default();
+        let (disk, _, driver) = disk(bql, vec![1; 2048], setup, options, READ_WRITE);
+        let done = Arc::new(AtomicUsize::new(0));
+        let write = |bql: &BqlGuard, offset: u64, bytes: usize| {
+            let (root, done) = (disk.root().clone(), Arc::clone(&done));
+            bql.context().spawn(async move {
+                let buffer = Buffer::from(&vec![2; bytes][..]);
+                root.write(offset, buffer.source()).await.expect("written");
+                done.fetch_add(1, Ordering::Relaxed);
+            })
+        };
+        let _inside_the_source = write(bql, 10, 10);
+        let (root, copied) = (disk.root().clone(), Arc::clone(&done));
+        let _copy = bql.context().spawn(async move {
+            let in_flight = root.begin().await;
+            let request = in_flight.request().expect("a node");
+            let to = CopyEnd {
+                request,
+                offset: 512,
+            };
+            let outcome = request.copy_range(0, to, 512, NONE).await;
+            assert!(matches!(outcome, Ok(()) | Err(IoError::NotSupported)));
+            copied.fetch_add(1, Ordering::Relaxed);
+        });
+        let _across_both = write(bql, 500, 100);
+        for _ in 0..1000 {
+            bql.poll(Wait::No);
+        }
+        assert_eq!(done.load(Ordering::Relaxed), 3, "they wait for each other");
+        assert!(driver.bytes()[500..600] == [2; 100]);
     });
 }
