@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::ops::Deref;
 
 use block_common::{GraphError, Role};
@@ -9,7 +10,7 @@ use block_io::{GraphCell, NodeFlags, Request};
 
 use crate::builder::DetectZeroes;
 use crate::graph::NodeKey;
-use crate::graph::section::Scope;
+use crate::graph::section::{Exactly, Scope};
 use crate::graph::write;
 use crate::transaction::Transaction;
 use crate::{BqlGuard, MainLoop, MainLoopGone, Node, owner_io};
@@ -300,6 +301,7 @@ impl DrainedSet<'_> {
 #[must_use = "the drained section ends when this is dropped; bind it to a name, `let _` drops it at once"]
 pub struct DrainedAll<'a> {
     bql: &'a mut BqlGuard,
+    exact: Exactly<'a>,
 }
 
 impl fmt::Debug for DrainedAll<'_> {
@@ -326,7 +328,10 @@ impl Deref for DrainedAll<'_> {
 pub fn drain_all(bql: &mut BqlGuard) -> DrainedAll<'_> {
     bql.graph_mut().sections += 1;
     let effects = bql.graph_mut().begin_all();
-    let drained = DrainedAll { bql };
+    let drained = DrainedAll {
+        bql,
+        exact: PhantomData,
+    };
     effects.run(drained.bql);
     crate::graph::quiesce::wait_until_all_idle(drained.bql);
     drained

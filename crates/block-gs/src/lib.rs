@@ -99,6 +99,7 @@ mod parent;
 mod permissions;
 mod reap;
 mod shutdown;
+pub mod signposts;
 mod transaction;
 
 pub use backend::{Backend, backends};

@@ -68,6 +68,7 @@ mod operations;
 mod request;
 #[allow(unsafe_code)]
 mod root;
+pub mod signposts;
 mod turn;
 
 pub use block_common::{BlockLimits, IoError, Perm, Preallocation, StatusFlags, WriteFlags};

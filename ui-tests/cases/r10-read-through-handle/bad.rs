@@ -12,7 +12,7 @@ fn main() {
         let node = null(bql, "node");
         let mut buffer = Buffer::zeroed(512);
         let read = async { node.io().read(0, buffer.destination()).await };
-        //~^ E0599 "no method named `read` found"
+        //~^ E0277 "I/O takes a counted `Request`, and `IoNode` is none"
         bql.block_on(read)?;
         assert_eq!(node.io().in_flight(), 0);
         Ok(())

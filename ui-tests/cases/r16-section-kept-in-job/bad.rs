@@ -13,7 +13,7 @@ struct MirrorJob {
 impl MirrorJob {
     fn mirror_run(&mut self, bql: &mut BqlGuard) {
         self.section = Some(self.target.drain(bql));
-        //~^ "lifetime may not live long enough"
+        //~^ "the struct `Drained<'a>` is invariant"
     }
 
     fn mirror_exit_common(&mut self) {

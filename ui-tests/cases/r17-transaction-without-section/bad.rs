@@ -11,7 +11,7 @@ fn main() {
         let (old, new) = (null(bql, "old"), null(bql, "new"));
         let top = overlay(bql, "top", &old);
         let mut changes = bql.transaction();
-        //~^ E0599 "no method named `transaction` found for mutable reference `&mut BqlGuard`"
+        //~^ E0277 "writing the graph takes a `Drained` section, and `BqlGuard` is none"
         changes.at(&top).set_backing(Some(&new));
         changes.commit()?;
         Ok(())

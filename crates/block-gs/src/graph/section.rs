@@ -5,6 +5,7 @@
 //! flight above it, and none can begin until the section is closed. Its
 //! fields are private to this file.
 
+use std::marker::PhantomData;
 use std::task::Context;
 
 use block_io::Root;
@@ -71,7 +72,13 @@ impl Section {
 pub(crate) struct Scope<'a> {
     pub bql: &'a mut BqlGuard,
     pub section: Section,
+    /// Not needed for soundness: who keeps a section for too long is told its
+    /// name, which the compiler leaves out where a lifetime may shrink.
+    pub exact: Exactly<'a>,
 }
+
+/// Makes a type invariant over `'a`.
+pub(crate) type Exactly<'a> = PhantomData<fn(&'a ()) -> &'a ()>;
 
 impl<'a> Scope<'a> {
     /// Opens a section over `nodes`.
@@ -81,6 +88,7 @@ impl<'a> Scope<'a> {
         let mut scope = Scope {
             bql,
             section: Section::default(),
+            exact: PhantomData,
         };
         scope.section.cover(scope.bql, nodes);
         scope
