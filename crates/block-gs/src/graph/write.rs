@@ -353,3 +353,111 @@ fn publish(
         ParentRef::Other(_) => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use block_common::Role;
+    use block_io::{Destination, DriverIo, IoFuture, Request};
+
+    use super::*;
+    use crate::{BlockDriver, BlockLayer, Node, NodeBuilder};
+
+    struct Empty;
+
+    impl DriverIo for Empty {
+        fn read<'r>(&'r self, _: Request<'r>, _: u64, _: Destination<'r>) -> IoFuture<'r> {
+            IoFuture::done()
+        }
+
+        fn length<'r>(&'r self, _: Request<'r>) -> IoFuture<'r, u64> {
+            IoFuture::ready(Ok(0))
+        }
+    }
+
+    impl BlockDriver for Empty {
+        fn format_name(&self) -> &'static str {
+            "empty"
+        }
+    }
+
+    /// Tries a write of the graph in a section that covers neither `top` nor
+    /// `file`, its child, and then in one that covers `top`.
+    fn write(what: fn(&mut BqlGuard, &Section, top: &Node, other: &Node)) {
+        let layer = BlockLayer::new().expect("a layer");
+        layer.enter(|bql| {
+            let open = |bql: &mut BqlGuard, builder: NodeBuilder| {
+                builder.open(bql, Arc::new(Empty)).expect("it opens")
+            };
+            let file = open(bql, NodeBuilder::new("file"));
+            let other = open(bql, NodeBuilder::new("other"));
+            let top = NodeBuilder::new("top").child("file", &file, Role::IMAGE);
+            let top = open(bql, top);
+
+            let mut elsewhere = Section::default();
+            elsewhere.cover(bql, [other.clone()]);
+            let attempt = AssertUnwindSafe(|| what(bql, &elsewhere, &top, &other));
+            let panic = catch_unwind(attempt).expect_err("the section covers another node");
+            let said = panic.downcast_ref::<&str>().copied().unwrap_or_default();
+            assert!(said.contains("outside a drained section"), "{said}");
+            elsewhere.close(bql);
+            let edge = top.view(bql).child("file").expect("still there");
+            assert_eq!(edge.child().name(), "file");
+            assert_eq!(top.view(bql).children().count(), 1);
+
+            let mut here = Section::default();
+            here.cover(bql, [top.clone()]);
+            what(bql, &here, &top, &other);
+            here.close(bql);
+        });
+    }
+
+    fn edge_below(bql: &BqlGuard, top: &Node) -> EdgeKey {
+        bql.graph().nodes[top.key(bql)].children[0]
+    }
+
+    #[test]
+    fn no_edge_is_made_outside_a_section_of_its_parent() {
+        write(|bql, section, top, other| {
+            let new = NewEdge {
+                name: "extra",
+                parent: NewParent::Node(top.key(bql)),
+                child: other.key(bql),
+                role: Role::DATA,
+                perm: Perm::empty(),
+                shared: Perm::all(),
+            };
+            link(bql, section, new);
+            assert_eq!(top.view(bql).children().count(), 2);
+        });
+    }
+
+    #[test]
+    fn no_edge_is_moved_outside_a_section_of_its_parent() {
+        write(|bql, section, top, other| {
+            let edge = edge_below(bql, top);
+            relink(bql, section, edge, other.key(bql));
+            let edge = top.view(bql).child("file").expect("moved");
+            assert_eq!(edge.child().name(), "other");
+        });
+    }
+
+    #[test]
+    fn no_edge_is_removed_outside_a_section_of_its_parent() {
+        write(|bql, section, top, _| {
+            let edge = edge_below(bql, top);
+            unlink(bql, section, edge);
+            free(bql, edge);
+            assert_eq!(top.view(bql).children().count(), 0);
+        });
+    }
+
+    #[test]
+    fn no_limits_are_shown_outside_a_section() {
+        write(|bql, section, top, _| {
+            let key = top.key(bql);
+            set_limits(bql, section, key, BlockLimits::default());
+        });
+    }
+}
