@@ -360,4 +360,92 @@ mod tests {
         let done = reads_each_second(ThrottleConfig::default(), 1 << 30, 1);
         assert_eq!(done, [100_000]);
     }
+
+    /// A level in the units of a bucket.
+    fn level(units: f64) -> u128 {
+        (units * UNIT as f64).round() as u128
+    }
+
+    #[track_caller]
+    fn assert_level(is: u128, should: f64) {
+        let is = is as f64 / UNIT as f64;
+        assert!((is - should).abs() < 1e-6, "{is} is not {should}");
+    }
+
+    /// QEMU's `/throttle/leak_bucket`
+    #[test]
+    fn leak_bucket() {
+        let mut bucket = Bucket::new(Limit::average(150));
+        bucket.level = level(1.5);
+        for left in [0.5, 0.0, 0.0] {
+            bucket.leak(SECOND / 150);
+            assert_level(bucket.level, left);
+            assert_eq!(bucket.limit, Limit::average(150));
+        }
+        bucket.limit = Limit::average(150).burst(250, 2);
+        bucket.burst_level = level(6.0);
+        for left in [3.5, 1.0, 0.0, 0.0] {
+            bucket.leak(SECOND / 100);
+            assert_level(bucket.burst_level, left);
+            assert_level(bucket.level, 0.0);
+            assert_eq!(bucket.limit, Limit::average(150).burst(250, 2));
+        }
+    }
+
+    /// QEMU's `/throttle/compute_wait`
+    #[test]
+    fn compute_wait() {
+        let mut bucket = Bucket::new(Limit::NONE);
+        bucket.level = level(1.0);
+        assert_eq!(bucket.wait(), Duration::ZERO, "no limit");
+        bucket.limit = Limit::average(150).burst(150, 1);
+        for (units, wait) in [(150.0, 0.0), (75.0, 0.0), (150.5, 0.5)] {
+            bucket.level = level(units);
+            let wait = SECOND.mul_f64(wait / 150.0);
+            assert!(bucket.wait().abs_diff(wait) < Duration::from_micros(1));
+        }
+
+        let mut bucket = Bucket::new(Limit::average(10).burst(200, 2));
+        for tenth in 1..=22 {
+            bucket.pour(level(20.0));
+            bucket.leak(SECOND / 10);
+            let wait = if tenth < 22 { 0 } else { 18 };
+            assert_eq!(bucket.wait(), SECOND * wait / 10, "tenth {tenth}");
+        }
+    }
+
+    /// QEMU's `/throttle/accounting`. There, buckets without a limit are
+    /// filled too.
+    #[test]
+    fn accounting() {
+        let limits = [Limit::average(150), Limit::average(1000).burst(2000, 2)];
+        let sizes = [512, 1024, 64 * 512];
+        for limit in limits {
+            for (iops_size, operations) in [(0, [1.0; 3]), (13 * 512, [1.0, 1.0, 64.0 / 13.0])] {
+                for (size, operations) in sizes.into_iter().zip(operations) {
+                    let config = ThrottleConfig {
+                        bps_total: limit,
+                        bps_read: limit,
+                        bps_write: limit,
+                        iops_total: limit,
+                        iops_read: limit,
+                        iops_write: limit,
+                        iops_size,
+                    };
+                    let mut buckets = Buckets::new(config, Duration::ZERO);
+                    buckets.pour(Direction::Read, size);
+                    buckets.pour(Direction::Write, size);
+                    let pairs = [
+                        (&buckets.read, 1.0),
+                        (&buckets.write, 1.0),
+                        (&buckets.total, 2.0),
+                    ];
+                    for (pair, times) in pairs {
+                        assert_level(pair.bytes.level, times * size as f64);
+                        assert_level(pair.ops.level, times * operations);
+                    }
+                }
+            }
+        }
+    }
 }
