@@ -19,9 +19,12 @@ pub use sources::{TestFn, package, tests_in, tests_of};
 pub struct Suite {
     /// The program, as QEMU calls its source.
     pub origin: &'static str,
+    /// How many tests it has in QEMU 10.0.2.
+    pub in_qemu: usize,
     /// The tests here: `tests/<name>.rs`, or the files of `tests/<name>/`.
     pub name: &'static str,
-    /// The scenarios, in QEMU's order.
+    /// The scenarios that are accounted for, in QEMU's order. There may be
+    /// fewer than tests.
     pub scenarios: &'static [Scenario],
 }
 
@@ -119,51 +122,61 @@ const fn there(scenario: Scenario, file: &'static str, name: &'static str) -> Sc
 pub const SUITES: [Suite; 10] = [
     Suite {
         origin: "test-bdrv-drain.c",
+        in_qemu: 30,
         name: "bdrv_drain",
         scenarios: drain::BDRV_DRAIN,
     },
     Suite {
         origin: "test-bdrv-graph-mod.c",
+        in_qemu: 5,
         name: "bdrv_graph_mod",
         scenarios: block::BDRV_GRAPH_MOD,
     },
     Suite {
         origin: "test-block-iothread.c",
+        in_qemu: 22,
         name: "block_iothread",
         scenarios: block::BLOCK_IOTHREAD,
     },
     Suite {
         origin: "test-block-backend.c",
+        in_qemu: 2,
         name: "block_backend",
         scenarios: block::BLOCK_BACKEND,
     },
     Suite {
         origin: "test-aio.c",
+        in_qemu: 27,
         name: "aio",
         scenarios: aio::AIO,
     },
     Suite {
         origin: "test-aio-multithread.c",
+        in_qemu: 6,
         name: "aio_multithread",
         scenarios: aio::AIO_MULTITHREAD,
     },
     Suite {
         origin: "test-throttle.c",
+        in_qemu: 17,
         name: "throttle",
         scenarios: throttle::THROTTLE,
     },
     Suite {
         origin: "test-blockjob.c",
+        in_qemu: 8,
         name: "blockjob",
         scenarios: jobs::BLOCKJOB,
     },
     Suite {
         origin: "test-blockjob-txn.c",
+        in_qemu: 7,
         name: "blockjob_txn",
         scenarios: jobs::BLOCKJOB_TXN,
     },
     Suite {
         origin: "test-hbitmap.c",
+        in_qemu: 40,
         name: "hbitmap",
         scenarios: jobs::HBITMAP,
     },
