@@ -131,8 +131,11 @@ fn read_case(dir: &Path) -> Result<Case, String> {
             kind.main_file()
         ));
     }
-    if !id.starts_with(&prefix(kind, &header.rule)) {
-        return Err(format!("{id}: the name does not begin with its rule"));
+    let is_finding = kind == Kind::Rejected && is_named_after(&id, &header.qemu);
+    if !is_finding && !id.starts_with(&prefix(kind, &header.rule)) {
+        return Err(format!(
+            "{id}: the name begins neither with its rule nor with its finding"
+        ));
     }
     Ok(Case {
         id,
@@ -151,6 +154,13 @@ fn prefix(kind: Kind, rule: &str) -> String {
     }
 }
 
+/// Whether a case is the own case of the finding that its header begins with:
+/// `v057-`.
+fn is_named_after(id: &str, qemu: &str) -> bool {
+    let finding = qemu.split(',').next().unwrap_or_default().to_lowercase();
+    finding.starts_with('v') && id.split('-').next() == Some(&finding)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +175,17 @@ mod tests {
         assert_eq!(header.sentence, "A write needs a proof.");
         assert_eq!((&*header.qemu, &*header.why), ("V1.", "So."));
         assert_eq!(prefix(kind, &header.rule), "r05-");
+    }
+
+    #[test]
+    fn a_case_may_be_named_after_its_finding() {
+        assert!(is_named_after("v057-insert", "V057, attach()."));
+        assert!(!is_named_after("v058-insert", "V057, attach()."));
+        assert!(!is_named_after(
+            "v057-insert",
+            "None recorded. V057, perhaps."
+        ));
+        assert!(!is_named_after("none-at-all", "None, recorded."));
     }
 
     #[test]

@@ -71,3 +71,58 @@ fn what_is_said_of_qemu_is_a_finding_or_says_that_it_is_none() {
         );
     }
 }
+
+/// The findings that are chains of calls: those of the audit, and the crashes
+/// found in review.
+fn chains() -> impl Iterator<Item = String> {
+    (1..=14)
+        .chain(46..=65)
+        .map(|number| format!("v{number:03}-"))
+}
+
+/// The functions that a header names: `bdrv_ref()`, `BdrvChildClass.attach()`.
+fn functions(qemu: &str) -> Vec<&str> {
+    let qemu = qemu.split(" Shape: ").next().unwrap_or_default();
+    let before = qemu.split("()").map(|text| {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        text.rsplit(|c| !is_name(c)).next().unwrap_or_default()
+    });
+    // After the last call stands no function.
+    let mut names: Vec<_> = before.collect();
+    names.pop();
+    names
+}
+
+/// The words of a program, without what it says in comments.
+fn words(source: &str) -> BTreeSet<&str> {
+    let code = source
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or_default());
+    code.flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'))
+        .collect()
+}
+
+#[test]
+fn every_recorded_chain_has_a_case_of_its_own_with_all_its_functions() {
+    let cases = suite::all().expect("the cases");
+    for finding in chains() {
+        let own: Vec<_> = cases
+            .iter()
+            .filter(|case| case.id.starts_with(&finding))
+            .collect();
+        let [case] = own[..] else {
+            panic!("{finding} has {} cases", own.len());
+        };
+        let functions = functions(&case.header.qemu);
+        assert!(!functions.is_empty(), "{}: no chain", case.id);
+        for file in ["bad.rs", "good.rs"] {
+            let source = case.read(file).expect("read before");
+            let kept = words(&source);
+            let lost: Vec<_> = functions
+                .iter()
+                .filter(|name| !kept.contains(*name))
+                .collect();
+            assert!(lost.is_empty(), "{}: {file} lacks {lost:?}", case.id);
+        }
+    }
+}

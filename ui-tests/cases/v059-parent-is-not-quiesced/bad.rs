@@ -1,0 +1,39 @@
+//! Rule R5: That the old and the new child are quiesced does not let their parent's edge be
+//! written.
+//! QEMU: V059, bdrv_replace_child_noperm(), the parents' lists of the old and the new node.
+//! Shape: argument.
+//! Why: An edge is written by the `Drained` of the one node that has it; a set of others is another
+//! proof.
+
+use block_gs::{BqlGuard, Drained, GraphError, Node, drain_many};
+use ui_tests::{in_main_loop, null, overlay};
+
+/// Takes the edge off the list of the old node, and puts it on that of the new.
+fn bdrv_replace_child_noperm(parent: &mut Drained<'_>, new: &Node) -> Result<(), GraphError> {
+    parent.replace_child("backing", new)
+}
+
+fn bdrv_replace_child_bs(
+    bql: &mut BqlGuard,
+    parent: &Node,
+    old: &Node,
+    new: &Node,
+) -> Result<(), GraphError> {
+    let mut both = drain_many(bql, [old.clone(), new.clone()]);
+    assert!(parent.view(&both).child("backing").is_some());
+    bdrv_replace_child_noperm(&mut both, new)?;
+    //~^ E0308 "expected `&mut Drained<'_>`, found `&mut DrainedSet<'_>`"
+    both.end();
+    Ok(())
+}
+
+fn main() {
+    in_main_loop(|bql: &mut BqlGuard| {
+        let (old, new) = (null(bql, "old"), null(bql, "new"));
+        let top = overlay(bql, "top", &old);
+        bdrv_replace_child_bs(bql, &top, &old, &new)?;
+        assert_eq!(old.view(bql).parents().count(), 0);
+        assert_eq!(new.view(bql).parents().count(), 1);
+        Ok(())
+    });
+}
