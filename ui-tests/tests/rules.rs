@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::{env, fs};
 
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use ui_tests::suite::Kind;
 use ui_tests::{suite, table};
 
@@ -80,49 +81,86 @@ fn chains() -> impl Iterator<Item = String> {
         .map(|number| format!("v{number:03}-"))
 }
 
-/// The functions that a header names: `bdrv_ref()`, `BdrvChildClass.attach()`.
-fn functions(qemu: &str) -> Vec<&str> {
+/// The functions that a header names, and whether the one before calls it:
+/// `blk_drain() -> BlockDriver.bdrv_drain_begin(), bdrv_ref()`.
+fn functions(qemu: &str) -> Vec<(&str, bool)> {
     let qemu = qemu.split(" Shape: ").next().unwrap_or_default();
-    let before = qemu.split("()").map(|text| {
-        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        text.rsplit(|c| !is_name(c)).next().unwrap_or_default()
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let ends = qemu.split("()").enumerate().map(|(index, text)| {
+        let name = text.rsplit(|c| !is_name(c)).next().unwrap_or_default();
+        (name, index > 0 && !text.starts_with([',', ';']))
     });
+    let mut named: Vec<_> = ends.collect();
     // After the last call stands no function.
-    let mut names: Vec<_> = before.collect();
-    names.pop();
-    names
+    named.pop();
+    named
 }
 
-/// The words of a program, without what it says in comments.
-fn words(source: &str) -> BTreeSet<&str> {
-    let code = source
-        .lines()
-        .map(|line| line.split("//").next().unwrap_or_default());
-    code.flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'))
-        .collect()
+/// All names of a program, at whatever depth.
+fn names(tokens: TokenStream) -> BTreeSet<String> {
+    let of_one = tokens.into_iter().map(|token| match token {
+        TokenTree::Ident(name) => BTreeSet::from([name.to_string()]),
+        TokenTree::Group(group) => names(group.stream()),
+        _ => BTreeSet::new(),
+    });
+    of_one.flatten().collect()
+}
+
+/// The functions of a program, each with the names in its body.
+fn bodies(tokens: TokenStream) -> Vec<(String, BTreeSet<String>)> {
+    let mut found = Vec::new();
+    let (mut is_name, mut function) = (false, None);
+    for token in tokens {
+        match &token {
+            TokenTree::Ident(name) if is_name => function = Some(name.to_string()),
+            TokenTree::Punct(end) if end.as_char() == ';' => function = None,
+            TokenTree::Group(group) => {
+                if group.delimiter() == Delimiter::Brace {
+                    let names = names(group.stream());
+                    found.extend(function.take().map(|function| (function, names)));
+                }
+                found.extend(bodies(group.stream()));
+            }
+            _ => {}
+        }
+        is_name = matches!(&token, TokenTree::Ident(name) if name == "fn");
+    }
+    found
 }
 
 #[test]
 fn every_recorded_chain_has_a_case_of_its_own_with_all_its_functions() {
     let cases = suite::all().expect("the cases");
     for finding in chains() {
-        let own: Vec<_> = cases
-            .iter()
-            .filter(|case| case.id.starts_with(&finding))
-            .collect();
+        let own = cases.iter().filter(|case| case.id.starts_with(&finding));
+        let own: Vec<_> = own.collect();
         let [case] = own[..] else {
             panic!("{finding} has {} cases", own.len());
         };
         let functions = functions(&case.header.qemu);
         assert!(!functions.is_empty(), "{}: no chain", case.id);
         for file in ["bad.rs", "good.rs"] {
-            let source = case.read(file).expect("read before");
-            let kept = words(&source);
-            let lost: Vec<_> = functions
-                .iter()
-                .filter(|name| !kept.contains(*name))
-                .collect();
-            assert!(lost.is_empty(), "{}: {file} lacks {lost:?}", case.id);
+            let source: TokenStream = case.read(file).expect("read before").parse().expect("Rust");
+            let names = names(source.clone());
+            for (name, _) in &functions {
+                assert!(names.contains(*name), "{}: {file} lacks {name}", case.id);
+            }
+            // What is right may call some of them from elsewhere.
+            let bodies = bodies(source);
+            let calls = |by: &str, name: &str| {
+                let mut bodies = bodies.iter();
+                file == "good.rs" || bodies.any(|(is, names)| is == by && names.contains(name))
+            };
+            for pair in functions.windows(2) {
+                let [(by, _), (name, is_called)] = pair else {
+                    unreachable!("windows of two");
+                };
+                assert!(
+                    !is_called || calls(by, name),
+                    "{}: {by}() does not call {name}()",
+                    case.id
+                );
+            }
         }
     }
 }

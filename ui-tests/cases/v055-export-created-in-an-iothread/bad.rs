@@ -1,7 +1,6 @@
 //! Rule R14: The callback that creates an export runs where global state may be changed.
 //! QEMU: V055, blk_exp_add() -> BlockExportDriver.create() -> fuse_export_create() ->
-//! blk_get_perm(),
-//! blk_set_perm().
+//! blk_get_perm(), blk_set_perm().
 //! Shape: trait-object.
 //! Why: Whether the BQL is held there was disputed; the callback's `&mut BqlGuard` settles it.
 
