@@ -1,8 +1,7 @@
 //! Rule R1: A completion in an iothread does not read the error state that the BQL guards.
 //! QEMU: V002, blk_error_action() -> send_qmp_error_event() -> blk_iostatus_is_enabled().
 //! Shape: field.
-//! Why: The field is a `BqlCell`; the bottom half of an iothread has a `HomeThread` to open it
-//! with.
+//! Why: The field is a `BqlCell`; a bottom half of an iothread has no `&BqlGuard` to open it.
 
 use block_gs::{BqlCell, BqlGuard};
 use block_io::{IoError, Root, aio::HomeThread};

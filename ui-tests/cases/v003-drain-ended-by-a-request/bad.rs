@@ -2,8 +2,7 @@
 //! QEMU: V003, bdrv_drained_end_no_poll() -> bdrv_do_drained_end() -> bdrv_do_drained_end() ->
 //! bdrv_co_yield_to_drain() -> bdrv_co_drain_bh_cb() -> bdrv_drain_all_begin().
 //! Shape: argument.
-//! Why: `drain_all` runs the main loop and takes a `&mut BqlGuard`; all the chain has is its
-//! request.
+//! Why: `drain_all` runs the main loop and takes a `&mut BqlGuard`; the chain has its request.
 
 use block_gs::{BqlGuard, drain_all, sections_opened};
 use block_io::{IoError, Request, Root};

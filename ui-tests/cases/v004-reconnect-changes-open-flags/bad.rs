@@ -1,5 +1,4 @@
-//! Rule R1: The coroutine that reconnects a driver cannot take along what the driver was opened
-//! with.
+//! Rule R1: The coroutine that reconnects does not take along what the driver was opened with.
 //! QEMU: V004, nbd_co_do_establish_connection() -> nbd_handle_updated_info() ->
 //! bdrv_apply_auto_read_only().
 //! Shape: async.

@@ -2,8 +2,7 @@
 //! QEMU: V009, bdrv_drained_end() -> bdrv_do_drained_end() -> bdrv_do_drained_end() ->
 //! bdrv_co_yield_to_drain() -> bdrv_co_drain_bh_cb() -> bdrv_drain_all_begin().
 //! Shape: thread.
-//! Why: The section holds the `BqlGuard`, so a bottom half of another thread cannot hold the
-//! section.
+//! Why: The section holds the guard, so a bottom half of another thread cannot hold it.
 
 use block_gs::{BqlGuard, Drained, Node, nodes, sections_opened};
 use ui_tests::{disk, in_main_loop, iothread, null};

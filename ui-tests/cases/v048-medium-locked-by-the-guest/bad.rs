@@ -1,5 +1,4 @@
-//! Rule R1: A guest in an iothread does not reach a driver callback of global state, three levels
-//! down.
+//! Rule R1: A guest does not reach a global-state callback of the driver, three levels down.
 //! QEMU: V048, scsi_disk_emulate_command() -> blk_lock_medium() -> bdrv_lock_medium() ->
 //! BlockDriver.bdrv_lock_medium().
 //! Shape: trait-object.

@@ -1,5 +1,4 @@
-//! Rule R12: A request does not change permissions, however deep the first thing lies that it may
-//! not.
+//! Rule R12: A request does not change permissions, however deep the first thing it may not do.
 //! QEMU: V052, fuse_setattr() -> fuse_do_truncate() -> blk_set_perm() -> bdrv_child_try_set_perm()
 //! -> bdrv_refresh_perms() -> bdrv_list_refresh_perms() -> bdrv_node_refresh_perm() ->
 //! bdrv_drv_set_perm() -> raw_check_perm() -> raw_handle_perm_lock() -> bdrv_get_flags().

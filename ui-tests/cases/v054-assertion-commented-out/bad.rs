@@ -1,8 +1,7 @@
 //! Rule R12: A function whose callee demands the proof cannot do without by making one.
 //! QEMU: V054, blk_set_perm() -> bdrv_child_try_set_perm(); blk_get_perm().
 //! Shape: literal.
-//! Why: Leaving out an assertion is one line in C. A `BqlGuard` has private fields and no
-//! constructor.
+//! Why: Leaving out an assertion is a line in C. `BqlGuard` has a private field, no constructor.
 
 use block_gs::{Backend, BqlGuard, GraphError, Perm};
 use ui_tests::{disk, in_main_loop, null};

@@ -1,9 +1,7 @@
-//! Rule R5: That the old and the new child are quiesced does not let their parent's edge be
-//! written.
+//! Rule R5: That the old and the new child are quiesced does not quiesce the edge's parent.
 //! QEMU: V059, bdrv_replace_child_noperm(), the parents' lists of the old and the new node.
 //! Shape: argument.
-//! Why: An edge is written by the `Drained` of the one node that has it; a set of others is another
-//! proof.
+//! Why: An edge is written by the `Drained` of its parent; a section over others is another proof.
 
 use block_gs::{BqlGuard, Drained, GraphError, Node, drain_many};
 use ui_tests::{in_main_loop, null, overlay};

@@ -2,8 +2,7 @@
 //! QEMU: V064, blk_exp_add() moves the node, then bdrv_invalidate_cache() ->
 //! bdrv_co_invalidate_cache() in its new context.
 //! Shape: generic.
-//! Why: Waiting for the driver takes either proof, changing permissions one of them: `&mut
-//! BqlGuard`.
+//! Why: Waiting for the driver takes either proof, changing permissions a `&mut BqlGuard`.
 
 use block_gs::{Backend, BqlGuard, IoThread, MainOrHome, Perm};
 use std::sync::mpsc;
