@@ -22,11 +22,12 @@ fn blk_lock_medium(bql: &BqlGuard, medium: &Medium, prevent: u8) {
 
 fn main() {
     in_main_loop(|bql: &mut BqlGuard| {
+        let prevent_removal = [0x1e, 0, 0, 0, 1, 0];
         let medium = Medium {
             locked: BqlCell::new(bql, Cell::new(false)),
         };
         thread::scope(|scope| {
-            let iothread = scope.spawn(|| blk_lock_medium(bql, &medium, 1));
+            let iothread = scope.spawn(|| blk_lock_medium(bql, &medium, prevent_removal[4]));
             //~^ E0277 "required because it appears within the type `BqlGuard`"
             iothread.join().expect("no panic");
         });

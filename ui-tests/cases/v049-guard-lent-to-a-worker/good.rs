@@ -19,11 +19,12 @@ fn blk_lock_medium(bql: &BqlGuard, medium: &Medium, prevent: u8) {
 
 fn main() {
     in_main_loop(|bql: &mut BqlGuard| {
+        let prevent_removal = [0x1e, 0, 0, 0, 1, 0];
         let medium = Medium {
             locked: BqlCell::new(bql, Cell::new(false)),
         };
         let prevent = thread::scope(|scope| {
-            let iothread = scope.spawn(|| 1);
+            let iothread = scope.spawn(|| prevent_removal[4]);
             iothread.join().expect("no panic")
         });
         blk_lock_medium(bql, &medium, prevent);
