@@ -1,0 +1,36 @@
+//! Rule R10: A driver does not read a child that it has kept instead of asking its request for
+//! it.
+//! QEMU: None recorded. `bs->file` is a field, and read by whoever has the node.
+//! Shape: field.
+//! Why: The node that is kept has a driver, whose functions take a request of that node.
+
+use block_gs::BqlGuard;
+use block_io::{Destination, DriverIo, IoFuture, IoNode, Request};
+use std::sync::Arc;
+use ui_tests::{in_main_loop, null};
+
+struct Format {
+    file: Arc<IoNode>,
+}
+
+impl DriverIo for Format {
+    fn read<'r>(&'r self, request: Request<'r>, at: u64, into: Destination<'r>) -> IoFuture<'r> {
+        assert_ne!(request.node().uid(), self.file.uid());
+        self.file.driver().read(at, into)
+        //~^ E0061 "argument #1 of type `block_io::Request<'_>` is missing"
+    }
+
+    fn length<'r>(&'r self, _: Request<'r>) -> IoFuture<'r, u64> {
+        IoFuture::ready(Ok(512))
+    }
+}
+
+fn main() {
+    in_main_loop(|bql: &mut BqlGuard| {
+        let format = Format {
+            file: null(bql, "file").io().clone(),
+        };
+        assert!(!format.capabilities().passes_through);
+        Ok(())
+    });
+}

@@ -1,0 +1,29 @@
+//! Rule R11: What the main loop is asked to do does not use the request of whoever asks.
+//! QEMU: V074, a bottom half that goes on with the request of a coroutine that has been
+//! dropped.
+//! Shape: closure.
+//! Why: The closure runs later, perhaps after the task is gone, so it owns what it uses.
+
+use block_gs::{BqlGuard, MainLoop, Node};
+use block_io::{IoError, Root};
+use ui_tests::{disk, in_main_loop, iothread, null};
+
+async fn is_known(root: Root, main: MainLoop) -> Result<bool, IoError> {
+    let in_flight = root.begin().await;
+    let request = in_flight.request()?;
+    //~^ E0597 "`in_flight` does not live long enough"
+    //~^^^ E0597 "`root` does not live long enough"
+    let known = main.call(move |bql| Node::find(bql, request.node().name()).is_some());
+    Ok(known.await.expect("the main loop"))
+}
+
+fn main() {
+    in_main_loop(|bql: &mut BqlGuard| {
+        let node = null(bql, "node");
+        let disk = disk(bql, "disk", &node);
+        let known = is_known(disk.root().clone(), bql.main_loop());
+        let known = iothread(bql, "io0").context().spawn(known);
+        assert!(bql.block_on(known)?);
+        Ok(())
+    });
+}
