@@ -11,6 +11,7 @@
 
 pub mod fixtures;
 pub mod reasons;
+pub mod shapes;
 pub mod suite;
 pub mod table;
 

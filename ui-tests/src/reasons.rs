@@ -208,11 +208,14 @@ pub fn changed_lines(bad: &str, good: &str) -> usize {
 fn proofs(rule: &str) -> &'static [&'static str] {
     match rule {
         "R3" => &["BlockLayer"],
-        "R5" | "R16" => &["Drained", "section", "outer"],
+        "R5" => &["Drained", "section", "outer"],
+        "R16" => &["Drained", "section", "outer", "FrozenChain"],
         "R6" => &["Drained", "section", "outer", "bql"],
         "R7" | "R15" => &["BqlGuard", "bql", "section"],
         "R8" | "R9" | "R20" => &["BqlGuard", "HomeThread", "MainOrHome"],
-        "R10" | "R11" => &["Request", "InFlight", "in_flight", "root"],
+        "R10" => &["Request", "InFlight", "in_flight", "root"],
+        // Memory that a request uses is lent to it like its count.
+        "R11" => &["Request", "InFlight", "in_flight", "root", "buffer"],
         "R12" => &["BqlGuard", "GsAccess"],
         "R17" => &["Drained", "section", "Transaction", "changes"],
         "R18" => &[],

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::shapes::Shape;
+
 /// What a case is evidence for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Kind {
@@ -57,6 +59,8 @@ pub struct Header {
     pub sentence: String,
     /// Where QEMU has it.
     pub qemu: String,
+    /// In which shape a rejected case tries it; the others need not say.
+    pub shape: Option<Shape>,
     /// Why the compiler rejects or accepts it.
     pub why: String,
 }
@@ -81,11 +85,17 @@ impl Header {
             _ => return Err(format!("`{rule}` is neither a rule, an accept nor a limit")),
         };
         let (sentence, rest) = rest.split_once(" QEMU: ").ok_or("no `QEMU:` line")?;
-        let (qemu, why) = rest.split_once(" Why: ").ok_or("no `Why:` line")?;
+        let (rest, why) = rest.split_once(" Why: ").ok_or("no `Why:` line")?;
+        let (qemu, shape) = match rest.split_once(" Shape: ") {
+            Some((qemu, shape)) => (qemu, Some(Shape::parse(shape)?)),
+            None if kind == Kind::Rejected => return Err("no `Shape:` line".to_owned()),
+            None => (rest, None),
+        };
         let header = Header {
             rule: rule.to_owned(),
             sentence: sentence.to_owned(),
             qemu: qemu.to_owned(),
+            shape,
             why: why.to_owned(),
         };
         Ok((kind, header))
@@ -167,13 +177,13 @@ mod tests {
 
     #[test]
     fn a_header_may_take_several_lines() {
-        let source =
-            "//! Rule R5: A write\n//! needs a proof.\n//! QEMU: V1.\n//! Why: So.\nfn main() {}";
+        let source = "//! Rule R5: A write\n//! needs a proof.\n//! QEMU: V1.\n//! Shape: field.\n//! Why: So.\nfn main() {}";
         let (kind, header) = Header::parse(source).expect("complete");
         assert_eq!(kind, Kind::Rejected);
         assert_eq!(header.rule, "R5");
         assert_eq!(header.sentence, "A write needs a proof.");
         assert_eq!((&*header.qemu, &*header.why), ("V1.", "So."));
+        assert_eq!(header.shape, Some(Shape::Field));
         assert_eq!(prefix(kind, &header.rule), "r05-");
     }
 
@@ -194,5 +204,16 @@ mod tests {
         assert!(Header::parse("//! Rule R5: Only this.").is_err());
         assert!(Header::parse("//! Rule R5: A. Why: B.").is_err());
         assert!(Header::parse("//! Rumour R5: A. QEMU: B. Why: C.").is_err());
+    }
+
+    #[test]
+    fn a_rejected_case_says_in_which_shape() {
+        let parse =
+            |shape: &str| Header::parse(&format!("//! Rule R5: A. QEMU: B.{shape} Why: C."));
+        assert!(parse(" Shape: trait-object.").is_ok());
+        assert_eq!(parse(""), Err("no `Shape:` line".to_owned()));
+        assert_eq!(parse(" Shape: odd."), Err("`odd` is no shape".to_owned()));
+        let (_, accepted) = Header::parse("//! Accept A1: A. QEMU: B. Why: C.").expect("complete");
+        assert_eq!((accepted.shape, &*accepted.qemu), (None, "B."));
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::reasons::Diagnostic;
+use crate::shapes::{Counts, NOT_YET, REASONS, Shape};
 use crate::suite::{Case, Kind};
 
 const BEGIN: &str = "<!-- generated: begin -->";
@@ -15,8 +16,11 @@ const END: &str = "<!-- generated: end -->";
 pub fn render(cases: &[Case]) -> Result<String, String> {
     let mut text = String::new();
     let of = |kind| cases.iter().filter(move |case| case.kind == kind);
+    text.push_str("\n## Rules and shapes\n\n");
+    matrix(&mut text, cases);
     text.push_str("\n## Does not compile\n\n");
-    text.push_str("| rule | | QEMU | case | the compiler says |\n|---|---|---|---|---|\n");
+    text.push_str("| rule | | QEMU | shape | case | the compiler says |\n");
+    text.push_str("|---|---|---|---|---|---|\n");
     for case in of(Kind::Rejected) {
         let said = Diagnostic::parse_all(&case.read("bad.stderr")?);
         let first = said.first().ok_or(format!("{}: no error", case.id))?;
@@ -32,6 +36,45 @@ pub fn render(cases: &[Case]) -> Result<String, String> {
     Ok(text)
 }
 
+/// How many cases show each rule in each shape, and why the others do not.
+fn matrix(text: &mut String, cases: &[Case]) {
+    let counts = Counts::of(cases);
+    let mut rules: Vec<&str> = cases
+        .iter()
+        .filter(|case| case.kind == Kind::Rejected)
+        .map(|case| case.header.rule.as_str())
+        .chain(NOT_YET.iter().map(|(rule, _)| *rule))
+        .collect();
+    rules.sort_unstable_by_key(|rule| (rule.len(), *rule));
+    rules.dedup();
+    text.push_str("| rule |");
+    for shape in Shape::ALL {
+        let _ = write!(text, " {} |", shape.word());
+    }
+    let _ = writeln!(text, "\n|---|{}", "---|".repeat(Shape::ALL.len()));
+    for rule in rules {
+        let _ = write!(text, "| {rule} |");
+        for shape in Shape::ALL {
+            let is_main = Shape::MAIN.contains(&shape);
+            match counts.get(rule, shape) {
+                0 if is_main => text.push_str(" — |"),
+                0 => text.push_str(" |"),
+                count => {
+                    let _ = write!(text, " {count} |");
+                }
+            }
+        }
+        text.push('\n');
+    }
+    text.push_str("\nWhy there are none:\n\n");
+    for (rule, shape, why) in REASONS {
+        let _ = writeln!(text, "* {rule}, {}: {why}.", shape.word());
+    }
+    for (rule, why) in NOT_YET {
+        let _ = writeln!(text, "* {rule}: {why}.");
+    }
+}
+
 fn row(text: &mut String, case: &Case, message: Option<&str>) {
     let (id, header) = (&case.id, &case.header);
     let mut cells = vec![
@@ -39,6 +82,10 @@ fn row(text: &mut String, case: &Case, message: Option<&str>) {
         header.qemu.clone(),
         format!("[{id}](cases/{id})"),
     ];
+    if case.kind == Kind::Rejected {
+        let shape = header.shape.map_or("", Shape::word);
+        cells.insert(2, shape.to_owned());
+    }
     if !header.rule.is_empty() {
         cells.insert(0, header.rule.clone());
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::{env, fs};
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use ui_tests::shapes::{Counts, NOT_YET, REASONS};
 use ui_tests::suite::Kind;
 use ui_tests::{suite, table};
 
@@ -51,6 +52,27 @@ fn every_row_of_the_contract_has_a_case() {
         .collect();
     assert!(shown.len() >= 26, "the contract has lost rows");
     assert_eq!(shown, contract());
+}
+
+#[test]
+fn every_rule_is_shown_in_every_main_shape_or_says_why_not() {
+    let cases = suite::all().expect("the cases");
+    let contract = contract();
+    let rules: Vec<_> = contract.iter().map(String::as_str).collect();
+    let rules: Vec<_> = rules.into_iter().filter(|id| id.starts_with('R')).collect();
+    let complaints = Counts::of(&cases).complaints(&rules, REASONS);
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+#[test]
+fn what_does_not_exist_yet_is_what_the_contract_says() {
+    let text = include_str!("../../design/contract.md");
+    let rows = text
+        .lines()
+        .filter(|row| row.contains("do not exist yet |"));
+    let ids = rows.filter_map(|row| row.strip_prefix("| ")?.split(' ').next());
+    let known: Vec<_> = NOT_YET.iter().map(|(rule, _)| *rule).collect();
+    assert_eq!(ids.collect::<Vec<_>>(), known);
 }
 
 /// A finding has a number or a version; a mere possibility says that it is one.

@@ -1,5 +1,6 @@
 //! Rule R1: A completion in an iothread cannot read what the BQL protects.
 //! QEMU: V002, blk_error_action() -> blk_iostatus_is_enabled().
+//! Shape: argument.
 //! Why: A `BqlCell` opens for a `&BqlGuard` only; a request is another proof.
 
 use block_gs::{BqlCell, BqlGuard, MainLoop};

@@ -1,5 +1,6 @@
 //! Rule R1: A coroutine cannot call a global-state function.
 //! QEMU: V004, nbd_co_do_establish_connection() -> bdrv_apply_auto_read_only().
+//! Shape: receiver.
 //! Why: The function takes a `&BqlGuard`; the coroutine has none and cannot make one.
 
 use block_gs::{BqlCell, BqlGuard, MainLoop};

@@ -1,5 +1,6 @@
 //! Rule R1: The I/O half of a driver gets no proof of global state, also by asking for one.
 //! QEMU: V056, raw_co_pwritev() -> bdrv_probe_all().
+//! Shape: argument.
 //! Why: The signature of the callback is the category of the function.
 
 use block_gs::{BlockDriver, BqlGuard, NodeBuilder, Role, nodes};

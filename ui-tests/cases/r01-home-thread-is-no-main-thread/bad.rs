@@ -1,5 +1,6 @@
 //! Rule R1: The proof of a home thread is none of the main thread.
 //! QEMU: V006, blk_drain() in a home thread -> bdrv_ref(); V007-V014.
+//! Shape: thread.
 //! Why: There is no way from `HomeThread` to `BqlGuard`, only the other way round.
 
 use block_gs::BqlGuard;

@@ -1,5 +1,6 @@
 //! Rule R1: A task of an iothread cannot take the proof along.
 //! QEMU: V046, scsi_read_complete() in an iothread -> blk_set_guest_block_size().
+//! Shape: async.
 //! Why: A `BqlGuard` is not `Sync`, so a future that borrows one is not `Send`.
 
 use block_gs::{BqlGuard, GraphError, Perm};

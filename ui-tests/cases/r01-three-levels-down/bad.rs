@@ -1,5 +1,6 @@
 //! Rule R1: A function in between cannot drop the proof that its callee demands.
 //! QEMU: V048, V049, scsi_disk_emulate_command() -> blk_lock_medium() -> bdrv_lock_medium().
+//! Shape: argument.
 //! Why: The proof is an argument at every level, so the mistake shows at the first.
 
 use block_gs::{BqlGuard, Node};

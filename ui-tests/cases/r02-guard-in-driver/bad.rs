@@ -1,5 +1,6 @@
 //! Rule R2: A driver cannot keep the proof.
 //! QEMU: None recorded. The BQL belongs to a thread there, so there is nothing to keep.
+//! Shape: field.
 //! Why: A driver is `Send + Sync`, because any thread calls its I/O half; `BqlGuard` is
 //! neither.
 

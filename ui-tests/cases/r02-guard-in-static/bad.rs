@@ -1,5 +1,6 @@
 //! Rule R2: The proof cannot be kept in a static.
 //! QEMU: None recorded. Whether the BQL is held is asked of the thread, from anywhere.
+//! Shape: static.
 //! Why: A static is shared by all threads, and `BqlGuard` cannot even be sent to another.
 
 use block_gs::BqlGuard;

@@ -1,5 +1,6 @@
 //! Rule R2: The proof cannot be kept for later, not even on its own thread.
 //! QEMU: None recorded. qemu_in_main_thread() can be asked from anywhere.
+//! Shape: static.
 //! Why: The main loop lends the guard for one call; the borrow is shorter than `'static`.
 
 use block_gs::BqlGuard;

@@ -1,5 +1,6 @@
 //! Rule R2: A bottom half cannot bring the proof of whoever scheduled it.
 //! QEMU: None recorded. A bottom half gets a pointer, and C does not ask how long it is valid.
+//! Shape: closure.
 //! Why: It runs later, so it may borrow nothing; it gets a guard of its own when it runs.
 
 use block_gs::{BqlGuard, nodes};

@@ -1,5 +1,6 @@
 //! Rule R2: The proof cannot be lent to another thread.
 //! QEMU: None recorded. Nothing in C ties a pointer to the thread that may use it.
+//! Shape: thread.
 //! Why: `BqlGuard` is not `Sync`, so a borrow of it is not `Send`.
 
 use block_gs::{BqlGuard, nodes};

@@ -1,6 +1,7 @@
 //! Rule R3: An iothread cannot take the BQL.
 //! QEMU: None recorded. bql_lock() can be called in an iothread; a main thread that drains it
 //! would wait for it.
+//! Shape: thread.
 //! Why: `BlockLayer`, the only thing that can be entered, stays on the thread that made it.
 
 use block_gs::BlockLayer;

@@ -1,5 +1,6 @@
 //! Rule R3: A task cannot take the block layer to an iothread.
 //! QEMU: None recorded. bql_lock() can be called in a coroutine of an iothread.
+//! Shape: async.
 //! Why: `BlockLayer` is not `Send`: who has made it is the main thread for good.
 
 use block_gs::{BlockLayer, nodes};

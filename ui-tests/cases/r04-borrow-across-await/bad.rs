@@ -1,5 +1,6 @@
 //! Rule R4: The proof cannot be held across an `.await` in an iothread.
 //! QEMU: None recorded. A coroutine may yield while its caller holds a lock.
+//! Shape: argument.
 //! Why: The future would contain the borrow, and go to another thread with it.
 
 use block_gs::{BqlGuard, nodes};

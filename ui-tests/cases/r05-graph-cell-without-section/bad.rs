@@ -1,5 +1,6 @@
 //! Rule R5: Data that requests read is replaced in a drained section only.
 //! QEMU: None recorded. Fields that requests read are plain fields of the driver.
+//! Shape: receiver.
 //! Why: `Drained::set` takes the node out of the section; the cell itself has no safe setter.
 
 use block_gs::BqlGuard;

@@ -1,5 +1,6 @@
 //! Rule R5: The BQL is no right to write edges.
 //! QEMU: V057, V058, assert_bdrv_graph_writable() asks for the BQL and for nothing else.
+//! Shape: argument.
 //! Why: The function takes a `&mut Drained`, which is the BQL and a quiesced node.
 
 use block_gs::{BqlGuard, Drained, GraphError, Node};

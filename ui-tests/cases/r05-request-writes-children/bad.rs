@@ -1,5 +1,6 @@
 //! Rule R5: I/O code cannot write the edges that it reads.
 //! QEMU: V057, QLIST_INSERT_HEAD() on `children` while requests walk the list.
+//! Shape: receiver.
 //! Why: The one function that could is `unsafe`, and a driver forbids itself that.
 
 use block_gs::BqlGuard;

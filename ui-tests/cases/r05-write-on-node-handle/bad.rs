@@ -1,5 +1,6 @@
 //! Rule R5: A handle of a node is no right to write the edges below it.
 //! QEMU: V059, V131, bdrv_replace_child_noperm() checks only half of what it needs.
+//! Shape: receiver.
 //! Why: Writes are methods of `Drained`, so they take the node out of the proof.
 
 use block_gs::BqlGuard;

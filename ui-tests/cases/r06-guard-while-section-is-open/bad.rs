@@ -1,5 +1,6 @@
 //! Rule R6: Nothing polls behind the back of a drained section.
 //! QEMU: None recorded. Polling inside a drained section needs nothing but the section of code.
+//! Shape: order.
 //! Why: The section borrows the guard exclusively for as long as it is used.
 
 use block_gs::BqlGuard;

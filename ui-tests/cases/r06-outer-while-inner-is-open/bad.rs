@@ -1,5 +1,6 @@
 //! Rule R6: An outer section writes nothing while an inner one is open.
 //! QEMU: None recorded. Drained sections are counters there, and know no order.
+//! Shape: order.
 //! Why: The inner section borrows the outer one exclusively.
 
 use block_gs::BqlGuard;

@@ -1,5 +1,6 @@
 //! Rule R6: A drained section lends the guard for looking, not for polling.
 //! QEMU: None recorded. What may be called in a drained section is said in comments.
+//! Shape: receiver.
 //! Why: `Drained` dereferences to `&BqlGuard`, never to `&mut BqlGuard`.
 
 use block_gs::BqlGuard;

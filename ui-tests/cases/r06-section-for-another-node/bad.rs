@@ -1,6 +1,7 @@
 //! Rule R6: A section of one node does not write the edges of another.
 //! QEMU: None recorded. bdrv_graph_wrlock() is one lock for all nodes, and says nothing about
 //! the one written.
+//! Shape: argument.
 //! Why: The write operations have no parameter for the parent: it is inside the proof.
 
 use block_gs::BqlGuard;

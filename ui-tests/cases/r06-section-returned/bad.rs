@@ -1,5 +1,6 @@
 //! Rule R6: A drained section does not leave the scope that it was opened in.
 //! QEMU: None recorded. A drained section is a counter there, and has no scope.
+//! Shape: return.
 //! Why: The section borrows the guard, which the main loop lends for one call.
 
 use block_gs::BlockLayer;

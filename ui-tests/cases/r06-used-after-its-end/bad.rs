@@ -1,5 +1,6 @@
 //! Rule R6: A drained section is of no use after its end.
 //! QEMU: V061, bdrv_child_cb_detach() lifts the drain and then takes the edge off the list.
+//! Shape: order.
 //! Why: Ending the section uses the value up.
 
 use block_gs::{BqlGuard, GraphError, Node};

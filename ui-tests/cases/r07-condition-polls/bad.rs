@@ -1,5 +1,6 @@
 //! Rule R7: The condition of a poll cannot poll itself.
 //! QEMU: V084, safe only because the polled predicate cannot change the graph.
+//! Shape: closure.
 //! Why: The condition gets `&BqlGuard`.
 
 use block_gs::BqlGuard;

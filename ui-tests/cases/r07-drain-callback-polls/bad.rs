@@ -1,5 +1,6 @@
 //! Rule R7: A callback that runs during a walk over the graph cannot poll.
 //! QEMU: V081, BdrvChildClass.drained_begin -> aio_poll(); a comment forbids it.
+//! Shape: trait-object.
 //! Why: The callback gets `&BqlGuard`; polling takes `&mut BqlGuard`.
 
 use block_gs::{BqlGuard, EdgeParent, Parent, Perm};

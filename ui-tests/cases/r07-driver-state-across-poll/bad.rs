@@ -1,5 +1,6 @@
 //! Rule R7: The global state of a driver is not borrowed across a poll.
 //! QEMU: None recorded. `bs->opaque` is a pointer, before a poll and after it.
+//! Shape: order.
 //! Why: `BqlCell::get` borrows the guard, because other callbacks may write the cell.
 
 use block_gs::{BqlCell, BqlGuard};

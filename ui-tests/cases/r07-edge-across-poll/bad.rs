@@ -1,5 +1,6 @@
 //! Rule R7: An edge is not kept across a poll.
 //! QEMU: V163, a comment in bdrv_drop_intermediate() fears it: a poll may free an edge in the list.
+//! Shape: order.
 //! Why: The edge borrows the guard, polling takes it exclusively.
 
 use block_gs::BqlGuard;

@@ -1,6 +1,7 @@
 //! Rule R7: Nothing is waited for between two steps of an iteration over the graph.
 //! QEMU: V084, bdrv_drain_all_poll() over bdrv_next_all_states(), safe only because what it
 //! polls cannot change the graph.
+//! Shape: order.
 //! Why: The iterator borrows the guard, waiting takes it exclusively.
 
 use block_gs::{BqlGuard, backends};

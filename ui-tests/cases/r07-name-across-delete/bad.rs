@@ -1,5 +1,6 @@
 //! Rule R7: Not even a name borrowed from the graph is kept across a deletion.
 //! QEMU: None recorded. `bs->node_name` lies in the node, and is freed with it.
+//! Shape: order.
 //! Why: What is reached through a view borrows the guard as the view does.
 
 use block_gs::BqlGuard;

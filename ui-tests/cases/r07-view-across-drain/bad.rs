@@ -1,5 +1,6 @@
 //! Rule R7: A view of a node is not kept across a drain.
 //! QEMU: V081, drained_begin callbacks poll, and the graph changes under the caller.
+//! Shape: order.
 //! Why: The view borrows the guard, the drain takes it exclusively.
 
 use block_gs::BqlGuard;

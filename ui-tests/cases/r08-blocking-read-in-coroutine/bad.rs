@@ -1,6 +1,7 @@
 //! Rule R8: A coroutine does not wait by blocking its thread.
 //! QEMU: V042, a generated co_wrapper polls outside a coroutine, and its caller has to know
 //! where it is.
+//! Shape: async.
 //! Why: What blocks takes one of the two proofs of a caller that may, and a context is neither.
 
 use block_gs::{Backend, BqlGuard};

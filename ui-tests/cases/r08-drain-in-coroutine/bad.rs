@@ -1,5 +1,6 @@
 //! Rule R8: A coroutine cannot drain.
 //! QEMU: V079, bdrv_drained_begin() waits for the in-flight count that its own caller holds.
+//! Shape: async.
 //! Why: Draining polls, which takes `&mut BqlGuard`; a coroutine never has one.
 
 use block_gs::{BqlGuard, MainLoop, Node};

@@ -1,5 +1,6 @@
 //! Rule R8: A coroutine cannot get hold of the proof of its bottom half.
 //! QEMU: None recorded. Whether code runs in a coroutine is asked at run time.
+//! Shape: async.
 //! Why: `HomeThread` is lent to the bottom half; a task must own what it uses.
 
 use block_gs::BqlGuard;

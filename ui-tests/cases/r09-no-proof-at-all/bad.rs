@@ -1,6 +1,7 @@
 //! Rule R9: An IO_OR_GS function asks for a proof like any other.
 //! QEMU: V031-V038, the drain family polls and was declared I/O; IO_OR_GS_CODE() checks
 //! nothing.
+//! Shape: argument.
 //! Why: The proof is a parameter; which of the two it is, is the caller's choice.
 
 use block_gs::BqlGuard;

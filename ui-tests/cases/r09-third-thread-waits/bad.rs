@@ -1,5 +1,6 @@
 //! Rule R9: A thread that is neither main nor home cannot wait for I/O.
 //! QEMU: V030, V130, BDRV_POLL_WHILE() in a third thread.
+//! Shape: thread.
 //! Why: `MainOrHome` is sealed; the loop that a third thread makes for itself is no proof.
 
 use block_gs::BqlGuard;

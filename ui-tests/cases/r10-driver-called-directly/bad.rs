@@ -1,5 +1,6 @@
 //! Rule R10: The I/O half of a driver is not called without a request.
 //! QEMU: None recorded. The callbacks of a driver can be called by whoever has the pointer.
+//! Shape: trait-object.
 //! Why: Every function of `DriverIo` takes the `Request`.
 
 use block_gs::BqlGuard;

@@ -1,5 +1,6 @@
 //! Rule R10: Data that a drained section may replace is read by counted requests only.
 //! QEMU: None recorded. A timer of a driver may read what a reopen replaces.
+//! Shape: async.
 //! Why: `GraphCell::get` takes the `Request`, which keeps the section from opening.
 
 use block_gs::BqlGuard;

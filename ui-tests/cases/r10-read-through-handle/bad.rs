@@ -1,6 +1,7 @@
 //! Rule R10: A node is not read through its handle.
 //! QEMU: None recorded. bdrv_co_pread() takes the child; that somebody above is counted is
 //! assumed.
+//! Shape: receiver.
 //! Why: I/O functions are methods of `Request`, which is counted while it lasts.
 
 use block_gs::BqlGuard;

@@ -1,5 +1,6 @@
 //! Rule R11: The request of a child does not outlive the request it belongs to.
 //! QEMU: None recorded. bdrv_dec_in_flight() does not know what is still being used.
+//! Shape: return.
 //! Why: A `Request` borrows the `InFlight` above it.
 
 use block_gs::BqlGuard;

@@ -1,5 +1,6 @@
 //! Rule R11: Nothing of a request is used after its count is given back.
 //! QEMU: None recorded. blk_dec_in_flight() does not know what is still being used.
+//! Shape: order.
 //! Why: Ending the `InFlight` takes it by value, which the `Request` forbids while it is used.
 
 use block_gs::BqlGuard;

@@ -1,5 +1,6 @@
 //! Rule R11: A part of a request does not go on in a task of its own.
 //! QEMU: None recorded. A coroutine may start another one, and no drain waits for that.
+//! Shape: async.
 //! Why: A task must own what it uses, and a `Request` is borrowed.
 
 use block_gs::BqlGuard;

@@ -1,5 +1,6 @@
 //! Rule R11: A driver does not keep a request.
 //! QEMU: None recorded. A BdrvChild can be kept in `bs->opaque`.
+//! Shape: field.
 //! Why: A driver lives longer than any request; the compiler asks for `'static`.
 
 use block_gs::{BlockDriver, BqlGuard, NodeBuilder, Role};

@@ -1,5 +1,6 @@
 //! Rule R11: A request does not outlive the root it is counted at.
 //! QEMU: None recorded. That blk->in_flight is zero when the backend goes is asserted at best.
+//! Shape: return.
 //! Why: `InFlight` borrows its `Root`.
 
 use block_gs::{Backend, BqlGuard};

@@ -1,6 +1,7 @@
 //! Rule R12: A coroutine sent to the node's context cannot do the permission half of
 //! activation.
 //! QEMU: V063-V065, bdrv_invalidate_cache() -> bdrv_co_invalidate_cache() in the iothread.
+//! Shape: async.
 //! Why: The proof of the caller does not travel with the coroutine.
 
 use block_gs::{Backend, BqlGuard, GraphError, Perm};

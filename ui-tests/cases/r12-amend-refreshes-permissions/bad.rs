@@ -1,5 +1,6 @@
 //! Rule R12: A request cannot widen the permissions of the edge it goes through.
 //! QEMU: V069, block_crypto_co_amend_luks() -> bdrv_child_refresh_perms().
+//! Shape: receiver.
 //! Why: The setter of the I/O view takes a `GsAccess`, which only global-state code lends.
 
 use block_gs::{BqlGuard, Perm};

@@ -1,5 +1,6 @@
 //! Rule R12: I/O code does not change permissions.
 //! QEMU: V052-V054, fuse_do_truncate() -> blk_set_perm() -> bdrv_child_try_set_perm().
+//! Shape: argument.
 //! Why: `Backend::set_perm` walks the graph, and takes the proof for that.
 
 use block_gs::{Backend, BqlGuard, GraphError, Perm};

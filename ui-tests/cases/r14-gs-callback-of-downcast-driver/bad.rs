@@ -1,5 +1,6 @@
 //! Rule R14: Who gets at the whole driver still lacks the proof that its callback takes.
 //! QEMU: V073, V074, a callback of the global-state section called by an I/O function.
+//! Shape: trait-object.
 //! Why: The callback takes a `&BqlGuard`, however the driver was reached.
 
 use block_gs::BlockDriver;

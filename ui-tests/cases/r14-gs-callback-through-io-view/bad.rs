@@ -1,5 +1,6 @@
 //! Rule R14: A global-state callback of a driver is not reached through the I/O view.
 //! QEMU: V156, bdrv_co_change_backing_file() calls a callback that is sorted as global state.
+//! Shape: trait-object.
 //! Why: The I/O view shows `dyn DriverIo`, and the callback is one of `BlockDriver`.
 
 use block_gs::{BlockDriver, BqlGuard};

@@ -1,5 +1,6 @@
 //! Rule R14: The proof of global state is none for an I/O callback.
 //! QEMU: V099, V109, functions of the I/O header with a global-state assertion inside.
+//! Shape: argument.
 //! Why: The callback takes a counted `Request`: the BQL does not keep a drain from completing.
 
 use block_gs::BqlGuard;

@@ -1,5 +1,6 @@
 //! Rule R15: The list of backends is not changed while it is walked.
 //! QEMU: None recorded. blk_remove_all_bs() walks the list that it changes the members of.
+//! Shape: closure.
 //! Why: The walk borrows the guard, removing takes it exclusively.
 
 use block_gs::{BqlGuard, backends};

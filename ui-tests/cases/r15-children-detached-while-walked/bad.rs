@@ -1,6 +1,7 @@
 //! Rule R15: The children of a node are not detached while they are walked.
 //! QEMU: V082, block_job_remove_all_bdrv() -> bdrv_root_unref_child(): a nested traversal may
 //! see a freed edge.
+//! Shape: order.
 //! Why: The walk borrows the section, the detaching takes it exclusively.
 
 use block_gs::BqlGuard;

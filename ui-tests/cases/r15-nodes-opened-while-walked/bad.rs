@@ -1,5 +1,6 @@
 //! Rule R15: No node is made while the nodes are walked.
 //! QEMU: None recorded. Opening a node appends to the list that bdrv_next() walks.
+//! Shape: order.
 //! Why: The walk borrows the guard, making a node takes it exclusively.
 
 use block_gs::{BqlGuard, nodes};

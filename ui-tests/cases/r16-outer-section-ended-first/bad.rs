@@ -1,5 +1,6 @@
 //! Rule R16: An outer section does not end before an inner one.
 //! QEMU: None recorded. Drained sections are counters there, and know no order.
+//! Shape: order.
 //! Why: The inner section borrows the outer one.
 
 use block_gs::BqlGuard;

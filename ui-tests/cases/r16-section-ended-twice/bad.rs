@@ -1,5 +1,6 @@
 //! Rule R16: A drained section is not ended twice.
 //! QEMU: 10.0.2, mirror_run() begins a section that mirror_exit_common() ends.
+//! Shape: order.
 //! Why: Ending it uses the value up.
 
 use block_gs::BqlGuard;

@@ -1,5 +1,6 @@
 //! Rule R16: A drained section that nobody keeps is no section.
 //! QEMU: None recorded. bdrv_drained_begin() has no result that could be ignored.
+//! Shape: unused.
 //! Why: `Drained` is `must_use`; a workspace that denies this lint does not compile it.
 
 #![deny(unused_must_use)]

@@ -1,5 +1,6 @@
 //! Rule R16: A section begun in one callback is not ended in another.
 //! QEMU: 10.0.2, mirror_run() begins a section that mirror_exit_common() ends.
+//! Shape: field.
 //! Why: A job lives longer than the borrow of the guard in the section.
 
 use block_gs::{BqlGuard, Drained, Node};

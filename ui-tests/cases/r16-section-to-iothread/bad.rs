@@ -1,5 +1,6 @@
 //! Rule R16: A section is not ended by an iothread.
 //! QEMU: None recorded. bdrv_drained_end() can be called by any thread, and checks at run time.
+//! Shape: thread.
 //! Why: A section contains the main loop's guard, and is not `Send` as that is not.
 
 use block_gs::BqlGuard;

@@ -1,6 +1,7 @@
 //! Rule R17: A transaction is not committed after its section has ended.
 //! QEMU: 10.0.2, comments say that a transaction may only be completed while holding a writer
 //! lock.
+//! Shape: order.
 //! Why: The transaction borrows the section exclusively.
 
 use block_gs::BqlGuard;

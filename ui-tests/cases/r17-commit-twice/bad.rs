@@ -1,5 +1,6 @@
 //! Rule R17: A transaction is committed once.
 //! QEMU: None recorded. tran_commit() frees what its caller still points to.
+//! Shape: order.
 //! Why: Committing takes the plan by value.
 
 use block_gs::BqlGuard;

@@ -1,5 +1,6 @@
 //! Rule R17: A transaction that is not committed does nothing, and says so.
 //! QEMU: None recorded. A transaction applies its steps at once, and has to be finished.
+//! Shape: unused.
 //! Why: The value is a plan and `must_use`; there is no state between begun and committed.
 
 #![deny(unused_must_use)]

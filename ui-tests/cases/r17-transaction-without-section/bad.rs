@@ -1,6 +1,7 @@
 //! Rule R17: There is no transaction without the write side.
 //! QEMU: 10.0.2, comments say that a transaction may only be completed while holding a writer
 //! lock.
+//! Shape: receiver.
 //! Why: `transaction` is a method of `Drained`.
 
 use block_gs::BqlGuard;

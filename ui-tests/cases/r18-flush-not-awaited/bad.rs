@@ -1,5 +1,6 @@
 //! Rule R18: A flush that is not awaited is not taken for one.
 //! QEMU: None recorded. The result of a function can be ignored in C.
+//! Shape: async.
 //! Why: The future is `must_use`, with words of its own.
 
 #![deny(unused_must_use)]

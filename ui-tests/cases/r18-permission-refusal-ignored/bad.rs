@@ -1,5 +1,6 @@
 //! Rule R18: A refusal of the permission system is not ignored.
 //! QEMU: V071, blockdev_amend_clean() -> bdrv_child_refresh_perms() with the error dropped.
+//! Shape: unused.
 //! Why: A `Result` is `must_use`; a workspace that denies this lint does not compile it.
 
 #![deny(unused_must_use)]

@@ -1,6 +1,7 @@
 //! Rule R18: The outcome of a read is not ignored.
 //! QEMU: 10.0.2, a read error in a read-modify-write cycle is dropped, and the write says that
 //! it succeeded.
+//! Shape: unused.
 //! Why: A `Result` is `must_use`; a workspace that denies this lint does not compile it.
 
 #![deny(unused_must_use)]

@@ -1,5 +1,6 @@
 //! Rule R19: There is no constructor of a proof of the BQL.
 //! QEMU: None recorded. A macro looks at the thread.
+//! Shape: literal.
 //! Why: `BqlGuard` has neither `new` nor `Default`.
 
 use block_gs::{BlockLayer, BqlGuard, nodes};

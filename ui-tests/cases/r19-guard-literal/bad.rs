@@ -1,5 +1,6 @@
 //! Rule R19: Nobody makes a proof of the BQL by writing one down.
 //! QEMU: None recorded. A macro looks at the thread.
+//! Shape: literal.
 //! Why: The field is private, and its name says where guards come from.
 
 use block_gs::{BlockLayer, BqlGuard, nodes};

@@ -1,5 +1,6 @@
 //! Rule R19: A cell cannot be given the identity of a node that is not its own.
 //! QEMU: None recorded. `bs->opaque` is a void pointer.
+//! Shape: literal.
 //! Why: A `NodeUid` is not made of a number.
 
 use block_gs::BqlGuard;

@@ -1,5 +1,6 @@
 //! Rule R19: Nobody adds a third place from which one may wait.
 //! QEMU: None recorded. Any function may poll any context.
+//! Shape: generic.
 //! Why: `MainOrHome` is sealed.
 
 use block_gs::{BqlGuard, MainOrHome, WaitError};

@@ -1,5 +1,6 @@
 //! Rule R19: Nobody makes a request that is not counted.
 //! QEMU: None recorded. A request is begun by incrementing a counter, or not.
+//! Shape: literal.
 //! Why: The fields are private; requests come from an `InFlight` or an `Activity`.
 
 use block_gs::{BqlGuard, Perm};

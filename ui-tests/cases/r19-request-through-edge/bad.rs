@@ -1,5 +1,6 @@
 //! Rule R19: An edge gives no request.
 //! QEMU: None recorded. bdrv_co_pread() takes the child and nothing else.
+//! Shape: receiver.
 //! Why: A request descends from one that is counted; an edge counts nothing.
 
 use block_gs::BqlGuard;

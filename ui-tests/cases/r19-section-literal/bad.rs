@@ -1,5 +1,6 @@
 //! Rule R19: Nobody makes a drained section without draining.
 //! QEMU: None recorded. A section is begun by incrementing a counter.
+//! Shape: literal.
 //! Why: The fields are private; only `drain` and its relatives make one.
 
 use block_gs::{BqlGuard, Drained};

@@ -1,6 +1,7 @@
 //! Rule R20: I/O code does not wait for a cancelled request by blocking.
 //! QEMU: V027, bdrv_aio_cancel() polls; V028, virtio-scsi needs bdrv_aio_cancel_async() in an
 //! iothread.
+//! Shape: async.
 //! Why: Waiting takes `&mut BqlGuard` or `&mut HomeThread`; cancelling itself takes nothing.
 
 use block_gs::{BqlGuard, MainOrHome};

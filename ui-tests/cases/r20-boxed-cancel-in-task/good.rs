@@ -1,0 +1,24 @@
+//! Twin of bad.rs: the task schedules a bottom half, which has one.
+
+use block_gs::{BqlGuard, MainOrHome};
+use block_io::aio::{AioContext, HomeThread, sleep};
+use std::time::Duration;
+use ui_tests::{in_main_loop, iothread};
+
+type Cancel = Box<dyn FnOnce(&mut HomeThread<'_>) + Send>;
+
+async fn scsi_req_cancel(context: AioContext, cancel: Cancel) -> AioContext {
+    context.schedule(cancel);
+    context
+}
+
+fn main() {
+    in_main_loop(|bql: &mut BqlGuard| {
+        let context = iothread(bql, "io0").context().clone();
+        let (request, home) = (context.spawn(sleep(Duration::MAX)), context.clone());
+        let cancel: Cancel = Box::new(move |at| drop(at.wait_for(&home, request.cancel())));
+        let cancelled = context.spawn(scsi_req_cancel(context.clone(), cancel));
+        assert_eq!(bql.block_on(cancelled), context);
+        Ok(())
+    });
+}
