@@ -102,6 +102,11 @@ impl<'a> Drained<'a> {
         node.drain(self.scope.bql)
     }
 
+    /// Opens a section over the whole graph, inside this one. It ends first.
+    pub fn also_all(&mut self) -> DrainedAll<'_> {
+        drain_all(self.scope.bql)
+    }
+
     /// Ends the section. Dropping does the same; this says so.
     pub fn end(self) {}
 
@@ -290,6 +295,11 @@ impl DrainedSet<'_> {
     /// Opens a section over one node, inside this one.
     pub fn also<'b>(&'b mut self, node: &Node) -> Drained<'b> {
         node.drain(self.scope.bql)
+    }
+
+    /// Opens a section over the whole graph, inside this one.
+    pub fn also_all(&mut self) -> DrainedAll<'_> {
+        drain_all(self.scope.bql)
     }
 
     /// Ends the section. Dropping does the same; this says so.

@@ -124,6 +124,18 @@ fn a_section_over_many_nodes_is_one() {
         let inner = section.also(&all[3]);
         assert_eq!(inner.node().view(&inner).quiesce_count(), 2);
         inner.end();
+        let (first, last) = (&all[0], &all[9]);
+        let everything = section.also_all();
+        let counts = [first, last].map(|node| node.view(&everything).quiesce_count());
+        assert_eq!(counts, [2, 2]);
+        everything.end();
+        let mut one = section.also(first);
+        let everything = one.also_all();
+        let counts = [first, last].map(|node| node.view(&everything).quiesce_count());
+        assert_eq!(counts, [3, 2]);
+        everything.end();
+        assert_eq!(last.view(&one).quiesce_count(), 1);
+        one.end();
         section.end();
         assert!(fronts.iter().all(|front| front.root().quiesce_count() == 0));
     });
