@@ -24,6 +24,48 @@ pub use loom::sync::{
     atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
 };
 
+/// Variables of the threads of a model, which are one thread to the system.
+#[cfg(block_loom)]
+pub use loom::thread_local;
+
+/// Something a thread of a model sleeps on: an event loop's alarm, or a parked
+/// thread.
+///
+/// Made of a lock and a condition variable, so that a wake-up that never comes
+/// is a deadlock to loom.
+#[cfg(block_loom)]
+#[derive(Debug, Default)]
+pub struct Signal {
+    raised: loom::sync::Mutex<bool>,
+    changed: loom::sync::Condvar,
+}
+
+#[cfg(block_loom)]
+impl Signal {
+    /// Not raised.
+    pub fn new() -> Self {
+        Signal {
+            raised: loom::sync::Mutex::new(false),
+            changed: loom::sync::Condvar::new(),
+        }
+    }
+
+    /// Ends a wait, now or the next one.
+    pub fn raise(&self) {
+        *self.raised.lock().expect("not poisoned") = true;
+        self.changed.notify_one();
+    }
+
+    /// Waits until the signal is raised, and takes it.
+    pub fn wait(&self) {
+        let mut raised = self.raised.lock().expect("not poisoned");
+        while !*raised {
+            raised = self.changed.wait(raised).expect("not poisoned");
+        }
+        *raised = false;
+    }
+}
+
 #[cfg(not(block_loom))]
 type RawMutex<T> = std::sync::Mutex<T>;
 #[cfg(block_loom)]

@@ -236,10 +236,8 @@ impl NodeBuilder {
 
 fn register(bql: &mut BqlGuard, state: NodeState) -> Node {
     let key = bql.graph_mut().insert_node(state);
-    for _ in 0..bql.graph().drain_all {
-        let effects = bql.graph_mut().quiesce(key);
-        effects.run(bql);
-    }
+    let effects = bql.graph_mut().be_born(key);
+    effects.run(bql);
     Node::of(bql, key)
 }
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use block_common::GraphError;
 use block_io::aio::AioContext;
-use futures_channel::oneshot;
+use block_io::engine::NoFaults;
+use block_io::engine::moving::move_home;
 
 use crate::graph::section::Scope;
 use crate::graph::{BackendKey, NodeKey, ParentKey, ParentRef};
@@ -69,9 +70,13 @@ pub(crate) fn change(
         let scope = Scope::open(bql, nodes);
         // Waiting may have let others change the graph.
         if component_is(scope.bql, key, &component) {
-            for old in move_all(scope.bql, &component, context) {
-                turn(scope.bql, &old);
-            }
+            let mut left = Vec::new();
+            let moving = &mut (&mut *scope.bql, &mut left);
+            move_home::<NoFaults, _>(
+                moving,
+                |(bql, left)| **left = move_all(bql, &component, context),
+                |(bql, left)| left.iter().for_each(|old| turn(bql, old)),
+            );
             return Ok(());
         }
     }
@@ -157,21 +162,13 @@ fn move_all(bql: &mut BqlGuard, component: &Component, context: &AioContext) -> 
     left
 }
 
-/// Waits until the loop of `old` has turned once. A task that was in the
-/// middle of its turn there, between two requests, would otherwise begin its
-/// next one there, after the section has ended. While the section lasts it
-/// parks instead, and its next turn is at the new home.
+/// Waits until the loop of `old` has turned once; see [`move_home`].
 pub(crate) fn turn(bql: &mut BqlGuard, old: &AioContext) {
     if old == bql.context() {
         // Its turns are ours: no task is in the middle of one.
         return;
     }
-    let (turned, waiting) = oneshot::channel();
-    old.schedule(move |_| {
-        let _ = turned.send(());
-    });
-    // A context that has ended runs nothing any more; that will do too.
-    let _ = bql.block_on(waiting);
+    bql.block_on(old.turned());
 }
 
 /// Brings two nodes that will be connected into one context: the child to the

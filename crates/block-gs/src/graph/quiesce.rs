@@ -5,6 +5,9 @@
 //! and no request enters. The children of a quiesced node are not quiesced,
 //! they just see nothing from it.
 //!
+//! The arithmetic is [`block_io::engine::ledger`]'s, which is model-checked.
+//! Here it is applied to the graph.
+//!
 //! Counting and callbacks are separate: the counters are changed in one go,
 //! which nobody can observe, and the callbacks run afterwards with a shared
 //! `BqlGuard`. They can look at the graph but not change it, nor poll.
@@ -13,10 +16,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use block_io::aio::Wait;
+use block_io::engine::NoFaults;
+use block_io::engine::ledger::{self, Above, AboveOf, Due, Dues, Ledger};
 use block_io::{IoNode, Root};
 use smallvec::SmallVec;
 
-use super::{EdgeKey, Graph, NodeKey, ParentRef};
+use super::{BackendKey, EdgeKey, Graph, NodeKey, ParentKey, ParentRef};
 use crate::BqlGuard;
 use crate::driver::BlockDriver;
 use crate::parent::EdgeParent;
@@ -91,7 +96,70 @@ impl Drop for Remaining<'_> {
     }
 }
 
+impl Ledger for Graph {
+    type Node = NodeKey;
+    type Edge = EdgeKey;
+    type Root = BackendKey;
+    type Other = ParentKey;
+
+    fn reasons(&mut self, node: NodeKey) -> &mut u32 {
+        &mut self.nodes[node].quiesce
+    }
+
+    fn edges_above(&mut self, node: NodeKey, mut each: impl FnMut(&mut bool, AboveOf<Self>)) {
+        for &edge in &self.nodes[node].parents {
+            let edge = &mut self.edges[edge];
+            each(&mut edge.quiesced_parent, above(edge.parent));
+        }
+    }
+
+    fn edge(&mut self, edge: EdgeKey) -> (&mut bool, AboveOf<Self>) {
+        let edge = &mut self.edges[edge];
+        (&mut edge.quiesced_parent, above(edge.parent))
+    }
+
+    fn sections_over_all(&mut self) -> &mut u32 {
+        &mut self.drain_all
+    }
+
+    fn nodes(&self) -> Vec<NodeKey> {
+        self.all_nodes().collect()
+    }
+}
+
+fn above(parent: ParentRef) -> AboveOf<Graph> {
+    match parent {
+        ParentRef::Node(key) => Above::Node(key),
+        ParentRef::Backend(key) => Above::Root(key),
+        ParentRef::Other(key) => Above::Other(key),
+    }
+}
+
 impl Graph {
+    /// What the ledger says is due, with what it is due to.
+    fn effects(&self, dues: Dues<Graph>) -> Effects {
+        let node = |key: NodeKey| Arc::clone(&self.nodes[key].io);
+        let root = |key: BackendKey| self.backends[key].root.clone();
+        let class = |key: ParentKey| Arc::clone(&self.others[key].class);
+        let driver = |key: NodeKey| {
+            let node = &self.nodes[key];
+            node.opened.then(|| Arc::clone(&node.driver))
+        };
+        let effect = |due| {
+            Some(match due {
+                Due::CloseNode(key) => Effect::CloseNode(node(key)),
+                Due::OpenNode(key) => Effect::OpenNode(node(key)),
+                Due::CloseRoot(key) => Effect::CloseRoot(root(key)),
+                Due::OpenRoot(key) => Effect::OpenRoot(root(key)),
+                Due::DriverBegin(key) => Effect::DriverBegin(driver(key)?),
+                Due::DriverEnd(key) => Effect::DriverEnd(driver(key)?),
+                Due::ParentBegin(key) => Effect::ParentBegin(class(key)),
+                Due::ParentEnd(key) => Effect::ParentEnd(class(key)),
+            })
+        };
+        Effects(dues.into_iter().filter_map(effect).collect())
+    }
+
     /// As [`quiesce`](Graph::quiesce), for a section over the node.
     ///
     /// # Panics
@@ -103,42 +171,30 @@ impl Graph {
         self.quiesce(node)
     }
 
-    /// One more reason for the parents of `start` to send nothing
-    /// (`bdrv_do_drained_begin` without polling). Parents are told before the
-    /// node's own driver.
-    pub fn quiesce(&mut self, start: NodeKey) -> Effects {
-        let mut effects = Effects::default();
-        let mut drivers: SmallVec<[Effect; 4]> = SmallVec::new();
-        let mut stack: SmallVec<[NodeKey; 8]> = SmallVec::from_slice(&[start]);
-        while let Some(key) = stack.pop() {
-            let node = &mut self.nodes[key];
-            node.quiesce += 1;
-            effects.0.push(Effect::CloseNode(Arc::clone(&node.io)));
-            if node.quiesce > 1 {
-                continue;
-            }
-            if node.opened {
-                drivers.push(Effect::DriverBegin(Arc::clone(&node.driver)));
-            }
-            for &edge in &node.parents {
-                let edge = &mut self.edges[edge];
-                debug_assert!(!edge.quiesced_parent);
-                edge.quiesced_parent = true;
-                match edge.parent {
-                    ParentRef::Node(parent) => stack.push(parent),
-                    ParentRef::Backend(parent) => {
-                        let root = self.backends[parent].root.clone();
-                        effects.0.push(Effect::CloseRoot(root));
-                    }
-                    ParentRef::Other(parent) => {
-                        let class = Arc::clone(&self.others[parent].class);
-                        effects.0.push(Effect::ParentBegin(class));
-                    }
-                }
-            }
-        }
-        effects.0.extend(drivers.into_iter().rev());
-        effects
+    /// One more reason for the parents of `start` to send nothing; see
+    /// [`ledger::quiesce`].
+    fn quiesce(&mut self, start: NodeKey) -> Effects {
+        let dues = ledger::quiesce::<NoFaults, _>(self, start);
+        self.effects(dues)
+    }
+
+    /// Takes one reason away; see [`ledger::unquiesce`].
+    pub fn unquiesce(&mut self, start: NodeKey) -> Effects {
+        let dues = ledger::unquiesce::<NoFaults, _>(self, start);
+        self.effects(dues)
+    }
+
+    /// Hands a parent's quiesced state from one child of an edge to the next;
+    /// see [`ledger::hand_over`].
+    pub fn hand_over(&mut self, edge: EdgeKey, child_is_quiesced: bool) -> Effects {
+        let dues = ledger::hand_over::<NoFaults, _>(self, edge, child_is_quiesced);
+        self.effects(dues)
+    }
+
+    /// Lets a new node take part in the sections over everything.
+    pub fn be_born(&mut self, key: NodeKey) -> Effects {
+        let dues = ledger::be_born::<NoFaults, _>(self, key);
+        self.effects(dues)
     }
 
     /// Puts the driver in charge. It hears once of the sections that are open
@@ -148,68 +204,6 @@ impl Graph {
         node.opened = true;
         let begin = (node.quiesce > 0).then(|| Effect::DriverBegin(Arc::clone(&node.driver)));
         Effects(begin.into_iter().collect())
-    }
-
-    /// Takes one reason away (`bdrv_do_drained_end`). The node's own driver
-    /// is told before its parents.
-    pub fn unquiesce(&mut self, start: NodeKey) -> Effects {
-        let mut effects = Effects::default();
-        let mut openings: SmallVec<[Effect; 8]> = SmallVec::new();
-        let mut stack: SmallVec<[NodeKey; 8]> = SmallVec::from_slice(&[start]);
-        while let Some(key) = stack.pop() {
-            let node = &mut self.nodes[key];
-            assert!(node.quiesce > 0, "a drained section ends once");
-            node.quiesce -= 1;
-            openings.push(Effect::OpenNode(Arc::clone(&node.io)));
-            if node.quiesce > 0 {
-                continue;
-            }
-            if node.opened {
-                effects.0.push(Effect::DriverEnd(Arc::clone(&node.driver)));
-            }
-            for &edge in &node.parents {
-                let edge = &mut self.edges[edge];
-                debug_assert!(edge.quiesced_parent);
-                edge.quiesced_parent = false;
-                match edge.parent {
-                    ParentRef::Node(parent) => stack.push(parent),
-                    ParentRef::Backend(parent) => {
-                        let root = self.backends[parent].root.clone();
-                        openings.push(Effect::OpenRoot(root));
-                    }
-                    ParentRef::Other(parent) => {
-                        let class = Arc::clone(&self.others[parent].class);
-                        openings.push(Effect::ParentEnd(class));
-                    }
-                }
-            }
-        }
-        effects.0.extend(openings);
-        effects
-    }
-
-    /// Hands a parent's quiesced state from one child of an edge to the next:
-    /// the parent is quiesced for the edge while its child is. Roots are not
-    /// handled here: their gate changes together with what lies behind it.
-    pub fn hand_over(&mut self, edge: EdgeKey, child_is_quiesced: bool) -> Effects {
-        let state = &mut self.edges[edge];
-        let was = std::mem::replace(&mut state.quiesced_parent, child_is_quiesced);
-        if was == child_is_quiesced {
-            return Effects::default();
-        }
-        match state.parent {
-            ParentRef::Node(parent) if child_is_quiesced => self.quiesce(parent),
-            ParentRef::Node(parent) => self.unquiesce(parent),
-            ParentRef::Backend(_) => Effects::default(),
-            ParentRef::Other(parent) => {
-                let class = Arc::clone(&self.others[parent].class);
-                Effects(SmallVec::from_iter([if child_is_quiesced {
-                    Effect::ParentBegin(class)
-                } else {
-                    Effect::ParentEnd(class)
-                }]))
-            }
-        }
     }
 
     /// Everything that may still send requests to, or be busy above, the
@@ -273,52 +267,42 @@ impl Senders {
 /// quiesced, so nothing new begins; but what runs meanwhile may attach, detach
 /// and delete, so the graph is walked anew each time.
 pub(crate) fn wait_until_idle(bql: &mut BqlGuard, nodes: &[NodeKey]) {
-    loop {
-        let senders = bql.graph_mut().senders_above(nodes.iter().copied());
-        if !senders.is_busy(bql) {
-            return;
-        }
-        drop(senders);
-        bql.poll(Wait::Until(None));
-    }
-}
-
-impl Graph {
-    /// Quiesces every node there is, and every one that will be born before
-    /// [`end_all`] (`bdrv_drain_all_begin_nopoll`).
-    pub fn begin_all(&mut self) -> Effects {
-        assert!(self.drain_all < MAX_SECTIONS, "{TOO_MANY_SECTIONS}");
-        self.drain_all += 1;
-        let mut all = Effects::default();
-        for key in self.all_nodes().collect::<Vec<_>>() {
-            all.append(self.quiesce(key));
-        }
-        all
-    }
+    wait_while_busy(bql, |bql| {
+        let start = nodes.iter().copied();
+        bql.graph_mut().senders_above(start)
+    });
 }
 
 /// Runs the main loop until nothing is in flight anywhere.
 pub(crate) fn wait_until_all_idle(bql: &mut BqlGuard) {
-    loop {
+    wait_while_busy(bql, |bql| {
         let all: Vec<_> = bql.graph().all_nodes().collect();
-        let senders = bql.graph_mut().senders_above(all);
-        if !senders.is_busy(bql) {
-            return;
-        }
-        drop(senders);
+        bql.graph_mut().senders_above(all)
+    });
+}
+
+fn wait_while_busy(bql: &mut BqlGuard, mut senders: impl FnMut(&mut BqlGuard) -> Senders) {
+    let is_busy = |bql: &mut BqlGuard| senders(bql).is_busy(bql);
+    ledger::wait_while::<NoFaults, _>(bql, is_busy, |bql| {
         bql.poll(Wait::Until(None));
+    });
+}
+
+impl Graph {
+    /// Quiesces every node there is, and every one that will be born before
+    /// [`end_all`].
+    pub fn begin_all(&mut self) -> Effects {
+        assert!(self.drain_all < MAX_SECTIONS, "{TOO_MANY_SECTIONS}");
+        let dues = ledger::begin_all::<NoFaults, _>(self);
+        self.effects(dues)
     }
 }
 
 /// Ends what [`begin_all`](Graph::begin_all) began.
 pub(crate) fn end_all(bql: &mut BqlGuard) {
-    let graph = bql.graph_mut();
-    graph.drain_all -= 1;
     // All counters before the first callback: one that panics must not leave
     // the rest quiesced.
-    let mut all = Effects::default();
-    for key in graph.all_nodes().collect::<Vec<_>>() {
-        all.append(graph.unquiesce(key));
-    }
-    all.run(bql);
+    let graph = bql.graph_mut();
+    let dues = ledger::end_all::<NoFaults, _>(graph);
+    graph.effects(dues).run(bql);
 }

@@ -10,6 +10,8 @@ use std::task::Context;
 
 use block_io::Root;
 use block_io::aio::Wait;
+use block_io::engine::NoFaults;
+use block_io::engine::ledger::wait_while;
 use smallvec::SmallVec;
 
 use super::quiesce::{Effects, wait_until_idle};
@@ -117,13 +119,11 @@ impl ClosedRoot {
             root,
             idle: false,
         };
-        while closing
-            .root
-            .poll_idle(&mut Context::from_waker(&waker))
-            .is_pending()
-        {
+        let cx = &mut Context::from_waker(&waker);
+        let is_busy = |closing: &mut Closing<'_>| closing.root.poll_idle(cx).is_pending();
+        wait_while::<NoFaults, _>(&mut closing, is_busy, |closing| {
             closing.bql.poll(Wait::Until(None));
-        }
+        });
         closing.idle = true;
         ClosedRoot(key)
     }

@@ -10,6 +10,8 @@
 use std::sync::Arc;
 
 use block_common::{BlockLimits, Perm, Role};
+use block_io::engine::NoFaults;
+use block_io::engine::ledger::move_edge;
 use block_io::{Children, GraphCell, IoEdge, IoNode, NodeFlags};
 use smallvec::SmallVec;
 
@@ -114,9 +116,8 @@ pub(crate) fn relink(bql: &mut BqlGuard, section: &Section, edge: EdgeKey, new: 
     track_below(bql, section, parent, new);
     // Written while the parent is still quiesced through the old child, and
     // handed over afterwards: it never sees the new child unquiesced.
-    publish(bql, parent, Some(io), child_is_quiesced);
-    let effects = bql.graph_mut().hand_over(edge, child_is_quiesced);
-    effects.run(bql);
+    let show = |bql: &mut BqlGuard| publish(bql, parent, Some(io), child_is_quiesced);
+    move_edge::<NoFaults, _>(bql, show, |bql| hand_over(bql, edge, child_is_quiesced));
 }
 
 /// Takes an edge out of the graph (`bdrv_detach_child`). Does not look at
@@ -146,9 +147,8 @@ pub(crate) fn unlink(bql: &mut BqlGuard, section: &Section, edge: EdgeKey) {
                 .retain(|&mut known| known != edge);
         }
     }
-    publish(bql, parent, None, false);
-    let effects = bql.graph_mut().hand_over(edge, false);
-    effects.run(bql);
+    let show = |bql: &mut BqlGuard| publish(bql, parent, None, false);
+    move_edge::<NoFaults, _>(bql, show, |bql| hand_over(bql, edge, false));
 }
 
 /// Takes an edge away that was made below a root whose gate has stayed closed
@@ -322,6 +322,12 @@ fn assert_covered(covered: bool) {
         covered,
         "an edge was to be written outside a drained section of its parent"
     );
+}
+
+/// Counts for the parent that its child is quiesced, or is not any more.
+fn hand_over(bql: &mut BqlGuard, edge: EdgeKey, child_is_quiesced: bool) {
+    let effects = bql.graph_mut().hand_over(edge, child_is_quiesced);
+    effects.run(bql);
 }
 
 /// Shows requests what the graph says now.

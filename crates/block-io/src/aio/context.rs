@@ -12,13 +12,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam::queue::SegQueue;
 
+use super::alarm::Alarm;
 use super::event_loop::Local;
 use super::file::Foreign;
 use super::ready::Work;
 use super::task::Target;
 use super::uring::RingStatus;
 use super::{AioError, HomeThread, JoinHandle, task};
-use crate::engine::Doorbell;
+use crate::engine::Sleeper;
 
 /// A handle to an event loop, valid on every thread (`AioContext`).
 ///
@@ -32,13 +33,9 @@ pub(super) struct Shared {
     name: Box<str>,
     main: bool,
     remote: SegQueue<Work>,
-    doorbell: Doorbell,
-    /// The loop shall not sleep before it has returned to its caller once.
-    kicked: AtomicBool,
+    sleeper: Sleeper,
     closed: AtomicBool,
-    /// Written to wake the loop. Watched edge-triggered and never read, so that a wake-up costs
-    /// one system call on either side.
-    wake_fd: OwnedFd,
+    alarm: Alarm,
     epoll: OwnedFd,
     ring: RingStatus,
     foreign: Mutex<Foreign>,
@@ -48,7 +45,7 @@ impl AioContext {
     pub(super) fn new(
         name: &str,
         main: bool,
-        wake_fd: OwnedFd,
+        alarm: Alarm,
         epoll: OwnedFd,
         ring: RingStatus,
     ) -> AioContext {
@@ -56,10 +53,9 @@ impl AioContext {
             name: name.into(),
             main,
             remote: SegQueue::new(),
-            doorbell: Doorbell::new(),
-            kicked: AtomicBool::new(false),
+            sleeper: Sleeper::new(),
             closed: AtomicBool::new(false),
-            wake_fd,
+            alarm,
             epoll,
             ring,
             foreign: Mutex::default(),
@@ -91,8 +87,9 @@ impl AioContext {
     /// sleep (`aio_notify`). For conditions that the loop does not know of; everything in this
     /// module wakes the loop by itself. Make the condition true first.
     pub fn kick(&self) {
-        self.0.kicked.store(true, Ordering::Release);
-        self.ring();
+        if self.0.sleeper.kick() {
+            self.0.alarm.raise();
+        }
     }
 
     /// Runs `bottom_half` once on the loop, from its next poll, before everything that is
@@ -112,6 +109,12 @@ impl AioContext {
         F::Output: Send + 'static,
     {
         task::spawn(Target::Fixed(self.clone()), future)
+    }
+
+    /// Resolves when the loop has turned once: whatever was in the middle of its turn has rested
+    /// since. At once if the loop has ended.
+    pub fn turned(&self) -> impl Future<Output = ()> + use<> {
+        task::ended(task::spawn(Target::Fixed(self.clone()), async {}))
     }
 
     /// Whether the loop has an io_uring.
@@ -148,8 +151,9 @@ impl AioContext {
     }
 
     pub(super) fn submit_remote(&self, work: Work) {
-        self.0.remote.push(work);
-        self.ring();
+        if self.0.sleeper.announce(|| self.0.remote.push(work)) {
+            self.0.alarm.raise();
+        }
         // Pairs with the fence in `close`: either this thread sees that the loop has ended, or the
         // ending loop sees the work. Without this the work, and through it the context, would leak.
         fence(Ordering::SeqCst);
@@ -178,16 +182,16 @@ impl AioContext {
         }
     }
 
-    pub(super) fn doorbell(&self) -> &Doorbell {
-        &self.0.doorbell
+    pub(super) fn sleeper(&self) -> &Sleeper {
+        &self.0.sleeper
     }
 
     pub(super) fn epoll(&self) -> &OwnedFd {
         &self.0.epoll
     }
 
-    pub(super) fn wake_fd(&self) -> &OwnedFd {
-        &self.0.wake_fd
+    pub(super) fn alarm(&self) -> &Alarm {
+        &self.0.alarm
     }
 
     /// Operations whose futures have left this context.
@@ -204,19 +208,6 @@ impl AioContext {
     /// Where the context lives; compared, never followed.
     pub(super) fn address(&self) -> *const Shared {
         Arc::as_ptr(&self.0)
-    }
-
-    /// Whether the loop was kicked since this was last asked. Called by the loop.
-    pub(super) fn take_kick(&self) -> bool {
-        self.0.kicked.load(Ordering::Acquire) && self.0.kicked.swap(false, Ordering::Acquire)
-    }
-
-    /// Announces what was published for the loop before.
-    fn ring(&self) {
-        if self.0.doorbell.ring() {
-            // Adding 1 to an eventfd fails only at 2^64 - 1, and then it is readable already.
-            let _ = rustix::io::write(&self.0.wake_fd, &1u64.to_ne_bytes());
-        }
     }
 }
 
@@ -240,8 +231,14 @@ impl fmt::Debug for AioContext {
     }
 }
 
+#[cfg(not(block_loom))]
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Local>>> = const { RefCell::new(None) };
+}
+
+#[cfg(block_loom)]
+block_common::sync::thread_local! {
+    static CURRENT: RefCell<Option<Rc<Local>>> = RefCell::new(None);
 }
 
 /// Looks at the loop this thread has entered. `access` must not run foreign code.

@@ -8,8 +8,9 @@ use std::task::Waker;
 use std::time::Instant;
 
 use async_task::Runnable;
-use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::event::epoll;
 
+use super::alarm::Alarm;
 use super::context::{already_entered, replace_current, with_current};
 use super::fd::FdTable;
 use super::ready::{ReadyQueue, Upkeep, Work};
@@ -221,19 +222,19 @@ pub(super) struct Local {
 
 impl Local {
     fn new(name: &str, options: LoopOptions) -> rustix::io::Result<Local> {
-        let wake_fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let alarm = Alarm::new()?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let (ring, status) = if options.io_uring {
+        let (ring, status) = if options.io_uring && !cfg!(block_loom) {
             Ring::new()
         } else {
             (None, RingStatus::NotWanted)
         };
         let fds = FdTable::new();
         if ring.is_none() {
-            fds.watch_wake_fd(&epoll, &wake_fd)?;
+            fds.watch_wake_fd(&epoll, alarm.fd())?;
         }
         Ok(Local {
-            context: AioContext::new(name, options.main, wake_fd, epoll, status),
+            context: AioContext::new(name, options.main, alarm, epoll, status),
             ready: RefCell::new(ReadyQueue::new()),
             timers: RefCell::new(Timers::new()),
             fds: RefCell::new(fds),
@@ -287,13 +288,20 @@ impl Local {
 
     pub(super) fn poll(self: &Rc<Self>, wait: Wait) -> bool {
         self.now.set(None);
-        self.take_remote();
-        match self.prepare_sleep(wait) {
-            Some(deadline) => {
-                self.gather_or_sleep(deadline);
+        let slept = match wait {
+            Wait::No => {
                 self.take_remote();
+                false
             }
-            None => self.gather(),
+            Wait::Until(limit) => self
+                .context
+                .sleeper()
+                .unless_busy(|| self.look(limit), |until| self.gather_or_sleep(until)),
+        };
+        if slept {
+            self.take_remote();
+        } else {
+            self.gather();
         }
         let mut progress = self.complete_operations();
         progress |= self.fire_timers();
@@ -329,27 +337,19 @@ impl Local {
         }
     }
 
-    /// `None`: the loop must not sleep. Else until when it may; whoever queues work from now on
-    /// wakes it.
-    fn prepare_sleep(self: &Rc<Self>, wait: Wait) -> Option<Option<Instant>> {
-        let Wait::Until(limit) = wait else {
+    /// Takes over what others have queued. `None`: there is something to do. Else until when the
+    /// loop may sleep.
+    fn look(self: &Rc<Self>, limit: Option<Instant>) -> Option<Option<Instant>> {
+        self.take_remote();
+        if !self.nothing_ready() {
             return None;
-        };
-        loop {
-            if !self.nothing_ready() || self.context.take_kick() {
-                return None;
-            }
-            let timer = self.timers.borrow().next_deadline();
-            let deadline = [timer, limit].into_iter().flatten().min();
-            if deadline.is_some_and(|deadline| deadline <= self.now()) {
-                return None;
-            }
-            if self.context.doorbell().prepare_sleep() {
-                return Some(deadline);
-            }
-            // The bell rang, though perhaps for what has run already.
-            self.take_remote();
         }
+        let timer = self.timers.borrow().next_deadline();
+        let deadline = [timer, limit].into_iter().flatten().min();
+        if deadline.is_some_and(|deadline| deadline <= self.now()) {
+            return None;
+        }
+        Some(deadline)
     }
 
     /// Hands new operations to the kernel, and waits until something happens.
@@ -360,11 +360,14 @@ impl Local {
                 let watch = self.fds.borrow().wants_events();
                 ring.wait(&self.context, watch, timeout)
             }
+            #[cfg(block_loom)]
+            None => {
+                self.context.alarm().wait();
+                false
+            }
+            #[cfg(not(block_loom))]
             None => self.fds().wait(self.context.epoll(), timeout),
         };
-        self.context.doorbell().awake();
-        // This poll returns, whatever it was that ended the wait.
-        self.context.take_kick();
         // Time has passed. A wait that was cut short reads the clock again, if there are timers.
         self.now.set(deadline.filter(|_| timed_out));
     }

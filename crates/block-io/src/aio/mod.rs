@@ -28,6 +28,7 @@
 //! wakers, destructors), and work is taken from the queues one item at a time. So a nested poll
 //! finds everything the outer one has not started yet.
 
+mod alarm;
 mod context;
 mod error;
 mod event_loop;

@@ -70,6 +70,16 @@ impl<T> fmt::Debug for JoinHandle<T> {
     }
 }
 
+/// Resolves when the task has finished or was dropped.
+pub(super) fn ended(mut handle: JoinHandle<()>) -> impl Future<Output = ()> {
+    let task = handle.task.take();
+    async move {
+        if let Some(task) = task {
+            task.await;
+        }
+    }
+}
+
 /// Lets everything else that is ready run first; resumes at the next poll of the loop.
 pub fn yield_now() -> YieldNow {
     YieldNow { yielded: false }

@@ -479,7 +479,7 @@ impl Ring {
         let readable = rustix::event::PollFlags::IN.bits().into();
         if !self.wake_armed {
             self.wake_armed = true;
-            let fd = types::Fd(context.wake_fd().as_raw_fd());
+            let fd = types::Fd(context.alarm().fd().as_raw_fd());
             let entry = opcode::PollAdd::new(fd, readable).multi(true).build();
             self.push(entry.user_data(WAKE));
         }

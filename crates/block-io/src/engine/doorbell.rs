@@ -74,6 +74,19 @@ impl<F: Faults> Doorbell<F> {
             self.state.swap(SLEEPING, Ordering::AcqRel);
             return true;
         }
+        if F::SLEEP_BY_WEAK_EXCHANGE {
+            let _ = self.state.compare_exchange_weak(
+                AWAKE,
+                SLEEPING,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
+            let rung = self.state.load(Ordering::Acquire) == RUNG;
+            if rung {
+                self.awake();
+            }
+            return !rung;
+        }
         let asleep =
             self.state
                 .compare_exchange(AWAKE, SLEEPING, Ordering::AcqRel, Ordering::Relaxed);

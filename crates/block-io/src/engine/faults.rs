@@ -12,11 +12,24 @@ use block_common::sync::Ordering;
 pub trait Faults: Send + Sync + 'static {
     /// Test whether the gate is closed first, count afterwards.
     const TEST_THEN_COUNT: bool = false;
-    /// Park without testing again under the lock that the waker takes
-    /// (QEMU 10.0.2's `blk_wait_while_drained`: a lost wake-up).
+    /// The gate is closed when its requests have ended, and not before they
+    /// are waited for, so that the last of them finds nobody to wake.
+    ///
+    /// **QEMU 10.0.2, race (a)**: `bdrv_graph_wrlock` waits for the readers
+    /// with `has_writer` unset, and `bdrv_graph_co_rdunlock` kicks only where
+    /// it is set. The writer sleeps until something else happens.
+    const CLOSED_AFTER_THE_WAIT: bool = false;
+    /// Park without testing again under the lock that the waker takes.
+    ///
+    /// **QEMU 10.0.2, race (c)**: `blk_wait_while_drained` reads
+    /// `quiesce_counter` outside `queued_requests_lock`, takes the lock, and
+    /// sleeps. A section that ends in between wakes an empty queue.
     const PARK_WITHOUT_RETEST: bool = false;
-    /// Leave it to a woken request to count itself (QEMU 10.0.2: a second
-    /// drain can find zero before it does).
+    /// Leave it to a woken request to count itself.
+    ///
+    /// **QEMU 10.0.2, race (b)**: `blk_wait_while_drained` counts the request
+    /// again in its own thread, after it was woken. A second section can find
+    /// zero before that, and the request then runs inside it.
     const WOKEN_COUNTS_ITSELF: bool = false;
     /// The last request does not wake the drain that waits for it.
     const NO_KICK_AT_ZERO: bool = false;
@@ -42,6 +55,8 @@ pub trait Faults: Send + Sync + 'static {
     const WAKER_DROPPED_UNDER_LOCK: bool = false;
     /// A new child becomes visible before its quiesced state is handed over.
     const VISIBLE_BEFORE_QUIESCED: bool = false;
+    /// Parked requests are woken before the gate's lock is let go.
+    const WAKE_UNDER_LOCK: bool = false;
     /// The loop declares itself asleep without looking for a ring.
     const SLEEP_WITHOUT_LOOKING: bool = false;
     /// A ring is a plain load and store instead of one exchange.
@@ -61,6 +76,47 @@ pub trait Faults: Send + Sync + 'static {
     /// What goes on after its request was dropped is not seen on the fast
     /// path.
     const LINGERING_UNSEEN: bool = false;
+    /// What goes on after its request was dropped is waited for by later
+    /// requests only, not by those that wait already.
+    const LINGERING_OVERTAKEN: bool = false;
+    /// A waker that another takes the place of is dropped under the lock of
+    /// the requests that overlap.
+    const REPLACED_UNDER_LOCK: bool = false;
+    /// The bell is rung before the work that it announces is queued.
+    const RING_BEFORE_QUEUEING: bool = false;
+    /// A loop that heard the bell goes to sleep without looking again: an `if`
+    /// in the place of a `while`.
+    const HEAR_WITHOUT_LOOKING: bool = false;
+    /// The loop announces its sleep by an exchange that may fail for no
+    /// reason, and takes any failure but a ring for a success. Loom does
+    /// **not** see this one: its exchanges never fail for no reason.
+    const SLEEP_BY_WEAK_EXCHANGE: bool = false;
+    /// Every section goes up to the parents, not only the first.
+    const EVERY_REASON_GOES_UP: bool = false;
+    /// A parent that gets a quiesced child is not quiesced for it.
+    const ATTACH_HANDS_NOTHING_OVER: bool = false;
+    /// A parent that gets a quiesced child is quiesced twice for it.
+    const ATTACH_COUNTS_TWICE: bool = false;
+    /// What a parent was told already is told again.
+    const HAND_OVER_AGAIN: bool = false;
+    /// A parent is let go before its edge leaves the quiesced child.
+    const PARENT_FREED_BEFORE_THE_MOVE: bool = false;
+    /// A section closes the gates and does not wait for what is in flight.
+    const WRITE_WITHOUT_WAITING: bool = false;
+    /// A section that was woken does not look whether all is idle: an `if` in
+    /// the place of a `while`.
+    const WAIT_ONCE: bool = false;
+    /// A new node does not take part in the sections over everything.
+    const BORN_OPEN: bool = false;
+    /// A new node takes part in one section over everything, however many
+    /// are open.
+    const BORN_QUIESCED_ONCE: bool = false;
+    /// The old loop has its turn before the new home is published.
+    const TURN_BEFORE_THE_MOVE: bool = false;
+    /// The section of a move ends without a turn of the old loop.
+    const MOVE_WITHOUT_A_TURN: bool = false;
+    /// Work that was told to pause is taken to have paused.
+    const PAUSED_WHEN_TOLD: bool = false;
 }
 
 /// `order`, or no ordering at all where the mistake is to forget it.

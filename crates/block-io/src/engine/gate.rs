@@ -145,12 +145,16 @@ impl<F: Faults> Gate<F> {
     pub fn close(&self) {
         let mut state = self.state.lock();
         state.depth += 1;
-        if state.depth == 1 {
-            for shard in &self.shards {
-                shard.fetch_or(CLOSED, Ordering::AcqRel);
-                if F::CLOSE_FIRST_SHARD_ONLY {
-                    break;
-                }
+        if state.depth == 1 && !F::CLOSED_AFTER_THE_WAIT {
+            self.mark_closed();
+        }
+    }
+
+    fn mark_closed(&self) {
+        for shard in &self.shards {
+            shard.fetch_or(CLOSED, Ordering::AcqRel);
+            if F::CLOSE_FIRST_SHARD_ONLY {
+                break;
             }
         }
     }
@@ -180,8 +184,12 @@ impl<F: Faults> Gate<F> {
                 self.shards[request.shard].fetch_add(1, Ordering::Acquire);
             }
         }
+        let woken = parked.into_values().map(|request| request.waker);
+        if F::WAKE_UNDER_LOCK {
+            return wake_all(woken);
+        }
         drop(state);
-        wake_all(parked.into_values().map(|request| request.waker));
+        wake_all(woken);
     }
 
     /// Whether some reason keeps requests out.
@@ -217,6 +225,9 @@ impl<F: Faults> Gate<F> {
     /// when the last request of a shard ends, in whichever thread that is.
     /// Meant for a closed gate; on an open one nobody calls back.
     pub fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if F::CLOSED_AFTER_THE_WAIT {
+            return self.poll_idle_then_close(cx);
+        }
         if self.is_idle() {
             return Poll::Ready(());
         }
@@ -227,6 +238,25 @@ impl<F: Faults> Gate<F> {
             return Poll::Ready(());
         }
         Poll::Pending
+    }
+
+    /// Only for [`Faults::CLOSED_AFTER_THE_WAIT`].
+    fn poll_idle_then_close(&self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if !self.is_idle() {
+                self.register_idle_waiter(cx.waker());
+                if !self.is_idle() {
+                    return Poll::Pending;
+                }
+            }
+            self.mark_closed();
+            if self.is_idle() {
+                return Poll::Ready(());
+            }
+            for shard in &self.shards {
+                shard.fetch_and(!CLOSED, Ordering::AcqRel);
+            }
+        }
     }
 
     // The code of wakers is not ours and may use this very gate. In the
@@ -331,6 +361,11 @@ pub fn nth_shard(number: usize, shards: usize) -> usize {
 /// than 16. The system is asked once, because it takes it twenty calls to find
 /// out.
 pub fn shard_count() -> usize {
+    if cfg!(block_loom) {
+        // Models must not depend on the machine; those about shards say how
+        // many.
+        return 1;
+    }
     static COUNT: plain::AtomicUsize = plain::AtomicUsize::new(0);
     let known = COUNT.load(plain::Ordering::Relaxed);
     if known > 0 {

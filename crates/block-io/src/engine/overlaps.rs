@@ -157,7 +157,9 @@ impl<F: Faults> Overlaps<F> {
     pub fn force(&self, range: Range<u64>) -> Ticket {
         let mut state = self.state.lock();
         for waiting in state.entries.iter_mut().filter(|entry| entry.blockers > 0) {
-            waiting.blockers += u32::from(waiting.conflicts_with(&range, true));
+            if !F::LINGERING_OVERTAKEN {
+                waiting.blockers += u32::from(waiting.conflicts_with(&range, true));
+            }
         }
         Ticket(self.insert(&mut state, range, true, true, 0))
     }
@@ -239,10 +241,13 @@ impl<'o, F: Faults> Future for Enter<'o, F> {
         let at = state.position(entered.ticket);
         let entry = &mut state.entries[at];
         let waits = entry.blockers > 0;
-        let unused = match waits {
+        let mut unused = match waits {
             true => entry.waker.replace(waker),
             false => entry.waker.take(),
         };
+        if F::REPLACED_UNDER_LOCK {
+            unused = None;
+        }
         drop(state);
         drop(unused);
         if !waits {
