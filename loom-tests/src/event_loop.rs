@@ -1,59 +1,49 @@
-//! An event loop without system calls.
+//! An event loop around the engine's decision to sleep.
 
 use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
 
-use block_common::sync::{AtomicBool, Ordering};
-use block_io::engine::{Doorbell, Faults, Gate};
+use block_common::sync::Signal;
+use block_io::engine::{Faults, Gate, Sleeper};
 
-use crate::executor::Signal;
-
-/// The part of `block_io::aio`'s event loop that decides about sleeping: the
-/// doorbell that ships, the flag of `AioContext::kick`, and a signal in the
-/// place of the `eventfd`.
+/// A loop that does nothing but sleep, by the decision that ships
+/// ([`Sleeper`]), so that mistakes can be seeded there. What it sleeps on is a
+/// signal in the place of the `eventfd`.
+///
+/// `block_io::aio::EventLoop` itself runs in the models about moves.
 pub struct EventLoop<F: Faults> {
-    doorbell: Doorbell<F>,
-    kicked: AtomicBool,
-    wake_fd: Signal,
+    sleeper: Sleeper<F>,
+    alarm: Signal,
 }
 
 impl<F: Faults> EventLoop<F> {
     /// A loop that is awake.
     pub fn new() -> Arc<Self> {
         Arc::new(EventLoop {
-            doorbell: Doorbell::new(),
-            kicked: AtomicBool::new(false),
-            wake_fd: Signal::new(),
+            sleeper: Sleeper::new(),
+            alarm: Signal::new(),
         })
     }
 
-    /// Announces work, as `AioContext::submit` does after queueing it.
-    pub fn ring(&self) {
-        if self.doorbell.ring() {
-            self.wake_fd.raise();
+    /// Hands over what `publish` queues (`AioContext::submit`).
+    pub fn announce(&self, publish: impl FnOnce()) {
+        if self.sleeper.announce(publish) {
+            self.alarm.raise();
         }
     }
 
     /// Makes a poll return (`AioContext::kick`).
     pub fn kick(&self) {
-        self.kicked.store(true, Ordering::Release);
-        self.ring();
+        if self.sleeper.kick() {
+            self.alarm.raise();
+        }
     }
 
     /// One turn: returns when there is work, or after a kick
     /// (`EventLoop::poll(Wait::Until(None))`).
     pub fn poll(&self, has_work: impl Fn() -> bool) {
-        loop {
-            if has_work() || self.take_kick() {
-                return;
-            }
-            if self.doorbell.prepare_sleep() {
-                break;
-            }
-        }
-        self.wake_fd.wait();
-        self.doorbell.awake();
-        self.take_kick();
+        let look = || (!has_work()).then_some(());
+        self.sleeper.unless_busy(look, |()| self.alarm.wait());
     }
 
     /// Waits like a drain: the loop runs until nothing is in flight in any of
@@ -68,10 +58,6 @@ impl<F: Faults> EventLoop<F> {
             }
             self.poll(|| false);
         }
-    }
-
-    fn take_kick(&self) -> bool {
-        self.kicked.load(Ordering::Acquire) && self.kicked.swap(false, Ordering::Acquire)
     }
 }
 

@@ -5,45 +5,25 @@ use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-use loom::sync::{Condvar, Mutex};
+use block_common::sync::Signal;
 
-/// Something a thread of a model sleeps on: an `eventfd`, or a parked thread.
+/// A thread of a model that sleeps until it is woken.
 ///
-/// Made of a lock and a condition variable, so that a wake-up that never comes
-/// is a deadlock to loom. (`loom::future::block_on` wakes spuriously, which
-/// adds interleavings and no insight.)
-pub(crate) struct Signal {
-    raised: Mutex<bool>,
-    changed: Condvar,
-}
+/// (`loom::future::block_on` wakes spuriously, which adds interleavings and no
+/// insight.)
+#[derive(Default)]
+pub(crate) struct Sleeping(Signal);
 
-impl Signal {
-    pub fn new() -> Self {
-        Signal {
-            raised: Mutex::new(false),
-            changed: Condvar::new(),
-        }
-    }
-
-    /// Ends a wait, now or the next one.
-    pub fn raise(&self) {
-        *self.raised.lock().expect("not poisoned") = true;
-        self.changed.notify_one();
-    }
-
-    /// Waits until the signal is raised, and takes it.
-    pub fn wait(&self) {
-        let mut raised = self.raised.lock().expect("not poisoned");
-        while !*raised {
-            raised = self.changed.wait(raised).expect("not poisoned");
-        }
-        *raised = false;
+impl Sleeping {
+    /// Sleeps until woken, now or since the last call.
+    pub fn sleep(&self) {
+        self.0.wait();
     }
 }
 
-impl Wake for Signal {
+impl Wake for Sleeping {
     fn wake(self: Arc<Self>) {
-        self.raise();
+        self.0.raise();
     }
 }
 
@@ -52,8 +32,8 @@ impl Wake for Signal {
 /// When loom reports a failure while the future runs, the future is leaked:
 /// its destructor would use loom again, in the middle of the unwinding.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let signal = Arc::new(Signal::new());
-    let waker = Waker::from(Arc::clone(&signal));
+    let sleeping = Arc::new(Sleeping::default());
+    let waker = Waker::from(Arc::clone(&sleeping));
     let cx = &mut Context::from_waker(&waker);
     let mut future = ManuallyDrop::new(Box::pin(future));
     loop {
@@ -61,7 +41,7 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
             drop(ManuallyDrop::into_inner(future));
             return output;
         }
-        signal.wait();
+        sleeping.sleep();
     }
 }
 

@@ -21,6 +21,20 @@ pub struct Model {
     pub body: fn(),
     /// The same program with engines that make mistakes.
     pub mutants: &'static [Mutant],
+    /// Mistakes that loom is known not to see.
+    pub blind_to: &'static [Blind],
+}
+
+/// A model with one mistake that loom does not see. It must hold: when loom
+/// learns to see it, somebody has to hear of that.
+#[derive(Clone, Copy, Debug)]
+pub struct Blind {
+    /// The constant of `Faults` that is on.
+    pub fault: &'static str,
+    /// Why loom does not see it, and what else does.
+    pub reason: &'static str,
+    /// The program.
+    pub body: fn(),
 }
 
 /// A model with one mistake in the engine.
@@ -85,7 +99,20 @@ pub fn check(models: &[Model], name: &str) {
         (mutant, found)
     });
     let killed = killed.collect();
-    results::report(checked, holds, killed);
+    let unseen = checked.blind_to.iter().map(|blind| {
+        let full_name = format!("{name} with {}, which loom did not see", blind.fault);
+        let passed = model(&full_name, checked.bound, checked.more_than, blind.body);
+        (blind, passed)
+    });
+    let unseen = unseen.collect();
+    results::report(checked, holds, killed, unseen);
+}
+
+/// The mistakes that loom is known not to see.
+pub fn blind(models: &[Model]) -> impl Iterator<Item = &'static str> {
+    models
+        .iter()
+        .flat_map(|model| model.blind_to.iter().map(|blind| blind.fault))
 }
 
 /// The mistakes that the mutants of `models` make.
@@ -101,6 +128,8 @@ pub fn killed(models: &[Model]) -> impl Iterator<Item = &'static str> {
 /// models! {
 ///     "H1" a_function: Bound::Exhaustive, more than 100 executions, killing {
 ///         TestThenCount => Race,
+///     } blind to {
+///         SleepByWeakExchange => "why",
 ///     }
 /// }
 ///
@@ -111,7 +140,7 @@ macro_rules! models {
     ($(
         $property:literal $model:ident: $bound:expr, more than $most:literal executions, killing {
             $($mutant:ident => $expected:expr),* $(,)?
-        }
+        } $(blind to { $($blind:ident => $reason:literal),+ $(,)? })?
     )+) => {
         /// The models of this file.
         pub(crate) const MODELS: &[$crate::Model] = {
@@ -128,6 +157,11 @@ macro_rules! models {
                     expected: $expected,
                     body: $model::<$crate::mutants::$mutant>,
                 }),*],
+                blind_to: &[$($($crate::Blind {
+                    fault: <$crate::mutants::$blind as $crate::mutants::Mutation>::FAULT,
+                    reason: $reason,
+                    body: $model::<$crate::mutants::$blind>,
+                }),+)?],
             }),+]
         };
 

@@ -54,4 +54,55 @@ mutants! {
     GivingUpStays: GIVING_UP_STAYS,
     WaitersAreOvertaken: WAITERS_ARE_OVERTAKEN,
     LingeringUnseen: LINGERING_UNSEEN,
+    ClosedAfterTheWait: CLOSED_AFTER_THE_WAIT,
+    WakeUnderLock: WAKE_UNDER_LOCK,
+    LingeringOvertaken: LINGERING_OVERTAKEN,
+    ReplacedUnderLock: REPLACED_UNDER_LOCK,
+    RingBeforeQueueing: RING_BEFORE_QUEUEING,
+    HearWithoutLooking: HEAR_WITHOUT_LOOKING,
+    SleepByWeakExchange: SLEEP_BY_WEAK_EXCHANGE,
+    EveryReasonGoesUp: EVERY_REASON_GOES_UP,
+    AttachHandsNothingOver: ATTACH_HANDS_NOTHING_OVER,
+    AttachCountsTwice: ATTACH_COUNTS_TWICE,
+    HandOverAgain: HAND_OVER_AGAIN,
+    ParentFreedBeforeTheMove: PARENT_FREED_BEFORE_THE_MOVE,
+    WriteWithoutWaiting: WRITE_WITHOUT_WAITING,
+    WaitOnce: WAIT_ONCE,
+    BornOpen: BORN_OPEN,
+    BornQuiescedOnce: BORN_QUIESCED_ONCE,
+    TurnBeforeTheMove: TURN_BEFORE_THE_MOVE,
+    MoveWithoutATurn: MOVE_WITHOUT_A_TURN,
+    PausedWhenTold: PAUSED_WHEN_TOLD,
 }
+
+/// A race that QEMU 10.0.2 has, and the mistake that reproduces its order of
+/// steps.
+#[derive(Clone, Copy, Debug)]
+pub struct OfQemu {
+    /// The letter under which the documentation of `Faults` names it.
+    pub letter: char,
+    /// What QEMU does.
+    pub order: &'static str,
+    /// The constant of `Faults`.
+    pub fault: &'static str,
+}
+
+/// The races of QEMU 10.0.2.
+pub const QEMU: [OfQemu; 3] = [
+    OfQemu {
+        letter: 'a',
+        order: "`bdrv_graph_wrlock`: wait for readers, then set `has_writer`; a reader kicks only \
+                where it is set",
+        fault: ClosedAfterTheWait::FAULT,
+    },
+    OfQemu {
+        letter: 'b',
+        order: "`blk_wait_while_drained`: woken, then counted, by the request itself",
+        fault: WokenCountsItself::FAULT,
+    },
+    OfQemu {
+        letter: 'c',
+        order: "`blk_wait_while_drained`: `quiesce_counter` read, then the lock taken, then parked",
+        fault: ParkWithoutRetest::FAULT,
+    },
+];

@@ -15,13 +15,13 @@
 #[cfg(not(block_loom))]
 pub use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+    atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
 };
 
 #[cfg(block_loom)]
 pub use loom::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+    atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
 };
 
 /// Variables of the threads of a model, which are one thread to the system.
@@ -95,6 +95,52 @@ impl<T> Mutex<T> {
     /// Waits for the lock and takes it.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         match self.0.lock() {
+            Ok(guard) => guard,
+            Err(poisoned) => poisoned.into_inner(),
+        }
+    }
+}
+
+#[cfg(not(block_loom))]
+type RawRwLock<T> = std::sync::RwLock<T>;
+#[cfg(block_loom)]
+type RawRwLock<T> = loom::sync::RwLock<T>;
+
+/// Shared access to the value of an [`RwLock`].
+#[cfg(not(block_loom))]
+pub type RwLockReadGuard<'a, T> = std::sync::RwLockReadGuard<'a, T>;
+/// Shared access to the value of an [`RwLock`].
+#[cfg(block_loom)]
+pub type RwLockReadGuard<'a, T> = loom::sync::RwLockReadGuard<'a, T>;
+
+/// Exclusive access to the value of an [`RwLock`].
+#[cfg(not(block_loom))]
+pub type RwLockWriteGuard<'a, T> = std::sync::RwLockWriteGuard<'a, T>;
+/// Exclusive access to the value of an [`RwLock`].
+#[cfg(block_loom)]
+pub type RwLockWriteGuard<'a, T> = loom::sync::RwLockWriteGuard<'a, T>;
+
+/// A lock for many readers that does not poison; see [`Mutex`].
+#[derive(Debug, Default)]
+pub struct RwLock<T>(RawRwLock<T>);
+
+impl<T> RwLock<T> {
+    /// A lock around `value`.
+    pub fn new(value: T) -> Self {
+        RwLock(RawRwLock::new(value))
+    }
+
+    /// Waits until nobody writes.
+    pub fn read(&self) -> RwLockReadGuard<'_, T> {
+        match self.0.read() {
+            Ok(guard) => guard,
+            Err(poisoned) => poisoned.into_inner(),
+        }
+    }
+
+    /// Waits until nobody else reads or writes.
+    pub fn write(&self) -> RwLockWriteGuard<'_, T> {
+        match self.0.write() {
             Ok(guard) => guard,
             Err(poisoned) => poisoned.into_inner(),
         }

@@ -7,6 +7,8 @@ use block_common::role::PermPair;
 use block_common::{GraphError, Perm, Role, names};
 use block_io::Root;
 use block_io::aio::AioContext;
+use block_io::engine::NoFaults;
+use block_io::engine::moving::move_home;
 
 use crate::graph::section::{ClosedRoot, Scope, Section};
 use crate::graph::write::{self, NewEdge, NewParent};
@@ -269,8 +271,12 @@ impl Backend {
                     let closed = ClosedRoot::close(bql, key);
                     if bql.graph().backends[key].edge.is_none() {
                         let old = self.root().context();
-                        self.root().set_context(bql.access(), context.clone());
-                        context_change::turn(bql, &old);
+                        let publish = |bql: &mut BqlGuard| {
+                            self.root().set_context(bql.access(), context.clone());
+                        };
+                        move_home::<NoFaults, _>(bql, publish, |bql| {
+                            context_change::turn(bql, &old);
+                        });
                     }
                     closed.reopen(bql);
                 }

@@ -28,6 +28,10 @@ models! {
         Bound::Exhaustive, more than 50 executions, killing {
             WakerDroppedUnderLock => Deadlock,
         }
+    "H2" a_waker_may_use_the_gate_when_it_is_called:
+        Bound::Exhaustive, more than 5 executions, killing {
+            WakeUnderLock => Deadlock,
+        }
 }
 
 /// The request is dropped before, while or after it is admitted. The second
@@ -101,6 +105,33 @@ fn a_waker_may_use_the_gate_when_it_goes<F: Faults>() {
         root.gate().is_idle(),
         "a cancelled request is still counted"
     );
+}
+
+/// The waker of a parked request uses the gate that wakes it.
+fn a_waker_may_use_the_gate_when_it_is_called<F: Faults>() {
+    let root = Arc::new(Root::<F>::new(1));
+    root.gate().close();
+    let opening = spawn({
+        let root = Arc::clone(&root);
+        move || root.gate().open()
+    });
+    let waker = Waker::from(Arc::new(UsesTheGate(Arc::clone(&root))));
+    if let Some(count) = cancel_after(root.gate().begin(0), [waker]) {
+        root.gate().end(count);
+    }
+    opening.join().expect("no panic");
+    assert!(
+        root.gate().is_idle(),
+        "a cancelled request is still counted"
+    );
+}
+
+struct UsesTheGate<F: Faults>(Arc<Root<F>>);
+
+impl<F: Faults> Wake for UsesTheGate<F> {
+    fn wake(self: Arc<Self>) {
+        self.0.gate().depth();
+    }
 }
 
 struct LastOfItsTask<F: Faults>(Arc<Root<F>>);

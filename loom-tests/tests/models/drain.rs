@@ -17,6 +17,7 @@ models! {
             TestThenCount => Race,
             ParkWithoutRetest => Deadlock,
             NoKickAtZero => Deadlock,
+            ClosedAfterTheWait => Deadlock,
             LookThenRegister => Deadlock,
             EndWithoutRelease => Race,
             LookWithoutAcquire => Race,

@@ -1,8 +1,8 @@
 //! The last request's end races the main loop on its way to sleep.
 //!
-//! `Gate::end` and the waker that it calls (`AioContext::kick`: flag, bell,
-//! system call) against `Gate::poll_idle`, `Doorbell::prepare_sleep` and the
-//! sleep itself.
+//! `Gate::end` and the waker that it calls (`Sleeper::kick`: flag, bell, system
+//! call) against `Gate::poll_idle` and `Sleeper::unless_busy` with the sleep
+//! itself.
 //!
 //! Two threads are explored to the end. Three take minutes to hours without a
 //! bound; one preemption finds all mutants, three leave two to spare.
@@ -15,8 +15,11 @@ models! {
     "H7" the_last_end_wakes_the_main_loop:
         Bound::Exhaustive, more than 400 executions, killing {
             NoKickAtZero => Deadlock,
+            ClosedAfterTheWait => Deadlock,
             LookThenRegister => Deadlock,
             SleepWithoutLooking => Deadlock,
+            HearWithoutLooking => Deadlock,
+            RingBeforeQueueing => Deadlock,
             RingInTwoSteps => Deadlock,
             RingWithoutRelease => Deadlock,
             HearWithoutAcquire => Deadlock,

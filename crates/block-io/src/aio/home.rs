@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+
+use block_common::sync::{AtomicPtr, Ordering, RwLock};
 
 use super::context::Shared;
 use super::task::{self, Target};
@@ -33,10 +34,7 @@ impl Home {
 
     /// The context at this moment.
     pub fn context(&self) -> AioContext {
-        self.context
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.context.read().clone()
     }
 
     /// Whether the home is `context` at this moment.
@@ -46,7 +44,7 @@ impl Home {
 
     /// Moves the home. Wake-ups from now on go to `context`.
     pub fn set(&self, context: AioContext) {
-        let mut current = self.context.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.context.write();
         let address = context.address().cast_mut();
         let old = std::mem::replace(&mut *current, context);
         // Before `old` is dropped: its address may be given to another context afterwards.
