@@ -445,8 +445,10 @@ impl BqlGuard {
         progress
     }
 
-    /// The waker of whatever waits in [`poll_until`](BqlGuard::poll_until).
-    pub(crate) fn waker(&self) -> Waker {
+    /// The waker of whatever waits in [`poll_until`](BqlGuard::poll_until) or
+    /// for a drained section: it is to look again. For what a
+    /// [`drained_poll`](crate::EdgeParent::drained_poll) asks.
+    pub fn waker(&self) -> Waker {
         self.state().waker.clone()
     }
 }

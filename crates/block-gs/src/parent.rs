@@ -21,7 +21,8 @@ use crate::{BqlGuard, Node, reap};
 /// change the graph under the walk that calls them (in C a comment says so).
 /// A job pauses in [`drained_begin`](EdgeParent::drained_begin), reports in
 /// [`drained_poll`](EdgeParent::drained_poll) whether it still runs, and goes
-/// on after [`drained_end`](EdgeParent::drained_end).
+/// on after [`drained_end`](EdgeParent::drained_end). What the three need is
+/// there, as [`Pause`](block_io::engine::Pause).
 pub trait EdgeParent: Send + Sync + 'static {
     /// How messages name it: `stream job 's0'` (`get_parent_desc`).
     fn describe(&self) -> String;
@@ -31,7 +32,8 @@ pub trait EdgeParent: Send + Sync + 'static {
     fn drained_begin(&self, _bql: &BqlGuard) {}
 
     /// Whether something is still under way. Whoever ends it calls
-    /// [`MainLoop::kick`](crate::MainLoop::kick) afterwards.
+    /// [`MainLoop::kick`](crate::MainLoop::kick) afterwards, or the
+    /// [waker](BqlGuard::waker) that was left with it here.
     fn drained_poll(&self, _bql: &BqlGuard) -> bool {
         false
     }

@@ -4,12 +4,14 @@ mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Context;
 use std::time::Duration;
 
 use block_gs::{
-    Backend, EdgeParent, IoThread, Node, Parent, Perm, Role, drain_all, drain_many, nodes,
+    Backend, BqlGuard, EdgeParent, IoThread, Node, Parent, Perm, Role, drain_all, drain_many, nodes,
 };
-use block_io::aio::sleep;
+use block_io::aio::{sleep, yield_now};
+use block_io::engine::Pause;
 use block_io::{Buffer, Request};
 use common::{Mem, above, backend, filter, in_layer, node, spin_until};
 
@@ -291,6 +293,87 @@ fn a_job_is_told_to_pause_and_waited_for() {
         section.end();
         assert_eq!(job.pauses.load(Ordering::Acquire), 0);
         assert_eq!(job.resumed.load(Ordering::Acquire), 1);
+        bql.block_on(worker);
+    });
+}
+
+/// A parent that works in steps.
+#[derive(Default)]
+struct Stepping {
+    pause: Pause,
+    is_at_work: AtomicBool,
+    steps: AtomicUsize,
+}
+
+impl EdgeParent for Stepping {
+    fn describe(&self) -> String {
+        "test job 'j1'".into()
+    }
+
+    fn drained_begin(&self, _bql: &BqlGuard) {
+        self.pause.pause();
+    }
+
+    fn drained_poll(&self, bql: &BqlGuard) -> bool {
+        let waker = bql.waker();
+        let polled = self.pause.poll_paused(&mut Context::from_waker(&waker));
+        polled.is_pending()
+    }
+
+    fn drained_end(&self, _bql: &BqlGuard) {
+        self.pause.resume();
+    }
+}
+
+#[test]
+fn a_job_with_two_nodes_rests_in_every_section_and_goes_on() {
+    in_layer(|bql| {
+        let (one, _) = node(bql, "one", Mem::of(4096));
+        let (two, _) = node(bql, "two", Mem::of(4096));
+        let job = Arc::new(Stepping::default());
+        let parent = Parent::new(bql, job.clone());
+        let edges = [&one, &two].map(|node| {
+            let attached = parent.attach(bql, "node", node, Perm::empty(), Perm::all());
+            attached.expect("attached")
+        });
+        let io = IoThread::create(bql, "io0").expect("an iothread");
+        let stop = Arc::new(AtomicBool::new(false));
+        let worker = {
+            let (job, stop) = (Arc::clone(&job), Arc::clone(&stop));
+            io.context().spawn(async move {
+                while !stop.load(Ordering::Acquire) {
+                    let step = job.pause.work().await;
+                    job.is_at_work.store(true, Ordering::Relaxed);
+                    yield_now().await;
+                    job.steps.fetch_add(1, Ordering::Relaxed);
+                    job.is_at_work.store(false, Ordering::Relaxed);
+                    drop(step);
+                }
+            })
+        };
+        for round in 0..200 {
+            let before = job.steps.load(Ordering::Relaxed);
+            let mut outer = one.drain(bql);
+            assert!(
+                !job.is_at_work.load(Ordering::Relaxed),
+                "the section waited"
+            );
+            let inner = outer.also(if round % 2 == 0 { &two } else { &one });
+            let during = job.steps.load(Ordering::Relaxed);
+            assert_eq!(job.pause.count(), 1 + u32::from(round % 2 == 0));
+            inner.end();
+            assert_eq!(job.pause.count(), 1, "the outer section goes on");
+            assert_eq!(job.steps.load(Ordering::Relaxed), during);
+            outer.end();
+            assert_eq!(job.pause.count(), 0, "resumed once for each edge");
+            let went_on = || job.steps.load(Ordering::Relaxed) > before;
+            spin_until(bql, went_on);
+        }
+        for edge in edges {
+            parent.detach(bql, edge).expect("it is there");
+        }
+        assert_eq!(job.pause.count(), 0, "it was not told again");
+        stop.store(true, Ordering::Release);
         bql.block_on(worker);
     });
 }
