@@ -54,6 +54,7 @@ mutants! {
     GivingUpStays: GIVING_UP_STAYS,
     WaitersAreOvertaken: WAITERS_ARE_OVERTAKEN,
     LingeringUnseen: LINGERING_UNSEEN,
+    EndBeforeTheTail: END_BEFORE_THE_TAIL,
     ClosedAfterTheWait: CLOSED_AFTER_THE_WAIT,
     WakeUnderLock: WAKE_UNDER_LOCK,
     LingeringOvertaken: LINGERING_OVERTAKEN,

@@ -43,8 +43,10 @@ impl Lingering {
 impl Drop for Lingering {
     fn drop(&mut self) {
         if let Some(ticket) = self.changes.take() {
-            self.activity.node().note_written();
-            self.activity.node().overlaps().leave(ticket);
+            self.activity.end_after(|node| {
+                node.note_written();
+                node.overlaps().leave(ticket);
+            });
         }
     }
 }

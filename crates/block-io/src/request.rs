@@ -204,9 +204,13 @@ impl Activity {
         }
     }
 
-    /// The node it is counted at.
-    pub(crate) fn node(&self) -> &IoNode {
-        &self.node
+    /// Ends it with `tail`, for which drained sections wait too. Unless it has
+    /// ended.
+    pub(crate) fn end_after(&mut self, tail: impl FnOnce(&IoNode)) {
+        if let Some(count) = self.count.take() {
+            let node = &self.node;
+            node.gate().end_after(count, || tail(node));
+        }
     }
 
     /// The proof, at the node. It may do to its own node whatever the node is

@@ -29,7 +29,7 @@ models! {
             WakerDroppedUnderLock => Deadlock,
         }
     "H2" a_waker_may_use_the_gate_when_it_is_called:
-        Bound::Exhaustive, more than 5 executions, killing {
+        Bound::Exhaustive, more than 20 executions, killing {
             WakeUnderLock => Deadlock,
         }
 }

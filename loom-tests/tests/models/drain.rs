@@ -7,9 +7,10 @@
 //! hours without a bound, hence three preemptions: with one, some mutants
 //! survive; with two, all are found; one is to spare.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 
-use loom_tests::{Bound, Faults, Root, models, spawn};
+use loom_tests::{Bound, Bytes, Faults, Gate, Root, block_on, models, spawn};
 
 models! {
     "H1" drain_excludes_a_request:
@@ -35,6 +36,11 @@ models! {
         Bound::Preemptions(3), more than 1000 executions, killing {
             NoKickAtZero => Deadlock,
             LookThenRegister => Deadlock,
+        }
+    "H1" what_a_request_does_at_its_end_is_waited_for:
+        Bound::Exhaustive, more than 50 executions, killing {
+            EndBeforeTheTail => WriteRace,
+            EndWithoutRelease => WriteRace,
         }
     "H13" shards_close_as_one:
         Bound::Preemptions(3), more than 4000 executions, killing {
@@ -104,6 +110,23 @@ fn a_request_turned_away_holds_up_no_drain<F: Faults>() {
     ending.join().expect("no panic");
     trying.join().expect("no panic");
     assert!(root.gate().is_idle(), "what was turned away is not counted");
+}
+
+/// What goes on after its request was dropped puts the node in order at its
+/// end; the section that waits for it does so afterwards.
+fn what_a_request_does_at_its_end_is_waited_for<F: Faults>() {
+    let gate = Arc::new(Gate::<F>::new(1));
+    let node = Arc::new(Bytes::default());
+    let running = gate.begin_as_owner(0);
+    let ending = spawn({
+        let (gate, node) = (Arc::clone(&gate), Arc::clone(&node));
+        move || gate.end_after(running, || node.change())
+    });
+    gate.close();
+    block_on(poll_fn(|cx| gate.poll_idle(cx)));
+    node.change();
+    gate.open();
+    ending.join().expect("no panic");
 }
 
 /// A shard each for two requests. The drain adds up shards one after the

@@ -15,28 +15,28 @@ use loom_tests::{Bound, Faults, Graph, models, spawn};
 
 models! {
     "H4" counters_follow_an_edge_that_moves:
-        Bound::Preemptions(5), more than 50 executions, killing {
+        Bound::Preemptions(5), more than 2000 executions, killing {
             ParentFreedBeforeTheMove => Race,
             WriteWithoutWaiting => Race,
         }
     "H4" counters_follow_what_is_attached_and_detached:
-        Bound::Preemptions(5), more than 50 executions, killing {
+        Bound::Preemptions(5), more than 6000 executions, killing {
             AttachHandsNothingOver => Panic("the counters are not what is open"),
             AttachCountsTwice => Panic("the counters are not what is open"),
             ParentFreedBeforeTheMove => Race,
         }
     "H4" counters_follow_sections_that_nest:
-        Bound::Preemptions(5), more than 50 executions, killing {
+        Bound::Preemptions(5), more than 12000 executions, killing {
             EveryReasonGoesUp => Panic("the counters are not what is open"),
             HandOverAgain => Panic("a drained section ends once"),
         }
     "H6" a_cell_is_replaced_when_both_roots_are_idle:
-        Bound::Preemptions(3), more than 50 executions, killing {
+        Bound::Preemptions(3), more than 10000 executions, killing {
             WaitOnce => Race,
             WriteWithoutWaiting => Race,
         }
     "H10" what_is_made_meanwhile_is_covered:
-        Bound::Preemptions(5), more than 50 executions, killing {
+        Bound::Preemptions(5), more than 7000 executions, killing {
             BornOpen => Panic("a request ran inside a section over its node"),
             BornQuiescedOnce => Panic("a request ran inside a section over its node"),
         }

@@ -20,11 +20,11 @@ use loom_tests::{Bound, Faults, RealLoop, models, move_root, spawn};
 
 models! {
     "H9" requests_in_a_row_go_on_in_the_new_home:
-        Bound::Preemptions(4), more than 50 executions, killing {
+        Bound::Preemptions(4), more than 5000 executions, killing {
             MoveWithoutATurn => Panic("a request began in the old home after the move"),
         }
     "H9" a_task_that_waits_goes_on_in_the_new_home:
-        Bound::Preemptions(3), more than 50 executions, killing {
+        Bound::Preemptions(3), more than 7000 executions, killing {
             TurnBeforeTheMove => Panic("a request began in the old home after the move"),
             MoveWithoutATurn => Panic("a request began in the old home after the move"),
         }

@@ -25,11 +25,11 @@ models! {
             LingeringUnseen => WriteRace,
         }
     "H14" what_lingers_is_waited_for_by_who_waited_for_its_request:
-        Bound::Exhaustive, more than 50 executions, killing {
+        Bound::Exhaustive, more than 30 executions, killing {
             LingeringOvertaken => WriteRace,
         }
     "H14" a_waker_may_use_the_node_when_it_goes:
-        Bound::Exhaustive, more than 5 executions, killing {
+        Bound::Exhaustive, more than 50 executions, killing {
             ReplacedUnderLock => Deadlock,
         }
 }

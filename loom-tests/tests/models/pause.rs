@@ -14,7 +14,7 @@ use loom_tests::{Bound, Bytes, Faults, Graph, block_on, models, spawn};
 
 models! {
     "H12" a_job_pauses_and_resumes_once:
-        Bound::Preemptions(5), more than 500 executions, killing {
+        Bound::Preemptions(5), more than 3000 executions, killing {
             PausedWhenTold => WriteRace,
             WriteWithoutWaiting => WriteRace,
             EveryReasonGoesUp => Deadlock,

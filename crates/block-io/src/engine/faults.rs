@@ -43,6 +43,8 @@ pub trait Faults: Send + Sync + 'static {
     const WAKE_ONE_DRAIN: bool = false;
     /// The end of a request does not publish what the request did.
     const END_WITHOUT_RELEASE: bool = false;
+    /// A request is counted out before what it does at its end is over.
+    const END_BEFORE_THE_TAIL: bool = false;
     /// The drain does not see what a request did that it finds ended.
     const LOOK_WITHOUT_ACQUIRE: bool = false;
     /// Opening does not publish what the drain's owner wrote.

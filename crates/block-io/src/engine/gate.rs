@@ -131,6 +131,18 @@ impl<F: Faults> Gate<F> {
         }
     }
 
+    /// Ends a request whose last act is `tail`: a section that finds the gate
+    /// idle finds the tail done too.
+    pub fn end_after(&self, count: Count, tail: impl FnOnce()) {
+        if F::END_BEFORE_THE_TAIL {
+            self.end(count);
+            tail();
+        } else {
+            tail();
+            self.end(count);
+        }
+    }
+
     #[cold]
     fn wake_idle_waiters(&self) {
         let mut waiting = std::mem::take(&mut self.state.lock().idle);
