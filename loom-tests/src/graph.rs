@@ -135,7 +135,7 @@ impl DriverIo for Driver {
 
 impl<F: Faults> Graph<F> {
     /// A graph of one node, the node 0. A cell belongs to it.
-    pub fn new() -> Self {
+    pub fn of_one_node() -> Self {
         let event_loop = EventLoop::new("model").expect("an event loop");
         let identity = NodeIdentity::fresh();
         let shared = Shared {
@@ -293,7 +293,7 @@ impl<F: Faults> Graph<F> {
     /// Opens a section over a node and waits (`Section::cover`).
     pub fn begin(&mut self, node: usize) {
         self.nodes[node].sections += 1;
-        let dues = ledger::quiesce::<F, _>(self, node);
+        let dues = ledger::add_reason::<F, _>(self, node);
         self.carry_out(dues);
         self.wait_for(|graph, cx| graph.is_busy(node, cx));
         self.mark_covered();
@@ -302,7 +302,7 @@ impl<F: Faults> Graph<F> {
     /// Ends a section over a node (`Section::close`).
     pub fn end(&mut self, node: usize) {
         self.nodes[node].sections -= 1;
-        let dues = ledger::unquiesce::<F, _>(self, node);
+        let dues = ledger::take_reason::<F, _>(self, node);
         self.carry_out(dues);
     }
 

@@ -2,7 +2,7 @@
 //! replaced.
 //!
 //! `Root::begin`, `InFlight::request`, `Request::file` and `GraphCell::get`
-//! against `ledger::{quiesce, unquiesce, hand_over, move_edge, wait_while}` and
+//! against `ledger::{add_reason, take_reason, hand_over, move_edge, wait_while}` and
 //! what is done for them: gates of nodes and roots, cells of children and of
 //! drivers. The counters are compared with the sections that are open after
 //! every step.
@@ -46,7 +46,7 @@ models! {
 /// is not quiesced, so the parent is let go with the replacement, before the
 /// section ends.
 fn counters_follow_an_edge_that_moves<F: Faults>() {
-    let mut graph = Graph::<F>::new();
+    let mut graph = Graph::<F>::of_one_node();
     let (old, new) = (graph.add_node(), graph.add_node());
     let (below, root) = graph.add_root();
     graph.begin(0);
@@ -70,7 +70,7 @@ fn counters_follow_an_edge_that_moves<F: Faults>() {
 /// What is attached is in a section of its own, which goes on when that of the
 /// parent is over. It is detached inside another one.
 fn counters_follow_what_is_attached_and_detached<F: Faults>() {
-    let mut graph = Graph::<F>::new();
+    let mut graph = Graph::<F>::of_one_node();
     let child = graph.add_node();
     let (below, root) = graph.add_root();
     graph.link_root(below, 0);
@@ -97,7 +97,7 @@ fn counters_follow_what_is_attached_and_detached<F: Faults>() {
 /// Two sections over one child and one over another: the parent hears of the
 /// first only, and nothing when its edge goes from one to the other.
 fn counters_follow_sections_that_nest<F: Faults>() {
-    let mut graph = Graph::<F>::new();
+    let mut graph = Graph::<F>::of_one_node();
     let (old, new) = (graph.add_node(), graph.add_node());
     let (below, root) = graph.add_root();
     graph.begin(0);
@@ -127,7 +127,7 @@ fn counters_follow_sections_that_nest<F: Faults>() {
 /// Two roots above one node, each with a request in a thread of its own. The
 /// first to end wakes the section, which has to look whether it was the last.
 fn a_cell_is_replaced_when_both_roots_are_idle<F: Faults>() {
-    let mut graph = Graph::<F>::new();
+    let mut graph = Graph::<F>::of_one_node();
     let requests = [(); 2].map(|()| {
         let (below, root) = graph.add_root();
         graph.link_root(below, 0);
@@ -146,7 +146,7 @@ fn a_cell_is_replaced_when_both_roots_are_idle<F: Faults>() {
 /// Inside two sections over everything a node is made and put below a root.
 /// Until the second has ended no request gets there.
 fn what_is_made_meanwhile_is_covered<F: Faults>() {
-    let mut graph = Graph::<F>::new();
+    let mut graph = Graph::<F>::of_one_node();
     let (below, root) = graph.add_root();
     let trying = spawn({
         let (shared, root) = (graph.shared(), root.clone());

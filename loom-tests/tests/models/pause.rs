@@ -27,7 +27,7 @@ models! {
 /// of them twice; between the sections' opening and their end the bytes are
 /// the main thread's.
 fn a_job_pauses_and_resumes_once<F: Faults>() {
-    let mut graph = Graph::<F>::new();
+    let mut graph = Graph::<F>::of_one_node();
     let other = graph.add_node();
     let (key, job) = graph.add_job();
     let edges = [graph.link_job(key, 0), graph.link_job(key, other)];

@@ -172,15 +172,15 @@ impl Graph {
     }
 
     /// One more reason for the parents of `start` to send nothing; see
-    /// [`ledger::quiesce`].
+    /// [`ledger::add_reason`].
     fn quiesce(&mut self, start: NodeKey) -> Effects {
-        let dues = ledger::quiesce::<NoFaults, _>(self, start);
+        let dues = ledger::add_reason::<NoFaults, _>(self, start);
         self.effects(dues)
     }
 
-    /// Takes one reason away; see [`ledger::unquiesce`].
+    /// Takes one reason away; see [`ledger::take_reason`].
     pub fn unquiesce(&mut self, start: NodeKey) -> Effects {
-        let dues = ledger::unquiesce::<NoFaults, _>(self, start);
+        let dues = ledger::take_reason::<NoFaults, _>(self, start);
         self.effects(dues)
     }
 

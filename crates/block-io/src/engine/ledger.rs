@@ -84,7 +84,7 @@ pub trait Ledger {
 /// One more reason for the parents of `start` to send nothing
 /// (`bdrv_do_drained_begin` without polling). Goes up with the first one.
 /// Parents are told before the node's own driver.
-pub fn quiesce<F: Faults, L: Ledger>(ledger: &mut L, start: L::Node) -> Dues<L> {
+pub fn add_reason<F: Faults, L: Ledger>(ledger: &mut L, start: L::Node) -> Dues<L> {
     let mut dues: Dues<L> = SmallVec::new();
     let mut drivers: SmallVec<[L::Node; 4]> = SmallVec::new();
     let mut stack: SmallVec<[L::Node; 8]> = SmallVec::new();
@@ -119,7 +119,7 @@ pub fn quiesce<F: Faults, L: Ledger>(ledger: &mut L, start: L::Node) -> Dues<L> 
 ///
 /// # Panics
 /// When there was none.
-pub fn unquiesce<F: Faults, L: Ledger>(ledger: &mut L, start: L::Node) -> Dues<L> {
+pub fn take_reason<F: Faults, L: Ledger>(ledger: &mut L, start: L::Node) -> Dues<L> {
     let mut dues: Dues<L> = SmallVec::new();
     let mut openings: Dues<L> = SmallVec::new();
     let mut stack: SmallVec<[L::Node; 8]> = SmallVec::new();
@@ -164,13 +164,13 @@ pub fn hand_over<F: Faults, L: Ledger>(
     match above {
         Above::Node(_) if child_is_quiesced && F::ATTACH_HANDS_NOTHING_OVER => Dues::<L>::new(),
         Above::Node(parent) if child_is_quiesced => {
-            let mut dues = quiesce::<F, L>(ledger, parent);
+            let mut dues = add_reason::<F, L>(ledger, parent);
             if F::ATTACH_COUNTS_TWICE {
-                dues.extend(quiesce::<F, L>(ledger, parent));
+                dues.extend(add_reason::<F, L>(ledger, parent));
             }
             dues
         }
-        Above::Node(parent) => unquiesce::<F, L>(ledger, parent),
+        Above::Node(parent) => take_reason::<F, L>(ledger, parent),
         Above::Root(_) => Dues::<L>::new(),
         Above::Other(parent) => SmallVec::from_iter([match child_is_quiesced {
             true => Due::ParentBegin(parent),
@@ -221,7 +221,7 @@ pub fn begin_all<F: Faults, L: Ledger>(ledger: &mut L) -> Dues<L> {
     *ledger.sections_over_all() += 1;
     let mut dues = Dues::<L>::new();
     for node in ledger.nodes() {
-        dues.extend(quiesce::<F, L>(ledger, node));
+        dues.extend(add_reason::<F, L>(ledger, node));
     }
     dues
 }
@@ -231,7 +231,7 @@ pub fn end_all<F: Faults, L: Ledger>(ledger: &mut L) -> Dues<L> {
     *ledger.sections_over_all() -= 1;
     let mut dues = Dues::<L>::new();
     for node in ledger.nodes() {
-        dues.extend(unquiesce::<F, L>(ledger, node));
+        dues.extend(take_reason::<F, L>(ledger, node));
     }
     dues
 }
@@ -246,7 +246,7 @@ pub fn be_born<F: Faults, L: Ledger>(ledger: &mut L, node: L::Node) -> Dues<L> {
     };
     let mut dues = Dues::<L>::new();
     for _ in 0..sections {
-        dues.extend(quiesce::<F, L>(ledger, node));
+        dues.extend(add_reason::<F, L>(ledger, node));
     }
     dues
 }
@@ -313,7 +313,7 @@ mod tests {
     fn sections_go_up_with_the_first_and_the_last() {
         use Due::*;
         let mut chain = chain();
-        let begun = quiesce::<NoFaults, _>(&mut chain, 0);
+        let begun = add_reason::<NoFaults, _>(&mut chain, 0);
         let expected = [
             CloseNode(0),
             ParentBegin(9),
@@ -323,10 +323,10 @@ mod tests {
             DriverBegin(0),
         ];
         assert_eq!(begun[..], expected, "parents before drivers");
-        assert_eq!(quiesce::<NoFaults, _>(&mut chain, 0)[..], [CloseNode(0)]);
+        assert_eq!(add_reason::<NoFaults, _>(&mut chain, 0)[..], [CloseNode(0)]);
         assert_eq!((chain.reasons, chain.flags), ([2, 1], [true; 3]));
-        assert_eq!(unquiesce::<NoFaults, _>(&mut chain, 0)[..], [OpenNode(0)]);
-        let ended = unquiesce::<NoFaults, _>(&mut chain, 0);
+        assert_eq!(take_reason::<NoFaults, _>(&mut chain, 0)[..], [OpenNode(0)]);
+        let ended = take_reason::<NoFaults, _>(&mut chain, 0);
         let expected = [
             DriverEnd(0),
             DriverEnd(1),
