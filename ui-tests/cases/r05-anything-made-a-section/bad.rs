@@ -1,5 +1,5 @@
 //! Rule R5: A function over whatever becomes a section takes nothing but sections.
-//! QEMU: V059, bdrv_replace_child_noperm() takes whatever its caller has.
+//! QEMU: V059, bdrv_replace_child_noperm(), whose callers miss the drains.
 //! Shape: generic.
 //! Why: Nothing converts into `Drained`: one has to drain.
 

@@ -1,5 +1,5 @@
 //! Rule R5: Who keeps a section to write with cannot put the guard in its place.
-//! QEMU: V058, a writer that holds the BQL and no drained section.
+//! QEMU: V058, bdrv_child_cb_detach(), whose assertion asks for the BQL and for nothing else.
 //! Shape: field.
 //! Why: The field says what the writer needs, and the guard is less.
 

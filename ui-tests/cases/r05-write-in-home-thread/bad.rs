@@ -1,5 +1,5 @@
 //! Rule R5: The thread at home in a node's context writes no edges.
-//! QEMU: V026, V131, a writer in the home thread, which has the AioContext lock and no BQL.
+//! QEMU: None recorded. A writer in a home thread is kept away by an assertion.
 //! Shape: thread.
 //! Why: A section contains the guard of the main loop, and `HomeThread` is another proof.
 

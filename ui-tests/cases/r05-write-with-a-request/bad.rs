@@ -1,5 +1,5 @@
 //! Rule R5: A counted request is no right to write edges.
-//! QEMU: V060, a coroutine that changes the edge that its own request goes through.
+//! QEMU: V057, QLIST_INSERT_HEAD() on `children` while requests walk the list.
 //! Shape: async.
 //! Why: The write takes a section, and that waits for requests like this one.
 

@@ -1,5 +1,5 @@
 //! Rule R6: A section is not lent to a thread that would write in it.
-//! QEMU: V057, an iothread that writes while the main thread holds the section for it.
+//! QEMU: None recorded. Nothing in C ties a section to the thread that has begun it.
 //! Shape: thread.
 //! Why: A section is as little `Send` as the guard inside.
 

@@ -1,6 +1,6 @@
 //! Rule R7: An iteration over the nodes that is kept in a struct does not live across a poll.
-//! QEMU: V084, BdrvNextIterator is kept by its caller, and what is done between two steps may
-//! poll.
+//! QEMU: None recorded. BdrvNextIterator is kept by its caller, whatever happens between two
+//! steps.
 //! Shape: field.
 //! Why: The struct borrows the guard as the iterator does.
 

@@ -1,6 +1,5 @@
 //! Rule R7: A function that may poll does not get a view beside the guard.
-//! QEMU: V081, a caller that hands a node to what polls, and does not know whether it
-//! survives.
+//! QEMU: None recorded. A node that is passed on is a pointer, and what polls may free it.
 //! Shape: argument.
 //! Why: The call would borrow the guard exclusively and for the view.
 

@@ -1,5 +1,6 @@
 //! Rule R8: A coroutine that is given a way to wait lacks what that takes.
-//! QEMU: V042, a function pointer that polls, called in a coroutine.
+//! QEMU: None recorded. A function that polls can be called through a pointer, also in a
+//! coroutine.
 //! Shape: trait-object.
 //! Why: The boxed function takes `&mut HomeThread`, and a coroutine has none.
 

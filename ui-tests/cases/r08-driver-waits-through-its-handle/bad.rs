@@ -1,6 +1,6 @@
 //! Rule R8: A driver that keeps a handle of the main loop does not wait through it.
-//! QEMU: V042, nbd: a driver's function waits for its own coroutine, in whichever thread it
-//! is.
+//! QEMU: V042, a generated co_wrapper polls outside a coroutine, and its caller has to know
+//! where it is.
 //! Shape: field.
 //! Why: The handle is everybody's; what blocks takes a proof of the caller.
 

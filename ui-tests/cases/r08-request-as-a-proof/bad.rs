@@ -1,5 +1,6 @@
 //! Rule R8: A function that waits does not take the request of its caller for a proof.
-//! QEMU: V042, a generated co_wrapper polls, and its caller has to know where it is.
+//! QEMU: V042, a generated co_wrapper polls outside a coroutine, and its caller has to know
+//! where it is.
 //! Shape: argument.
 //! Why: A request may be in a coroutine, so it is neither of the two proofs.
 

@@ -1,5 +1,6 @@
 //! Rule R9: A function in between cannot leave open from where it is called.
-//! QEMU: V031-V038, a wrapper that says I/O around what polls.
+//! QEMU: V031-V038, the drain family polls and was declared I/O; IO_OR_GS_CODE() checks
+//! nothing.
 //! Shape: generic.
 //! Why: Its caller must bring one of the two proofs, so it has to ask for one.
 

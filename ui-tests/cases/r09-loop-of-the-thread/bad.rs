@@ -1,5 +1,5 @@
 //! Rule R9: The loop that a thread keeps for itself is no proof.
-//! QEMU: V130, V143, a thread with an AioContext of its own polls for somebody else's.
+//! QEMU: V130, BDRV_POLL_WHILE() in a third thread.
 //! Shape: static.
 //! Why: Anybody can make an `EventLoop`; only what it lends is a `HomeThread`.
 
@@ -13,7 +13,7 @@ thread_local! {
 
 fn flush(disk: Backend) {
     OWN.with(|mut own| assert!(disk.flush_blocking(&mut own).is_err()));
-    //~^ E0277 "waiting for I/O needs a proof of the main thread or of the home thread, and `&block_io::aio::EventLoop` is neither"
+    //~^ E0277 "waiting for I/O needs a proof of the main thread or of the home thread"
     OWN.with(|own| assert!(!own.poll(Wait::No)));
 }
 

@@ -1,5 +1,5 @@
 //! Rule R9: Who owns a thread with a loop is not on it.
-//! QEMU: V080, BDRV_POLL_WHILE() by whoever has the AioContext.
+//! QEMU: V030, BDRV_POLL_WHILE() is legal in the home thread, and not in a third one.
 //! Shape: field.
 //! Why: `ContextThread` is a handle; the loop lends the proof to what runs on it.
 
@@ -15,7 +15,7 @@ struct Export {
 impl Export {
     fn shutdown(mut self) -> Outcome {
         Ok(self.disk.flush_blocking(&mut self.thread)?)
-        //~^ E0277 "waiting for I/O needs a proof of the main thread or of the home thread, and `ContextThread` is neither"
+        //~^ E0277 "waiting for I/O needs a proof of the main thread or of the home thread"
     }
 }
 

@@ -1,5 +1,5 @@
 //! Rule R9: A task does not wait for another one by blocking.
-//! QEMU: V079, V130, a coroutine that polls for what another coroutine does.
+//! QEMU: None recorded. That a coroutine does not poll for another one is asserted.
 //! Shape: async.
 //! Why: A `JoinHandle` is awaited; it is none of the two proofs.
 

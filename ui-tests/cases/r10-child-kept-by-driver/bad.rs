@@ -17,7 +17,7 @@ impl DriverIo for Format {
     fn read<'r>(&'r self, request: Request<'r>, at: u64, into: Destination<'r>) -> IoFuture<'r> {
         assert_ne!(request.node().uid(), self.file.uid());
         self.file.driver().read(at, into)
-        //~^ E0061 "argument #1 of type `block_io::Request<'_>` is missing"
+        //~^ E0061 "argument #1 of type"
     }
 
     fn length<'r>(&'r self, _: Request<'r>) -> IoFuture<'r, u64> {

@@ -16,7 +16,7 @@ fn main() {
         let file = FileIo::new(Arc::new(zeroes.into()));
         let mut buffer = Buffer::zeroed(512);
         let read = file.read(0, buffer.destination());
-        //~^ E0061 "argument #1 of type `block_io::Request<'_>` is missing"
+        //~^ E0061 "argument #1 of type"
         bql.block_on(read)?;
         assert_eq!(node.io().in_flight(), 0);
         assert!(buffer.as_slice().iter().all(|&byte| byte == 0));

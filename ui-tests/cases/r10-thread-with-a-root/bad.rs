@@ -1,5 +1,5 @@
 //! Rule R10: A thread that has a root has not begun a request.
-//! QEMU: D8 is a comment there: what does I/O has to be counted.
+//! QEMU: None recorded. That whoever does I/O is counted is said in comments.
 //! Shape: thread.
 //! Why: A `Root` may be anywhere; only what it begins makes a `Request`.
 

@@ -1,5 +1,5 @@
 //! Rule R11: The target of a copy does not end before the copy.
-//! QEMU: None recorded. blk_co_copy_range() counts both ends, and its callee neither.
+//! QEMU: None recorded. A copy gets both of its ends as pointers.
 //! Shape: argument.
 //! Why: A `CopyEnd` borrows the request at the other end, and the copy borrows both.
 

@@ -1,6 +1,5 @@
 //! Rule R11: What the main loop is asked to do does not use the request of whoever asks.
-//! QEMU: V074, a bottom half that goes on with the request of a coroutine that has been
-//! dropped.
+//! QEMU: None recorded. A bottom half gets a pointer, and C does not ask how long it is valid.
 //! Shape: closure.
 //! Why: The closure runs later, perhaps after the task is gone, so it owns what it uses.
 

@@ -1,6 +1,5 @@
 //! Rule R12: A function over whatever lends the guard changes no permissions for a request.
-//! QEMU: V063-V065, bdrv_co_invalidate_cache() refreshes permissions under whatever its caller
-//! holds.
+//! QEMU: V063-V065, bdrv_invalidate_cache() -> bdrv_co_invalidate_cache() in the iothread.
 //! Shape: generic.
 //! Why: Only the guard and what holds it lend it; a count of a request does not.
 

@@ -1,5 +1,5 @@
 //! Rule R12: A bottom half of a home thread does not change permissions.
-//! QEMU: V052, fuse: blk_set_perm() in the thread at home in the export's context.
+//! QEMU: V052-V054, fuse_do_truncate() -> blk_set_perm() -> bdrv_child_try_set_perm().
 //! Shape: closure.
 //! Why: Permissions are the whole graph's; `set_perm` takes the proof of the main thread.
 

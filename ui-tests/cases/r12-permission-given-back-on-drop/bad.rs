@@ -1,6 +1,6 @@
 //! Rule R12: What is dropped in an iothread does not give its permissions back itself.
-//! QEMU: V054, fuse: the request that has widened the permissions takes them back when it
-//! ends.
+//! QEMU: V054, blk_set_perm() -> bdrv_child_try_set_perm(), with an assertion left out for
+//! fuse.
 //! Shape: field.
 //! Why: `drop` has no argument, so it has no proof; it can ask the main loop.
 

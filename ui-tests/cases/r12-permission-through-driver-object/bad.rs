@@ -1,5 +1,6 @@
 //! Rule R12: A request does not ask a driver whether permissions could be granted.
-//! QEMU: V070, a driver's permission callback in the middle of a LUKS amend.
+//! QEMU: V069, V070, block_crypto_co_amend_luks() -> bdrv_child_refresh_perms() ->
+//! block_crypto_child_perms().
 //! Shape: trait-object.
 //! Why: Permission callbacks take the proof, also when they are reached through `dyn
 //! BlockDriver`.

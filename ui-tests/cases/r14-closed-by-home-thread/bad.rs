@@ -1,5 +1,5 @@
 //! Rule R14: The thread at home in a node's context does not close the driver.
-//! QEMU: V007-V014, global-state functions called in the home thread.
+//! QEMU: None recorded. That a driver is closed in the main thread is asserted.
 //! Shape: thread.
 //! Why: `close` takes the proof of the main thread, and `HomeThread` is another one.
 

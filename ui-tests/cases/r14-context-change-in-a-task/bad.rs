@@ -1,5 +1,6 @@
 //! Rule R14: A task does not tell a driver that its context changes.
-//! QEMU: V073, V074, a callback of the global-state section called by a coroutine.
+//! QEMU: V073, bdrv_child_get_parent_aio_context() -> BdrvChildClass.get_parent_aio_context,
+//! sorted as global state and called by I/O.
 //! Shape: async.
 //! Why: The callback takes a `&BqlGuard`; the task has a counted request.
 

@@ -1,6 +1,6 @@
 //! Rule R14: A driver found in a static does not tell I/O code what only the main thread may
 //! ask.
-//! QEMU: V056, bdrv_probe_all() walks the static list of drivers.
+//! QEMU: V056, raw_co_pwritev() -> bdrv_probe_all() -> BlockDriver.bdrv_probe.
 //! Shape: static.
 //! Why: The callback takes a `&BqlGuard`, wherever the driver was found.
 

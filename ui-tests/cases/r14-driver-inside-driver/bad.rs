@@ -1,6 +1,7 @@
 //! Rule R14: A driver that keeps another one does not call its global-state callbacks in a
 //! request.
-//! QEMU: V073, a format calls a callback of its protocol, whichever kind it is.
+//! QEMU: V074, bdrv_get_parent_name() -> BdrvChildClass.get_name, sorted as global state and
+//! called by I/O.
 //! Shape: field.
 //! Why: The callback takes a `&BqlGuard`, and the request brings none.
 

@@ -1,6 +1,7 @@
 //! Rule R15: A function over any walk that also changes the graph takes no walk over the
 //! graph.
-//! QEMU: V082, a callback that detaches, called by a walk.
+//! QEMU: V082, block_job_remove_all_bdrv() -> bdrv_root_unref_child(): a nested traversal may
+//! see a freed edge.
 //! Shape: generic.
 //! Why: Being generic does not hide what the walk borrows.
 

@@ -1,5 +1,6 @@
 //! Rule R15: A boxed walk goes over a list that does not change either.
-//! QEMU: V082, bdrv_root_unref_child() in the middle of a walk of somebody else.
+//! QEMU: V082, block_job_remove_all_bdrv() -> bdrv_root_unref_child(): a nested traversal may
+//! see a freed edge.
 //! Shape: trait-object.
 //! Why: The box has the lifetime of the borrow.
 

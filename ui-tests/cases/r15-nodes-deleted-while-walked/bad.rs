@@ -1,5 +1,5 @@
 //! Rule R15: A node is not deleted while the nodes are walked.
-//! QEMU: V082, a nested traversal may see what has been freed.
+//! QEMU: None recorded. bdrv_unref() may free the node that a walk stands on.
 //! Shape: argument.
 //! Why: The walk borrows the guard, deleting takes it exclusively.
 

@@ -1,5 +1,5 @@
 //! Rule R15: A walk that is kept in a struct goes over a list that does not change.
-//! QEMU: V084, BdrvNextIterator is kept by its caller while nodes come and go.
+//! QEMU: None recorded. BdrvNextIterator is kept by its caller while nodes come and go.
 //! Shape: field.
 //! Why: The struct borrows the guard as the iterator does.
 

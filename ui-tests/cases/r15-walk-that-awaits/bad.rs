@@ -1,5 +1,6 @@
 //! Rule R15: A walk over the backends does not wait between two of them.
-//! QEMU: V084, bdrv_flush_all() polls between two steps of bdrv_next().
+//! QEMU: V084, bdrv_drain_all_poll() over bdrv_next_all_states(), safe only because what it
+//! polls cannot change the graph.
 //! Shape: async.
 //! Why: The future borrows the guard with the walk, and waiting takes it exclusively.
 

@@ -1,6 +1,5 @@
 //! Rule R16: A frozen chain is thawed once.
-//! QEMU: None recorded. bdrv_unfreeze_backing_chain() clears flags that another job may have
-//! set.
+//! QEMU: None recorded. `BdrvChild.frozen` is a flag, and cleared by whoever clears it.
 //! Shape: receiver.
 //! Why: Thawing uses the value up, as ending does with a section.
 

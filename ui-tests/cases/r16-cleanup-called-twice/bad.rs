@@ -1,6 +1,5 @@
 //! Rule R16: A clean-up that ends a section does not run twice.
-//! QEMU: 10.0.2, mirror_exit_common() is called by prepare and by abort, and looks whether it
-//! was.
+//! QEMU: 10.0.2, mirror_run() begins a section that mirror_exit_common() ends.
 //! Shape: closure.
 //! Why: A closure that takes the section can be called once.
 

@@ -1,5 +1,5 @@
 //! Rule R19: A node is not made with the identity of another one.
-//! QEMU: None recorded. Two nodes with one name were possible before 2.0.
+//! QEMU: None recorded. A node is told from another one by its address.
 //! Shape: argument.
 //! Why: A `NodeUid` can be copied, and a `NodeIdentity`, which makes a node, cannot.
 

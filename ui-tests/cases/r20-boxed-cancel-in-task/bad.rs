@@ -1,5 +1,5 @@
 //! Rule R20: A task that is given a way to wait for a cancellation lacks what that takes.
-//! QEMU: V027, a function pointer that polls, called in an iothread.
+//! QEMU: V027, bdrv_aio_cancel() polls, and has to be in the AioContext that it polls.
 //! Shape: trait-object.
 //! Why: The boxed function takes `&mut HomeThread`, and a task has none.
 

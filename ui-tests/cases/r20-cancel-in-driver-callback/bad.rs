@@ -1,5 +1,5 @@
 //! Rule R20: A driver does not wait in a callback for what it has cancelled.
-//! QEMU: V027, bdrv_aio_cancel() polls.
+//! QEMU: V027, bdrv_aio_cancel() polls, and has to be in the AioContext that it polls.
 //! Shape: argument.
 //! Why: Waiting takes one of two proofs, and the request that the callback gets is none.
 

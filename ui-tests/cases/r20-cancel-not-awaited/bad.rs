@@ -1,5 +1,5 @@
 //! Rule R20: A cancellation that nobody awaits is not taken for one.
-//! QEMU: V028, bdrv_aio_cancel_async() says nothing about when the request has ended.
+//! QEMU: None recorded. bdrv_aio_cancel_async() does not say when the request has ended.
 //! Shape: unused.
 //! Why: What `cancel` returns is a future, and `must_use`: `HomeThread`, `BqlGuard` or
 //! `.await`.

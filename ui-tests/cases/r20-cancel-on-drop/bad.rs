@@ -1,5 +1,5 @@
 //! Rule R20: What is dropped does not wait for the request that it keeps.
-//! QEMU: V027, bdrv_aio_cancel() polls, also when a device is taken away in an iothread.
+//! QEMU: V027, bdrv_aio_cancel() polls, and has to be in the AioContext that it polls.
 //! Shape: field.
 //! Why: `drop` has no argument, so it has no proof; it can cancel, and not wait.
 

@@ -1,5 +1,5 @@
 //! Rule R20: A function in between cannot leave open who waits for a cancellation.
-//! QEMU: V027, a wrapper that says I/O around what polls.
+//! QEMU: V027, bdrv_aio_cancel() polls, and has to be in the AioContext that it polls.
 //! Shape: generic.
 //! Why: Its caller must bring one of the two proofs, so it has to ask for one.
 
