@@ -32,6 +32,7 @@ fn main() {
                 1
             );
             tell.send("bottom half").expect("a receiver");
+            main.kick();
         });
         let (main, tell) = (bql.main_loop(), told.clone());
         let third = std::thread::spawn(move || {
@@ -39,6 +40,7 @@ fn main() {
             own.block_on(main.call(|bql| nodes(bql).count()))
                 .expect("a main loop");
             tell.send("thread").expect("a receiver");
+            main.kick();
         });
         drop(Unplug(bql.main_loop(), node.clone(), told));
         let mut all = Vec::new();

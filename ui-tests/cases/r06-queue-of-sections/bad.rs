@@ -13,8 +13,11 @@ struct ReopenQueue<'a> {
 
 impl<'a> ReopenQueue<'a> {
     fn new(bql: &'a mut BqlGuard, nodes: &[Node]) -> Self {
-        let sections = Vec::from_iter(nodes.iter().map(|node| node.drain(&mut *bql)));
-        //~^ "captured variable cannot escape `FnMut` closure body"
+        let mut sections = Vec::new();
+        for node in nodes {
+            sections.push(node.drain(bql));
+            //~^ E0499 "cannot borrow `*bql` as mutable more than once at a time"
+        }
         ReopenQueue { sections }
     }
 }

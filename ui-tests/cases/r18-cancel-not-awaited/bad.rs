@@ -1,8 +1,7 @@
-//! Rule R20: A cancellation that nobody awaits is not taken for one.
+//! Rule R18: A cancellation that nobody awaits is not taken for one.
 //! QEMU: None recorded. bdrv_aio_cancel_async() does not say when the request has ended.
 //! Shape: unused.
-//! Why: What `cancel` returns is a future, and `must_use`: `HomeThread`, `BqlGuard` or
-//! `.await`.
+//! Why: What `cancel` returns is a future, and every future is `must_use`.
 
 #![deny(unused_must_use)]
 
