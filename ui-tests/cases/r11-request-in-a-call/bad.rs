@@ -4,25 +4,24 @@
 //! Why: The closure runs later, perhaps after the task is gone, so it owns what it uses.
 
 use block_gs::{BqlGuard, MainLoop, Node};
-use block_io::{IoError, Root};
-use ui_tests::{disk, in_main_loop, iothread, null};
+use block_io::{Activity, IoNode};
+use std::sync::Arc;
+use ui_tests::{in_main_loop, iothread, null};
 
-async fn is_known(root: Root, main: MainLoop) -> Result<bool, IoError> {
-    let in_flight = root.begin().await;
-    let request = in_flight.request()?;
+async fn is_known(node: Arc<IoNode>, main: MainLoop) -> bool {
+    let in_flight = Activity::begin(node).await;
+    let request = in_flight.request();
     //~^ E0597 "`in_flight` does not live long enough"
-    //~^^^ E0597 "`root` does not live long enough"
     let known = main.call(move |bql| Node::find(bql, request.node().name()).is_some());
-    Ok(known.await.expect("the main loop"))
+    known.await.expect("the main loop")
 }
 
 fn main() {
     in_main_loop(|bql: &mut BqlGuard| {
         let node = null(bql, "node");
-        let disk = disk(bql, "disk", &node);
-        let known = is_known(disk.root().clone(), bql.main_loop());
+        let known = is_known(node.io().clone(), bql.main_loop());
         let known = iothread(bql, "io0").context().spawn(known);
-        assert!(bql.block_on(known)?);
+        assert!(bql.block_on(known));
         Ok(())
     });
 }

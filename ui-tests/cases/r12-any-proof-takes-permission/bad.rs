@@ -15,7 +15,8 @@ fn main() {
     in_main_loop(|bql: &mut BqlGuard| {
         let node = null(bql, "node");
         let disk = disk(bql, "disk", &node);
-        activate(disk.root().try_begin(), &disk)?;
+        let in_flight = disk.root().try_begin().expect("not quiesced");
+        activate(in_flight, &disk)?;
         //~^ E0277 "BorrowMut<BqlGuard>` is not satisfied"
         assert_eq!(disk.perms(bql).perm, Perm::WRITE);
         Ok(())

@@ -12,6 +12,8 @@ fn main() {
     in_main_loop(|bql: &mut BqlGuard| {
         let node = null(bql, "node");
         let disk = disk(bql, "disk", &node);
+        let in_flight = disk.root().try_begin().expect("not quiesced");
+        drop(in_flight);
         activate(&mut *bql, &disk)?;
         assert_eq!(disk.perms(bql).perm, Perm::WRITE);
         Ok(())
