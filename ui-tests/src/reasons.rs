@@ -219,7 +219,14 @@ fn proofs(rule: &str) -> &'static [&'static str] {
         "R12" => &["BqlGuard", "GsAccess"],
         "R17" => &["Drained", "section", "Transaction", "changes"],
         "R18" => &[],
-        "R19" => &["BqlGuard", "GsAccess", "Drained", "Request", "NodeUid", "home thread"],
+        "R19" => &[
+            "BqlGuard",
+            "GsAccess",
+            "Drained",
+            "Request",
+            "NodeUid",
+            "home thread",
+        ],
         _ => &["BqlGuard", "bql", "Request"],
     }
 }

@@ -25,6 +25,14 @@ impl Kind {
             Kind::Limit => "compiles.rs",
         }
     }
+
+    /// The file that compiles: for a rejected case its twin.
+    pub fn passing_file(self) -> &'static str {
+        match self {
+            Kind::Rejected => "good.rs",
+            Kind::Accepted | Kind::Limit => self.main_file(),
+        }
+    }
 }
 
 /// One directory of `cases/`.

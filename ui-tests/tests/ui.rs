@@ -1,39 +1,36 @@
-//! Every `bad.rs` fails with exactly the words of its `bad.stderr`; every
-//! other program compiles, runs, and finds what it asserts.
+//! Every `bad.rs` fails with exactly the words of its `bad.stderr`.
+//! `tests/programs.rs` has the programs that compile.
 //!
-//! The words are those of the toolchain in `rust-toolchain.toml`. With another
-//! one only the programs that compile are looked at. To accept new words:
+//! The words are those of the toolchain in `rust-toolchain.toml`; with another
+//! one nothing is looked at. To accept new words:
 //! `TRYBUILD=overwrite cargo test -p ui-tests --test ui`, and then all of
 //! `cargo test -p ui-tests`, which says whether they still fit the case.
 
 use std::env;
 use std::process::Command;
 
-/// Nobody debugs a case, and without what a debugger needs the programs build
-/// in half the time.
-const FAST: (&str, &str) = ("CARGO_PROFILE_DEV_DEBUG", "0");
+use ui_tests::suite;
 
 #[test]
 fn cases() {
-    if env::var_os(FAST.0).is_none() {
-        // trybuild hands its environment on, and a test cannot safely change
-        // its own.
-        let again = Command::new(env::current_exe().expect("this test"))
-            .args(["--exact", "cases", "--nocapture"])
-            .env(FAST.0, FAST.1)
-            .status();
-        assert!(again.expect("this test runs").success(), "see above");
-        return;
-    }
-    let tests = trybuild::TestCases::new();
     if is_pinned_toolchain() {
-        tests.compile_fail("cases/*/bad.rs");
+        trybuild::TestCases::new().compile_fail("cases/*/bad.rs");
     } else {
-        eprintln!("not the pinned toolchain: `bad.rs` is not looked at");
+        eprintln!("not the pinned toolchain: no case is looked at");
     }
-    tests.pass("cases/*/good.rs");
-    tests.pass("cases/*/accept.rs");
-    tests.pass("cases/*/compiles.rs");
+}
+
+/// They would end `tests/programs.rs` with them.
+#[test]
+fn programs_that_end_their_process() {
+    let programs = trybuild::TestCases::new();
+    for case in suite::all().expect("the cases") {
+        let file = case.kind.passing_file();
+        let text = case.read(file).expect("every case has one");
+        if text.contains("process::exit") {
+            programs.pass(case.dir.join(file));
+        }
+    }
 }
 
 fn is_pinned_toolchain() -> bool {

@@ -8,6 +8,9 @@ use crate::{Failure, tree};
 /// Where the harness of the models writes.
 pub const RESULTS: &str = "loom-tests/RESULTS.md";
 
+/// Above the mistakes that were noticed. Others are listed too.
+const KILLED: &str = "## Mutants killed";
+
 #[derive(Default)]
 struct Property {
     models: BTreeSet<String>,
@@ -77,7 +80,7 @@ fn properties(results: &str) -> BTreeMap<u32, Property> {
     let mut of_model: BTreeMap<String, Vec<u32>> = BTreeMap::new();
     for row in results.lines() {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
-        let [property, model, _, bound, executions, _] = cells[..] else {
+        let [property, model, _, bound, executions, ..] = cells[..] else {
             continue;
         };
         let number = property.strip_prefix('H').and_then(|n| n.parse().ok());
@@ -91,7 +94,8 @@ fn properties(results: &str) -> BTreeMap<u32, Property> {
         of_model.entry(model.clone()).or_default().push(number);
         property.models.insert(model);
     }
-    for row in results.lines() {
+    let (_, killed) = results.split_once(KILLED).unwrap_or_default();
+    for row in killed.lines() {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
         let [mutant, model, ..] = cells[..] else {
             continue;
@@ -113,9 +117,10 @@ mod tests {
 
     #[test]
     fn models_and_mutants_are_put_together() {
-        let results = "| Property | Model | Threads | Explored | Executions | Time |\n\
-                       | H1 | `a` | 2 | all | 10 | < 10 s |\n\
-                       | H1 | `b` | 3 | 3 preemptions | 20 | < 10 s |\n\n\
+        let results = "| Property | Model | Threads | Explored | Executions | Time | Mutants killed |\n\
+                       | H1 | `a` | 2 | all | 10 | < 10 s | 1 |\n\
+                       | H1 | `b` | 3 | 3 preemptions | 20 | < 10 s | 1 |\n\n\
+                       | `UNSEEN` | `a` | all | 4 | why |\n\n## Mutants killed\n\n\
                        | `LATE` | `a` | deadlock | 3 |\n| `LATE` | `b` | deadlock | 3 |\n";
         let properties = properties(results);
         let h1 = &properties[&1];

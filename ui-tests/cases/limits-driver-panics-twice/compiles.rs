@@ -40,7 +40,9 @@ fn main() {
     if env::var_os(AGAIN).is_none() {
         let this = env::current_exe().expect("a program");
         let mut child = Command::new(this);
-        let child = child.env(AGAIN, "1").stderr(Stdio::null());
+        // The name is for a binary of many programs.
+        let child = child.arg("driver_panics_twice").env(AGAIN, "1");
+        let child = child.stdout(Stdio::null()).stderr(Stdio::null());
         let status = child.status().expect("it runs");
         assert_eq!(status.signal(), Some(6), "not aborted: {status}");
         return;

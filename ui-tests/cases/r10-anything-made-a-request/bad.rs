@@ -16,7 +16,7 @@ fn main() {
         let node = null(bql, "node");
         let disk = disk(bql, "disk", &node);
         let name = name_below(disk.root());
-        //~^ E0277 "From<&Root>` is not satisfied"
+        //~^ E0277 "is not satisfied"
         assert_eq!(name, "node");
         Ok(())
     });
