@@ -1,5 +1,4 @@
-//! Twin of bad.rs: the caller passes the proof of the main thread, and asks before the request
-//! begins.
+//! Twin of bad.rs: the caller passes the proof of the main thread.
 
 use block_gs::{Backend, BqlGuard};
 use ui_tests::{Outcome, SIZE, disk, in_main_loop, null};

@@ -4,10 +4,10 @@
 //! Shape: field.
 //! Why: The node that is kept has a driver, whose functions take a request of that node.
 
-use block_gs::BqlGuard;
-use block_io::{Destination, DriverIo, IoFuture, IoNode, Request};
+use block_gs::{BlockDriver, BqlGuard, NodeBuilder, Role};
+use block_io::{Buffer, Destination, DriverIo, IoFuture, IoNode, Request};
 use std::sync::Arc;
-use ui_tests::{in_main_loop, null};
+use ui_tests::{SIZE, disk, in_main_loop, null};
 
 struct Format {
     file: Arc<IoNode>,
@@ -21,16 +21,26 @@ impl DriverIo for Format {
     }
 
     fn length<'r>(&'r self, _: Request<'r>) -> IoFuture<'r, u64> {
-        IoFuture::ready(Ok(512))
+        IoFuture::ready(Ok(SIZE))
+    }
+}
+
+impl BlockDriver for Format {
+    fn format_name(&self) -> &'static str {
+        "format"
     }
 }
 
 fn main() {
     in_main_loop(|bql: &mut BqlGuard| {
-        let format = Format {
-            file: null(bql, "file").io().clone(),
+        let file = null(bql, "file");
+        let format = NodeBuilder::new("format").child("file", &file, Role::IMAGE);
+        let driver = Format {
+            file: file.io().clone(),
         };
-        assert!(!format.capabilities().passes_through);
+        let node = format.open(bql, Arc::new(driver))?;
+        let mut buffer = Buffer::zeroed(512);
+        disk(bql, "disk", &node).read_blocking(bql, 0, buffer.destination())?;
         Ok(())
     });
 }

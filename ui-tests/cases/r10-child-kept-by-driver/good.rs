@@ -1,8 +1,9 @@
 //! Twin of bad.rs: the request is asked for the child.
 
-use block_gs::BqlGuard;
-use block_io::{Destination, DriverIo, IoFuture, Request};
-use ui_tests::{in_main_loop, null};
+use block_gs::{BlockDriver, BqlGuard, NodeBuilder, Role};
+use block_io::{Buffer, Destination, DriverIo, IoFuture, Request};
+use std::sync::Arc;
+use ui_tests::{SIZE, disk, in_main_loop, null};
 
 struct Format;
 
@@ -14,14 +15,23 @@ impl DriverIo for Format {
     }
 
     fn length<'r>(&'r self, _: Request<'r>) -> IoFuture<'r, u64> {
-        IoFuture::ready(Ok(512))
+        IoFuture::ready(Ok(SIZE))
+    }
+}
+
+impl BlockDriver for Format {
+    fn format_name(&self) -> &'static str {
+        "format"
     }
 }
 
 fn main() {
     in_main_loop(|bql: &mut BqlGuard| {
-        let (_file, format) = (null(bql, "file"), Format);
-        assert!(!format.capabilities().passes_through);
+        let file = null(bql, "file");
+        let format = NodeBuilder::new("format").child("file", &file, Role::IMAGE);
+        let node = format.open(bql, Arc::new(Format))?;
+        let mut buffer = Buffer::zeroed(512);
+        disk(bql, "disk", &node).read_blocking(bql, 0, buffer.destination())?;
         Ok(())
     });
 }
