@@ -53,8 +53,8 @@ pub fn count(
     };
     let directory = tempfile::tempdir().map_err(Failure::system("a temporary directory"))?;
     let (fewer, more) = (directory.path().join("few"), directory.path().join("many"));
-    let before = run(contestant, few, &fewer)?;
-    let after = run(contestant, many, &more)?;
+    let before = run(contestant, few, &fewer, None)?;
+    let after = run(contestant, many, &more, None)?;
     let each = |before: f64, after: f64| (after - before) / (many - few) as f64;
 
     if !profile {
@@ -79,13 +79,40 @@ pub fn count(
     })
 }
 
-fn run(contestant: &Contestant, count: u64, to: &Path) -> Result<f64, Failure> {
+/// Counts the instructions of one function and whatever it calls, for each of
+/// its calls, of which there is one each time.
+///
+/// # Errors
+/// [`Failure::NoTool`], or when a run fails.
+pub fn count_inside(
+    options: &Options,
+    contestant: &Contestant,
+    function: &str,
+) -> Result<f64, Failure> {
+    let count = if options.quick { 200 } else { 10_000 };
+    let directory = tempfile::tempdir().map_err(Failure::system("a temporary directory"))?;
+    let all = run(
+        contestant,
+        count,
+        &directory.path().join("out"),
+        Some(function),
+    )?;
+    Ok(all / count as f64)
+}
+
+fn run(
+    contestant: &Contestant,
+    count: u64,
+    to: &Path,
+    inside: Option<&str>,
+) -> Result<f64, Failure> {
     let mut file = OsString::from("--callgrind-out-file=");
     file.push(to);
     let mut command = Command::new(VALGRIND.path()?);
     command
         .args(["-q", "--tool=callgrind"])
         .arg(file)
+        .args(inside.map(|function| format!("--toggle-collect=*{function}*")))
         .args(contestant.words(count));
     tools::succeed(&mut command)?;
     let text = std::fs::read_to_string(to).map_err(|error| Failure::File {

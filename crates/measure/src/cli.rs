@@ -37,6 +37,10 @@ pub enum Command {
     Graph,
     /// Latency of running requests while the graph below them changes
     Swap,
+    /// The proofs: sizes, instructions with and without, and what is written in signatures
+    Proofs,
+    /// Compiling with proofs and without. Slow, so not part of `all`
+    CompileTime,
     /// One contestant, as a process of its own
     #[command(hide = true)]
     Work(Work),
@@ -53,15 +57,20 @@ pub enum Section {
     Graph,
     /// Latency below graph changes.
     Swap,
+    /// Proofs.
+    Proofs,
+    /// Compiling; not in `all`.
+    CompileTime,
 }
 
 impl Section {
     /// In the order of `all`.
-    pub const ALL: [Section; 4] = [
+    pub const ALL: [Section; 5] = [
         Section::Requests,
         Section::Files,
         Section::Graph,
         Section::Swap,
+        Section::Proofs,
     ];
 }
 
@@ -115,7 +124,8 @@ Instructions: counted by callgrind for two counts of requests, and the
 difference divided by the difference. So what a process does once is not in it.
 
 Needs `qemu-img` and `valgrind` with `callgrind_annotate` on PATH, for the
-sections `requests`, `files` and `graph`.";
+sections `requests`, `files` and `graph`; `proofs` needs `valgrind`, and like
+`compile-time` cargo and the sources of this workspace.";
 
 const EXAMPLES: &str = "\
 Examples:

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use block_gs::{GraphError, IoError};
 use block_open::OpenError;
+use proof_cost::WorkError;
+use proof_cost::machine_code::CodeError;
 
 /// Why there are no figures.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +63,20 @@ pub enum Failure {
     /// A request failed.
     #[error("a request failed: {0}")]
     Request(#[from] IoError),
+    /// A function with or without a proof could not be run.
+    #[error(transparent)]
+    Proof(#[from] WorkError),
+    /// There is no machine code to look at.
+    #[error(transparent)]
+    Code(#[from] CodeError),
+    /// A source file is not Rust.
+    #[error("{}: {error}", path.display())]
+    Syntax {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: syn::Error,
+    },
 }
 
 impl Failure {

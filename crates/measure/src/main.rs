@@ -3,9 +3,11 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`requests`], [`files`], [`graph`], [`swap`] | the sections: what is compared with what |
+//! | [`requests`], [`files`], [`graph`], [`swap`], [`proofs`], [`compile_time`] | the sections: what is compared with what |
 //! | [`contest`] | time: contestants in turns on one CPU, the least of the clean runs |
 //! | [`callgrind`] | instructions: the difference of two counts of requests |
+//! | [`signatures`] | what is written for the proofs, counted in the sources |
+//! | [`generator`] | a crate with proofs and the same without, to be compiled |
 //! | [`work`] | what the contestants of this program do, as processes of their own |
 //! | [`report`] | tables |
 //! | [`cpu`], [`tools`], [`error`] | pinning; programs on `PATH`; what can go wrong |
@@ -14,13 +16,17 @@
 
 mod callgrind;
 mod cli;
+mod compile_time;
 mod contest;
 mod cpu;
 mod error;
 mod files;
+mod generator;
 mod graph;
+mod proofs;
 mod report;
 mod requests;
+mod signatures;
 mod swap;
 mod tools;
 mod work;
@@ -52,6 +58,8 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Files => vec![Section::Files],
         Command::Graph => vec![Section::Graph],
         Command::Swap => vec![Section::Swap],
+        Command::Proofs => vec![Section::Proofs],
+        Command::CompileTime => vec![Section::CompileTime],
     };
     let mut tables: Vec<Table> = Vec::new();
     // At once: what was measured is not lost when something fails later.
@@ -67,6 +75,8 @@ fn run(cli: &Cli) -> Result<(), Failure> {
             Section::Files => files::measure(&cli.options, &mut found)?,
             Section::Graph => graph::measure(&cli.options, &mut found)?,
             Section::Swap => swap::measure(&cli.options, &mut found)?,
+            Section::Proofs => proofs::measure(&cli.options, &mut found)?,
+            Section::CompileTime => compile_time::measure(&cli.options, &mut found)?,
         }
     }
     if cli.options.json {

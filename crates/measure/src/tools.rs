@@ -32,6 +32,12 @@ pub const CALLGRIND_ANNOTATE: Tool = Tool {
     package: "valgrind",
 };
 
+/// Builds.
+pub const CARGO: Tool = Tool {
+    name: "cargo",
+    package: "cargo",
+};
+
 impl Tool {
     /// Where it is.
     ///

@@ -9,9 +9,10 @@ mod plain;
 #[allow(unsafe_code)]
 mod ring;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
+use proof_cost::{Case, Variant};
 
 use crate::error::Failure;
 
@@ -36,6 +37,31 @@ enum Kind {
     Change(Change),
     /// How many bytes a node takes.
     Memory(Change),
+    /// A function with or without a proof.
+    Proof(Proof),
+}
+
+/// Which function.
+#[derive(Args, Clone, Debug)]
+struct Proof {
+    /// A case of `proof-cost`
+    case: String,
+    /// One of its variants
+    variant: String,
+    /// How often
+    #[arg(short)]
+    count: u64,
+}
+
+impl Proof {
+    fn run(&self) -> Result<Duration, Failure> {
+        let case = Case::named(&self.case).ok_or(Failure::Usage("there is no such case"))?;
+        let variant = Variant::named(&self.variant);
+        let variant = variant.ok_or(Failure::Usage("there is no such variant"))?;
+        let start = Instant::now();
+        proof_cost::repeat(&case, variant, self.count)?;
+        Ok(start.elapsed())
+    }
 }
 
 /// Which requests.
@@ -121,6 +147,7 @@ pub fn main(work: &Work) -> Result<(), Failure> {
         Kind::Plain(requests) => plain::run(requests)?,
         Kind::Ring(requests) => ring::run(requests)?,
         Kind::Change(change) => change.run()?,
+        Kind::Proof(proof) => proof.run()?,
         Kind::Memory(change) => {
             println!("{}", change.memory()?);
             return Ok(());
