@@ -226,6 +226,8 @@ mod tests {
 
     static_assertions::assert_not_impl_any!(BqlGuard: Send, Sync, Clone, Copy, Default);
     static_assertions::const_assert_eq!(size_of::<BqlGuard>(), 0);
+    // One word for the check that the types leave: whose cell it is.
+    static_assertions::const_assert_eq!(size_of::<BqlCell<u64>>(), size_of::<(LayerId, u64)>());
     static_assertions::assert_impl_all!(BqlCell<std::cell::Cell<u8>>: Send, Sync);
     static_assertions::assert_not_impl_any!(BqlCell<std::rc::Rc<u8>>: Send, Sync);
 

@@ -368,3 +368,24 @@ impl DrainedAll<'_> {
 pub fn sections_opened(bql: &BqlGuard) -> u64 {
     bql.graph().sections
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::section::Section;
+
+    /// A reference is a word, also one to a guard without size: what a
+    /// section has for the proof alone.
+    const REFERENCE: usize = size_of::<&mut BqlGuard>();
+
+    static_assertions::const_assert_eq!(REFERENCE, size_of::<usize>());
+    static_assertions::const_assert_eq!(
+        size_of::<Drained<'static>>(),
+        size_of::<(Section, Node)>() + REFERENCE
+    );
+    static_assertions::const_assert_eq!(
+        size_of::<DrainedSet<'static>>(),
+        size_of::<Section>() + REFERENCE
+    );
+    static_assertions::const_assert_eq!(size_of::<DrainedAll<'static>>(), REFERENCE);
+}

@@ -691,3 +691,14 @@ impl Applied {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // One word for the proof, beside what is planned for whom.
+    static_assertions::const_assert_eq!(
+        size_of::<Transaction<'static>>(),
+        size_of::<(&mut Section, NodeKey, SmallVec<[Change; 2]>)>() + size_of::<&mut BqlGuard>()
+    );
+}

@@ -95,6 +95,9 @@ mod tests {
     use crate::Activity;
     use crate::node::tests::null_node;
 
+    // One word for the check that the types leave.
+    static_assertions::const_assert_eq!(size_of::<GraphCell<u64>>(), size_of::<(NodeUid, u64)>());
+
     #[test]
     #[should_panic(expected = "of the node it belongs to")]
     fn a_request_of_another_node_opens_nothing() {

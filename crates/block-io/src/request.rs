@@ -231,3 +231,19 @@ impl Drop for Activity {
         }
     }
 }
+
+#[cfg(all(test, not(block_loom)))]
+mod tests {
+    use super::*;
+
+    // What a request carries is what it would have to carry anyway; that it is
+    // counted takes no room.
+    static_assertions::const_assert_eq!(
+        size_of::<Request<'static>>(),
+        size_of::<(&'static IoNode, Perm, bool)>()
+    );
+    static_assertions::const_assert_eq!(
+        size_of::<Activity>(),
+        size_of::<(Arc<IoNode>, Option<Count>)>()
+    );
+}

@@ -401,6 +401,12 @@ mod tests {
     use crate::node::tests::null_node;
     use crate::{Buffer, Perm};
 
+    // Where to give the count back, and nothing besides.
+    static_assertions::const_assert_eq!(
+        size_of::<InFlight<'static>>(),
+        size_of::<(&'static Inner, Option<Count>)>()
+    );
+
     fn root_over_null() -> Root {
         let node = null_node("null");
         let root = Root::new("r", node.context());

@@ -83,3 +83,14 @@ impl fmt::Debug for HomeThread<'_> {
         f.debug_tuple("HomeThread").field(self.context()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // The loop that it runs, which a caller would have to pass anyway.
+    static_assertions::const_assert_eq!(
+        size_of::<HomeThread<'static>>(),
+        size_of::<&'static Rc<Local>>()
+    );
+}
