@@ -61,6 +61,8 @@ fn each_contestant_says_how_long_it_took() {
         vec![
             "change", "filter", "-c", "10", "--depth", "5", "--nodes", "50",
         ],
+        vec!["proof", "descend", "proof", "-c", "100"],
+        vec!["proof", "descend", "nothing", "-c", "100"],
     ];
     if Path::new("/proc/self/statm").exists() {
         contestants.push(vec!["memory", "add", "--nodes", "1000"]);
@@ -76,4 +78,39 @@ fn each_contestant_says_how_long_it_took() {
         let figure: f64 = figure.parse().expect("a figure");
         assert!(figure > 0.0, "{contestant:?}: {printed}");
     }
+}
+
+/// Whether callgrind finds the functions by the names that `proofs` uses, and
+/// counts a check at run time.
+#[test]
+fn a_check_at_run_time_is_counted() {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if !std::env::split_paths(&path).any(|directory| directory.join("valgrind").is_file()) {
+        eprintln!("skipped: valgrind is not installed");
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let count = |variant: &str| -> u64 {
+        let out = directory.path().join(variant);
+        let mut command = Command::new("valgrind");
+        command
+            .args(["-q", "--tool=callgrind"])
+            .arg(format!("--callgrind-out-file={}", out.display()))
+            .arg(format!(
+                "--toggle-collect=*proof_cost::pairs::cell::{variant}*"
+            ))
+            .arg(env!("CARGO_BIN_EXE_measure"))
+            .args(["work", "proof", "cell", variant, "-c", "10"]);
+        let output = command.output().expect("started");
+        assert!(output.status.success(), "{output:?}");
+        let text = std::fs::read_to_string(&out).expect("written");
+        let total = text.lines().find_map(|line| line.strip_prefix("totals: "));
+        total.expect("a sum").trim().parse().expect("a number")
+    };
+    let (nothing, checked) = (count("nothing"), count("checked"));
+    assert!(nothing > 0, "the function is not found");
+    assert!(
+        checked > nothing,
+        "{checked} instead of more than {nothing}"
+    );
 }
