@@ -179,7 +179,7 @@ pub {is_async}fn {name}_{number}({parameter}state: {state}, x: u64{more}) -> Res
         if changes {
             let _ = writeln!(text, "    state.items[0] = sum.to_string();");
         }
-        if kind == Kind::Exclusive && number % 4 == 0 {
+        if kind == Kind::Exclusive && number.is_multiple_of(4) {
             text.push_str(&self.in_a_section(number));
         }
         text.push_str("    Ok(sum)\n}\n");
@@ -190,7 +190,7 @@ pub {is_async}fn {name}_{number}({parameter}state: {state}, x: u64{more}) -> Res
         let mut calls = Vec::new();
         // Of the same kind, further down; coroutines one level down.
         let step = if kind == Kind::Coroutine { 1 } else { 3 };
-        let may = kind != Kind::Coroutine || number % LEVELS > 0;
+        let may = kind != Kind::Coroutine || !number.is_multiple_of(LEVELS);
         if may && let Some(below) = number.checked_sub(step) {
             calls.push(self.call(kind, below, self.same(kind)));
         }
@@ -204,7 +204,7 @@ pub {is_async}fn {name}_{number}({parameter}state: {state}, x: u64{more}) -> Res
         if let Some((lesser, argument)) = lesser {
             calls.push(self.call(lesser, number * 7 + 3, argument));
         }
-        if kind == Kind::Exclusive && number % 3 == 0 {
+        if kind == Kind::Exclusive && number.is_multiple_of(3) {
             calls.push(self.call(Kind::Either, number * 5, "bql, "));
         }
         calls.push(self.call(
