@@ -11,7 +11,7 @@ use block_common::{GraphError, Role};
 use block_io::signposts::DoesIo;
 use block_io::{Destination, IoFuture, Source};
 
-use crate::{BqlGuard, Node, Transaction};
+use crate::{BqlGuard, DrainedAll, DrainedSet, Node, Transaction};
 
 /// What would let a handle write the graph. Nothing implements it:
 /// [`Drained`](crate::Drained) has the functions themselves.
@@ -97,6 +97,140 @@ impl Node {
 
 #[doc(hidden)]
 impl BqlGuard {
+    /// See [`Drained::transaction`](crate::Drained::transaction).
+    pub fn transaction<'r>(&self) -> Transaction<'r>
+    where
+        Self: WritesGraph<'r>,
+    {
+        self.never()
+    }
+}
+
+#[doc(hidden)]
+impl DrainedSet<'_> {
+    /// See [`Drained::attach_child`](crate::Drained::attach_child).
+    pub fn attach_child<'r>(&self, _: &str, _: &Node, _: Role) -> Result<(), GraphError>
+    where
+        Self: WritesGraph<'r>,
+    {
+        self.never()
+    }
+
+    /// See [`Drained::detach_child`](crate::Drained::detach_child).
+    pub fn detach_child<'r>(&self, _: &str) -> Result<(), GraphError>
+    where
+        Self: WritesGraph<'r>,
+    {
+        self.never()
+    }
+
+    /// See [`Drained::replace_child`](crate::Drained::replace_child).
+    pub fn replace_child<'r>(&self, _: &str, _: &Node) -> Result<(), GraphError>
+    where
+        Self: WritesGraph<'r>,
+    {
+        self.never()
+    }
+
+    /// See [`Drained::set_backing`](crate::Drained::set_backing).
+    pub fn set_backing<'r>(&self, _: Option<&Node>) -> Result<(), GraphError>
+    where
+        Self: WritesGraph<'r>,
+    {
+        self.never()
+    }
+
+    /// See [`Drained::replace_with`](crate::Drained::replace_with).
+    pub fn replace_with<'r>(&self, _: &Node) -> Result<(), GraphError>
+    where
+        Self: WritesGraph<'r>,
+    {
+        self.never()
+    }
+
+    /// See [`Drained::append`](crate::Drained::append).
+    pub fn append<'r>(&self, _: &Node) -> Result<(), GraphError>
+    where
+        Self: WritesGraph<'r>,
+    {
+        self.never()
+    }
+
+    /// See [`Drained::drop_filter`](crate::Drained::drop_filter).
+    pub fn drop_filter<'r>(&self) -> Result<(), GraphError>
+    where
+        Self: WritesGraph<'r>,
+    {
+        self.never()
+    }
+
+    /// See [`Drained::transaction`](crate::Drained::transaction).
+    pub fn transaction<'r>(&self) -> Transaction<'r>
+    where
+        Self: WritesGraph<'r>,
+    {
+        self.never()
+    }
+}
+
+#[doc(hidden)]
+impl DrainedAll<'_> {
+    /// See [`Drained::attach_child`](crate::Drained::attach_child).
+    pub fn attach_child<'r>(&self, _: &str, _: &Node, _: Role) -> Result<(), GraphError>
+    where
+        Self: WritesGraph<'r>,
+    {
+        self.never()
+    }
+
+    /// See [`Drained::detach_child`](crate::Drained::detach_child).
+    pub fn detach_child<'r>(&self, _: &str) -> Result<(), GraphError>
+    where
+        Self: WritesGraph<'r>,
+    {
+        self.never()
+    }
+
+    /// See [`Drained::replace_child`](crate::Drained::replace_child).
+    pub fn replace_child<'r>(&self, _: &str, _: &Node) -> Result<(), GraphError>
+    where
+        Self: WritesGraph<'r>,
+    {
+        self.never()
+    }
+
+    /// See [`Drained::set_backing`](crate::Drained::set_backing).
+    pub fn set_backing<'r>(&self, _: Option<&Node>) -> Result<(), GraphError>
+    where
+        Self: WritesGraph<'r>,
+    {
+        self.never()
+    }
+
+    /// See [`Drained::replace_with`](crate::Drained::replace_with).
+    pub fn replace_with<'r>(&self, _: &Node) -> Result<(), GraphError>
+    where
+        Self: WritesGraph<'r>,
+    {
+        self.never()
+    }
+
+    /// See [`Drained::append`](crate::Drained::append).
+    pub fn append<'r>(&self, _: &Node) -> Result<(), GraphError>
+    where
+        Self: WritesGraph<'r>,
+    {
+        self.never()
+    }
+
+    /// See [`Drained::drop_filter`](crate::Drained::drop_filter).
+    pub fn drop_filter<'r>(&self) -> Result<(), GraphError>
+    where
+        Self: WritesGraph<'r>,
+    {
+        self.never()
+    }
+
     /// See [`Drained::transaction`](crate::Drained::transaction).
     pub fn transaction<'r>(&self) -> Transaction<'r>
     where

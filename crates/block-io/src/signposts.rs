@@ -9,14 +9,14 @@
 
 use block_common::{Preallocation, WriteFlags};
 
-use crate::{BlockStatus, Destination, IoEdge, IoFuture, IoNode, Request, Source};
+use crate::{BlockStatus, Destination, InFlight, IoEdge, IoFuture, IoNode, Request, Source};
 
 /// What would let a handle do I/O. Nothing implements it: [`Request`] has the
 /// functions themselves.
 #[diagnostic::on_unimplemented(
     message = "I/O takes a counted `Request`, and `{Self}` is none",
-    label = "nothing is counted here, so no drained section would wait for it",
-    note = "a device: `root.begin().await` counts a request, `.request()` of that does the I/O",
+    label = "not a request",
+    note = "a device: `root.begin().await` counts one, and its `.request()?` does the I/O",
     note = "a driver: each callback is given a `Request`; its `.file()` is the one of the child",
     note = "the owner of a drained section: `Drained::io` lends one"
 )]
@@ -87,6 +87,73 @@ impl IoNode {
     pub fn block_status<'r>(&self, _: u64, _: u64, _: bool) -> IoFuture<'r, BlockStatus<'r>>
     where
         Self: DoesIo<'r>,
+    {
+        self.never()
+    }
+}
+
+#[doc(hidden)]
+impl InFlight<'_> {
+    /// See [`Request::read`].
+    pub fn read<'q>(&self, _: u64, _: Destination<'q>) -> IoFuture<'q>
+    where
+        Self: DoesIo<'q>,
+    {
+        self.never()
+    }
+
+    /// See [`Request::write`].
+    pub fn write<'q>(&self, _: u64, _: Source<'q>) -> IoFuture<'q>
+    where
+        Self: DoesIo<'q>,
+    {
+        self.never()
+    }
+
+    /// See [`Request::write_with`].
+    pub fn write_with<'q>(&self, _: u64, _: Source<'q>, _: WriteFlags) -> IoFuture<'q>
+    where
+        Self: DoesIo<'q>,
+    {
+        self.never()
+    }
+
+    /// See [`Request::write_zeroes`].
+    pub fn write_zeroes<'q>(&self, _: u64, _: u64, _: WriteFlags) -> IoFuture<'q>
+    where
+        Self: DoesIo<'q>,
+    {
+        self.never()
+    }
+
+    /// See [`Request::discard`].
+    pub fn discard<'q>(&self, _: u64, _: u64) -> IoFuture<'q>
+    where
+        Self: DoesIo<'q>,
+    {
+        self.never()
+    }
+
+    /// See [`Request::flush`].
+    pub fn flush<'q>(&self) -> IoFuture<'q>
+    where
+        Self: DoesIo<'q>,
+    {
+        self.never()
+    }
+
+    /// See [`Request::truncate`].
+    pub fn truncate<'q>(&self, _: u64, _: bool, _: Preallocation) -> IoFuture<'q>
+    where
+        Self: DoesIo<'q>,
+    {
+        self.never()
+    }
+
+    /// See [`Request::block_status`].
+    pub fn block_status<'q>(&self, _: u64, _: u64, _: bool) -> IoFuture<'q, BlockStatus<'q>>
+    where
+        Self: DoesIo<'q>,
     {
         self.never()
     }

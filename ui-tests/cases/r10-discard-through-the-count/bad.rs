@@ -10,7 +10,7 @@ use ui_tests::{disk, in_main_loop, null};
 async fn discard(root: &Root) -> Result<(), IoError> {
     let in_flight = root.begin().await;
     in_flight.discard(0, 512).await
-    //~^ E0599 "no method named `discard` found for struct `InFlight<'a>`"
+    //~^ E0277 "I/O takes a counted `Request`, and `InFlight<'_>` is none"
 }
 
 fn main() {

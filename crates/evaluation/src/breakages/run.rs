@@ -30,9 +30,9 @@ pub fn run(names: &[String]) -> Result<(), Failure> {
     for breakage in &chosen {
         bar.set_message(breakage.name);
         match copy.notices(breakage)? {
-            Ok(()) => bar.println(format!("noticed    {}", breakage.name)),
+            Ok(()) => say(&bar, &format!("noticed    {}", breakage.name)),
             Err(why) => {
-                bar.println(format!("UNNOTICED  {}: {why}", breakage.name));
+                say(&bar, &format!("UNNOTICED  {}: {why}", breakage.name));
                 unnoticed.push(format!("{} ({why})", breakage.name));
             }
         }
@@ -48,6 +48,15 @@ pub fn run(names: &[String]) -> Result<(), Failure> {
         page::write(TABLE, &table)?;
     }
     Ok(())
+}
+
+/// Also where nobody looks at the bar.
+fn say(bar: &ProgressBar, line: &str) {
+    if bar.is_hidden() {
+        println!("{line}");
+    } else {
+        bar.println(line);
+    }
 }
 
 fn chosen(names: &[String]) -> Result<Vec<Breakage>, Failure> {
