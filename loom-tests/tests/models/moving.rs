@@ -5,9 +5,10 @@
 //! woken between two requests, against a section in the main thread and in it
 //! `moving::move_home`: `Root::set_context` and `AioContext::turned`.
 //!
-//! Two threads with a loop each. Every turn of a loop takes a dozen steps, so
-//! there is a bound; with one preemption all mutants are found, with two one is
-//! to spare.
+//! Two threads with a loop each, and one for the event. Every turn of a loop
+//! takes a dozen steps, so there is a bound: without one, two threads take more
+//! than two minutes. Two preemptions find all mutants; four for two threads and
+//! three for three leave some to spare.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -4,8 +4,8 @@
 //! node nor root: `Pause::pause` and `Pause::resume` for each edge, and
 //! `Pause::poll_paused` while the section waits.
 //!
-//! Two threads. Without a bound they take more than a minute; with one
-//! preemption all mutants are found, three leave two to spare.
+//! Two threads. Without a bound there are 320 000 executions, most of a
+//! minute's worth; two preemptions find all mutants, five leave three to spare.
 
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
