@@ -408,9 +408,36 @@ fn replace_edge(
         return Err(GraphError::StaleEdge);
     }
     write::relink(bql, section, edge, new);
-    if let Err(error) = permissions::refresh(bql, [old, new]) {
-        write::relink(bql, section, edge, old);
-        return Err(error);
+    let replacement = Replacement {
+        bql,
+        section,
+        edge,
+        undo: Some(old),
+    };
+    replacement.ask(old, new)
+}
+
+/// An edge that leads to another node than before. Unless permissions are
+/// granted, dropping it leads the edge back, also when a driver panics.
+struct Replacement<'b> {
+    bql: &'b mut BqlGuard,
+    section: &'b Section,
+    edge: EdgeKey,
+    undo: Option<NodeKey>,
+}
+
+impl Replacement<'_> {
+    fn ask(mut self, old: NodeKey, new: NodeKey) -> Result<(), GraphError> {
+        permissions::refresh(self.bql, [old, new])?;
+        self.undo = None;
+        Ok(())
     }
-    Ok(())
+}
+
+impl Drop for Replacement<'_> {
+    fn drop(&mut self) {
+        if let Some(old) = self.undo {
+            write::relink(self.bql, self.section, self.edge, old);
+        }
+    }
 }

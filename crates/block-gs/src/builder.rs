@@ -161,6 +161,15 @@ impl NodeBuilder {
         driver: Arc<dyn BlockDriver>,
     ) -> Result<Node, GraphError> {
         bql.reap();
+        let made = self.make(bql, driver);
+        if made.is_err() {
+            // Its only handle has been dropped; nobody is to find it.
+            bql.reap();
+        }
+        made
+    }
+
+    fn make(self, bql: &mut BqlGuard, driver: Arc<dyn BlockDriver>) -> Result<Node, GraphError> {
         let name = self.checked_name(bql)?;
         let NodeBuilder {
             identity,
@@ -192,6 +201,7 @@ impl NodeBuilder {
                 never_freeze,
                 opened: false,
                 closing: false,
+                farewell: false,
                 rank: 0,
                 birth: 0,
                 walk: 0,

@@ -4,15 +4,19 @@
 //! connected part of the graph along. Every parent is asked before anything
 //! moves; one that cannot follow refuses for all.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use block_common::GraphError;
 use block_io::aio::AioContext;
 use block_io::engine::NoFaults;
 use block_io::engine::moving::move_home;
+use block_io::{IoNode, Root};
 
+use crate::driver::BlockDriver;
 use crate::graph::section::Scope;
-use crate::graph::{BackendKey, NodeKey, ParentKey, ParentRef};
+use crate::graph::{BackendKey, Graph, NodeKey, ParentKey, ParentRef};
+use crate::parent::EdgeParent;
 use crate::{BqlGuard, IoThread, Node};
 
 /// What is connected to a node.
@@ -70,14 +74,16 @@ pub(crate) fn change(
         let scope = Scope::open(bql, nodes);
         // Waiting may have let others change the graph.
         if component_is(scope.bql, key, &component) {
-            let mut left = Vec::new();
-            let moving = &mut (&mut *scope.bql, &mut left);
+            let steps = Steps::of(scope.bql.graph(), &component, context);
+            let left = steps.left.clone();
+            // A panic of a callback goes on when nothing is half moved.
+            let mut moved = Ok(());
             move_home::<NoFaults, _>(
-                moving,
-                |(bql, left)| **left = move_all(bql, &component, context),
-                |(bql, left)| left.iter().for_each(|old| turn(bql, old)),
+                &mut *scope.bql,
+                |bql| moved = catch_unwind(AssertUnwindSafe(|| steps.take(bql, context))),
+                |bql| left.iter().for_each(|old| turn(bql, old)),
             );
-            return Ok(());
+            return moved.map_err(|panic| resume_unwind(panic));
         }
     }
 }
@@ -134,32 +140,86 @@ fn check_parents(
     Ok(())
 }
 
-/// Moves everything and returns the contexts that were left.
-fn move_all(bql: &mut BqlGuard, component: &Component, context: &AioContext) -> Vec<AioContext> {
-    let mut left: Vec<AioContext> = Vec::new();
-    let mut note = |old: AioContext| {
-        if old != *context && !left.contains(&old) {
-            left.push(old);
+/// A move, step by step.
+struct Steps {
+    steps: Vec<Step>,
+    /// The contexts that something leaves.
+    left: Vec<AioContext>,
+}
+
+impl Steps {
+    fn of(graph: &Graph, component: &Component, context: &AioContext) -> Steps {
+        let (mut steps, mut left) = (Vec::new(), Vec::new());
+        let mut leaves = |old: AioContext| {
+            if old != *context && !left.contains(&old) {
+                left.push(old);
+            }
+        };
+        for &key in &component.nodes {
+            let node = graph.node(key);
+            leaves(node.io.context());
+            steps.push(Step::Leave(Arc::clone(&node.driver), Arc::clone(&node.io)));
+            steps.push(Step::Move(Arc::clone(&node.io)));
+            steps.push(Step::Arrive(Arc::clone(&node.driver), Arc::clone(&node.io)));
         }
-    };
-    for &key in &component.nodes {
-        let node = bql.graph().node(key);
-        let (io, driver) = (Arc::clone(&node.io), Arc::clone(&node.driver));
-        note(io.context());
-        driver.detach_context(bql, &io);
-        io.set_context(bql.access(), context.clone());
-        driver.attach_context(bql, &io, context);
+        for &key in &component.backends {
+            let root = &graph.backends[key].root;
+            leaves(root.context());
+            steps.push(Step::MoveRoot(root.clone()));
+        }
+        for &key in &component.others {
+            steps.push(Step::Tell(Arc::clone(&graph.others[key].class)));
+        }
+        Steps { steps, left }
     }
-    for &key in &component.backends {
-        let root = &bql.graph().backends[key].root;
-        note(root.context());
-        root.set_context(bql.access(), context.clone());
+
+    fn take(self, bql: &BqlGuard, context: &AioContext) {
+        let steps = self.steps.into_iter();
+        Moving {
+            bql,
+            context,
+            steps,
+        }
+        .run();
     }
-    for &key in &component.others {
-        let class = Arc::clone(&bql.graph().others[key].class);
-        class.context_changed(bql, context);
+}
+
+/// One step of a move.
+enum Step {
+    Leave(Arc<dyn BlockDriver>, Arc<IoNode>),
+    Move(Arc<IoNode>),
+    Arrive(Arc<dyn BlockDriver>, Arc<IoNode>),
+    MoveRoot(Root),
+    Tell(Arc<dyn EdgeParent>),
+}
+
+/// The steps not yet taken. A callback that panics does not keep the others
+/// from moving: the two ends of an edge would no longer be in one context.
+struct Moving<'b> {
+    bql: &'b BqlGuard,
+    context: &'b AioContext,
+    steps: std::vec::IntoIter<Step>,
+}
+
+impl Moving<'_> {
+    fn run(&mut self) {
+        let (bql, context) = (self.bql, self.context);
+        for step in self.steps.by_ref() {
+            match step {
+                Step::Leave(driver, io) => driver.detach_context(bql, &io),
+                Step::Move(io) => io.set_context(bql.access(), context.clone()),
+                Step::Arrive(driver, io) => driver.attach_context(bql, &io, context),
+                Step::MoveRoot(root) => root.set_context(bql.access(), context.clone()),
+                Step::Tell(parent) => parent.context_changed(bql, context),
+            }
+        }
     }
-    left
+}
+
+impl Drop for Moving<'_> {
+    fn drop(&mut self) {
+        self.run();
+    }
 }
 
 /// Waits until the loop of `old` has turned once; see [`move_home`].

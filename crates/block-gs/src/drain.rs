@@ -115,6 +115,10 @@ impl<'a> Drained<'a> {
     /// section keeps closed; the graph cannot be written meanwhile, because
     /// the section is borrowed. Sections that other main-loop code opens
     /// while this polls wait for the request like for any other.
+    ///
+    /// What the request has begun and not ended (a transfer that was given
+    /// up, an [`Activity`](block_io::Activity) of its own) is waited for
+    /// before the graph is written.
     pub fn io<T>(&mut self, f: impl AsyncFnOnce(Request<'_>) -> T) -> T {
         owner_io::run(self.scope.bql, &self.node, &self.scope.section, f)
     }
@@ -125,11 +129,13 @@ impl<'a> Drained<'a> {
     }
 
     /// Replaces a value that requests for this node read without a lock.
+    /// Waits first for what [`io`](Drained::io) has left behind, if anything.
     ///
     /// # Panics
     /// When the cell belongs to another node.
     pub fn set<T>(&mut self, cell: &GraphCell<T>, value: T) -> T {
         let key = self.key();
+        self.scope.settle();
         write::set_cell(self.scope.bql, &self.scope.section, key, cell, value)
     }
 
@@ -164,6 +170,7 @@ impl<'a> Drained<'a> {
 
     fn set_flag(&mut self, flag: NodeFlags, on: bool) {
         let key = self.key();
+        self.scope.settle();
         write::set_flag(self.scope.bql, &self.scope.section, key, flag, on);
     }
 

@@ -10,8 +10,9 @@ use crate::graph::section::Section;
 use crate::graph::{NodeKey, ParentRef, write};
 
 /// Finds out the limits of `start`, and of what is above as far as something
-/// changes there (`bdrv_refresh_limits`). All of it is quiesced. Children
-/// come before their parents.
+/// changes there (`bdrv_refresh_limits`). All of it has been quiesced by
+/// `section`, which found it idle: each is covered, or was above something
+/// that is. Children come before their parents.
 ///
 /// # Errors
 /// [`GraphError::Refused`] for limits that cannot be; some nodes may have new
@@ -24,10 +25,7 @@ pub(crate) fn refresh(
     let ranked = |bql: &BqlGuard, key| (bql.graph().node(key).rank, key);
     let mut pending: BTreeSet<(u64, NodeKey)> = BTreeSet::new();
     for key in start {
-        // Children that got or lost a parent have what they had.
-        if bql.graph().node(key).quiesce > 0 {
-            pending.insert(ranked(bql, key));
-        }
+        pending.insert(ranked(bql, key));
     }
     while let Some((_, key)) = pending.pop_first() {
         let limits = of_node(bql, key)?;

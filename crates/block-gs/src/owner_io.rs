@@ -1,7 +1,9 @@
 //! I/O of the owner of a drained section, inside it.
 //!
 //! **Fenced module.** The proof is the section, borrowed exclusively for the
-//! whole time: its owner cannot write the graph while the request lives.
+//! whole time: its owner cannot write the graph while the request lives. What
+//! the request leaves behind ([`Request::activity`]) may live longer; so every
+//! section that was open meanwhile settles before it writes.
 
 use std::sync::Arc;
 
@@ -21,6 +23,7 @@ pub(crate) fn run<T>(
         section.covers(node.key(bql)),
         "I/O inside a drained section is for the node that it drains"
     );
+    bql.graph_mut().owner_io += 1;
     // SAFETY: the section covers the node and is the innermost: whatever was
     // opened inside it borrows it, and we hold that borrow now. The activity
     // is dropped before we return, the section and its owner's right to

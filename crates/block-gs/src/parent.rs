@@ -8,7 +8,7 @@ use block_io::aio::AioContext;
 
 use crate::graph::section::Section;
 use crate::graph::write::{self, NewEdge, NewParent};
-use crate::graph::{OtherParent, ParentKey, ParentRef};
+use crate::graph::{NodeKey, OtherParent, ParentKey, ParentRef};
 use crate::layer::LayerShared;
 use crate::node::EdgeId;
 use crate::permissions;
@@ -114,21 +114,24 @@ impl Parent {
         let child = node.key(bql);
         bql.graph().check_not_closing(child)?;
         permissions::check_inactive(bql.graph(), child, perm)?;
-        let section = Section::default();
+        let parent = self.key(bql);
         let new = NewEdge {
-            parent: NewParent::Other(self.key(bql)),
+            parent: NewParent::Other(parent),
             name,
             role: Role::empty(),
             child,
             perm,
             shared,
         };
-        let key = write::link(bql, &section, new);
-        if let Err(error) = permissions::refresh(bql, [child]) {
-            write::unlink(bql, &section, key);
-            write::free(bql, key);
-            return Err(error);
-        }
+        let before = bql.graph().others[parent].edges.len();
+        let attachment = Attachment {
+            bql,
+            parent,
+            before,
+            granted: false,
+        };
+        let key = write::link(attachment.bql, &Section::default(), new);
+        attachment.ask(child)?;
         Ok(EdgeId {
             layer: bql.layer_id(),
             key,
@@ -156,5 +159,36 @@ impl Parent {
             self.class.describe()
         );
         self.key
+    }
+}
+
+/// An edge that nobody has agreed to yet. Unless permissions are granted,
+/// dropping it takes the edge away again, also when a callback panics.
+struct Attachment<'b> {
+    bql: &'b mut BqlGuard,
+    parent: ParentKey,
+    /// How many edges the parent had before.
+    before: usize,
+    granted: bool,
+}
+
+impl Attachment<'_> {
+    fn ask(mut self, child: NodeKey) -> Result<(), GraphError> {
+        permissions::refresh(self.bql, [child])?;
+        self.granted = true;
+        Ok(())
+    }
+}
+
+impl Drop for Attachment<'_> {
+    fn drop(&mut self) {
+        if self.granted {
+            return;
+        }
+        let edges = &self.bql.graph().others[self.parent].edges;
+        if let Some(&edge) = edges.get(self.before) {
+            write::unlink(self.bql, &Section::default(), edge);
+            write::free(self.bql, edge);
+        }
     }
 }

@@ -158,9 +158,33 @@ impl Drop for Attempt<'_> {
         for (edge, pair) in std::mem::take(&mut self.undo.edges).into_iter().rev() {
             set_edge_perms(self.bql, edge, pair);
         }
-        for (_, driver) in std::mem::take(&mut self.undo.drivers).into_iter().rev() {
+        let drivers = std::mem::take(&mut self.undo.drivers);
+        Aborting {
+            bql: self.bql,
+            drivers: drivers.into_iter(),
+        }
+        .run();
+    }
+}
+
+/// Drivers that have agreed for nothing. One that panics does not keep the
+/// others from hearing of it.
+struct Aborting<'b> {
+    bql: &'b BqlGuard,
+    drivers: std::vec::IntoIter<(NodeKey, Arc<dyn BlockDriver>)>,
+}
+
+impl Aborting<'_> {
+    fn run(&mut self) {
+        for (_, driver) in self.drivers.by_ref().rev() {
             driver.abort_perm_update(self.bql);
         }
+    }
+}
+
+impl Drop for Aborting<'_> {
+    fn drop(&mut self) {
+        self.run();
     }
 }
 
@@ -250,16 +274,35 @@ pub(crate) fn try_set_perm(
     let before = edge_perms(bql, edge);
     set_edge_perms(bql, edge, wanted);
     let child = bql.graph().edges[edge].child;
-    let Err(error) = refresh(bql, [child]) else {
-        return Ok(());
-    };
     let asks_more = !before.perm.contains(wanted.perm);
     let shares_less = !wanted.shared.contains(before.shared);
-    if !asks_more && !shares_less {
+    let mut asking = Asking {
+        bql,
+        edge,
+        undo: Some(before),
+    };
+    let granted = refresh(asking.bql, [child]);
+    if granted.is_ok() || (!asks_more && !shares_less) {
+        asking.undo = None;
         return Ok(());
     }
-    set_edge_perms(bql, edge, before);
-    Err(error)
+    granted
+}
+
+/// What an edge needs, while others are asked. Dropping it takes that back,
+/// also when a driver panics.
+struct Asking<'b> {
+    bql: &'b mut BqlGuard,
+    edge: EdgeKey,
+    undo: Option<PermPair>,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if let Some(before) = self.undo {
+            set_edge_perms(self.bql, self.edge, before);
+        }
+    }
 }
 
 /// An inactive node belongs to another process: it can be looked at, not

@@ -45,18 +45,23 @@ fn is_unreferenced(bql: &BqlGuard, key: NodeKey) -> bool {
 
 /// Closes the node and takes it out of the graph (`bdrv_close`,
 /// `bdrv_delete`). Its children lose a parent and are looked at in turn.
+///
+/// A panic in its driver, or in what runs while it is drained, leaves it in
+/// the graph for another try, which asks the driver for nothing more.
 pub(crate) fn delete_node(bql: &mut BqlGuard, key: NodeKey) {
-    bql.graph_mut().nodes[key].closing = true;
-    let node = Node::of(bql, key);
-    let scope = Scope::open(bql, [node.clone()]);
-    if scope.bql.graph().node(key).opened {
+    let leaving = Leaving::begin(bql, key);
+    let node = Node::of(leaving.bql, key);
+    let mut scope = Scope::open(leaving.bql, [node.clone()]);
+    let state = &mut scope.bql.graph_mut().nodes[key];
+    if state.opened && !std::mem::replace(&mut state.farewell, true) {
         // Nobody is left to whom the error could be reported; what the
         // writers cared about they have flushed themselves.
         let flush = async |request: Request<'_>| request.flush().await;
-        let _ = owner_io::run(scope.bql, &node, &scope.section, flush);
-        let driver = Arc::clone(&scope.bql.graph().node(key).driver);
-        driver.close(scope.bql);
+        let farewell = Farewell(&mut scope, key);
+        let _ = owner_io::run(farewell.0.bql, &node, &farewell.0.section, flush);
+        drop(farewell);
     }
+    scope.settle();
     while let Some(&edge) = scope.bql.graph().node(key).children.last() {
         scope.bql.graph_mut().edges[edge].frozen = 0;
         write::unlink(scope.bql, &scope.section, edge);
@@ -65,13 +70,47 @@ pub(crate) fn delete_node(bql: &mut BqlGuard, key: NodeKey) {
     drop(scope);
     // Sections over everything end here for this node: what is parked at its
     // gate has to find out that nothing is left.
-    while bql.graph().node(key).quiesce > 0 {
-        let effects = bql.graph_mut().unquiesce(key);
-        effects.run(bql);
+    while leaving.bql.graph().node(key).quiesce > 0 {
+        let effects = leaving.bql.graph_mut().unquiesce(key);
+        effects.run(leaving.bql);
     }
     // Requests hold no node, only roots and edges do, and none is left; the
     // I/O half goes with its last handle.
-    bql.graph_mut().remove_node(key);
+    leaving.bql.graph_mut().remove_node(key);
+}
+
+/// A node on its way out, which nobody may attach to. Stays otherwise if a
+/// panic passes by before it is gone.
+struct Leaving<'b> {
+    bql: &'b mut BqlGuard,
+    key: NodeKey,
+}
+
+impl<'b> Leaving<'b> {
+    fn begin(bql: &'b mut BqlGuard, key: NodeKey) -> Self {
+        bql.graph_mut().nodes[key].closing = true;
+        Leaving { bql, key }
+    }
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if let Some(node) = self.bql.graph_mut().nodes.get_mut(self.key) {
+            node.closing = false;
+            schedule_node(self.bql, self.key);
+        }
+    }
+}
+
+/// Closes the driver when dropped: also when its flush has panicked.
+struct Farewell<'f, 'a>(&'f mut Scope<'a>, NodeKey);
+
+impl Drop for Farewell<'_, '_> {
+    fn drop(&mut self) {
+        let bql = &mut *self.0.bql;
+        let driver = Arc::clone(&bql.graph().node(self.1).driver);
+        driver.close(bql);
+    }
 }
 
 /// Removes a backend that nobody refers to.

@@ -105,7 +105,12 @@ enum Undo {
 #[derive(Default)]
 struct Applied {
     undo: Vec<Undo>,
+    /// What has other parents, children or both than before.
     touched: SmallVec<[NodeKey; 8]>,
+    /// Those of them whose limits may follow from it: with other children, so
+    /// the section has quiesced them. A node that got or lost a parent has the
+    /// limits it had, and may have requests in flight.
+    reshaped: SmallVec<[NodeKey; 4]>,
     removed: SmallVec<[EdgeKey; 2]>,
     /// Keeps what may have lost its last parent until all is decided.
     kept: SmallVec<[Node; 4]>,
@@ -237,7 +242,8 @@ impl<'t> Transaction<'t> {
                 return Err(error);
             }
             let needed = nodes_to_cover(bql, &changes);
-            if needed.iter().all(|node| section.covers(node.key(bql))) {
+            let covered = needed.iter().all(|node| section.covers(node.key(bql)));
+            if covered && section.is_current(bql.graph()) {
                 break;
             }
         }
@@ -267,9 +273,8 @@ impl Attempt<'_> {
         for change in changes {
             change.apply(self.bql, self.section, &mut self.applied)?;
         }
-        let touched = self.applied.touched.clone();
-        limits::refresh(self.bql, self.section, touched.clone())?;
-        permissions::refresh(self.bql, touched)
+        limits::refresh(self.bql, self.section, self.applied.reshaped.clone())?;
+        permissions::refresh(self.bql, self.applied.touched.clone())
     }
 
     fn finish(mut self) {
@@ -286,9 +291,9 @@ impl Attempt<'_> {
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         self.applied.roll_back(self.bql, self.section);
-        let touched = std::mem::take(&mut self.applied.touched);
+        let reshaped = std::mem::take(&mut self.applied.reshaped);
         // They had these limits before.
-        let _ = limits::refresh(self.bql, self.section, touched);
+        let _ = limits::refresh(self.bql, self.section, reshaped);
         if !std::thread::panicking() {
             context_change::move_back(self.bql, std::mem::take(&mut self.moved));
         }
@@ -370,7 +375,7 @@ impl Change {
             Action::Append { top } => step.append(subject, top.key(step.bql)),
             Action::DropFilter => step.drop_filter(subject),
             Action::Touch => {
-                step.applied.touched.push(subject);
+                step.reshaped(subject);
                 Ok(())
             }
         }
@@ -420,6 +425,12 @@ impl Step<'_> {
 
     fn name(&self, key: NodeKey) -> String {
         self.graph().name(key).to_owned()
+    }
+
+    /// Notes that a node has other children than before.
+    fn reshaped(&mut self, node: NodeKey) {
+        self.applied.touched.push(node);
+        self.applied.reshaped.push(node);
     }
 
     fn existing_child(&self, parent: NodeKey, name: &str) -> Result<EdgeKey, GraphError> {
@@ -485,7 +496,7 @@ impl Step<'_> {
             },
         );
         self.applied.undo.push(Undo::Unlink(edge));
-        self.applied.touched.push(parent);
+        self.reshaped(parent);
         Ok(())
     }
 
@@ -567,7 +578,7 @@ impl Step<'_> {
         self.applied.removed.push(edge);
         self.applied.touched.push(child);
         if let ParentRef::Node(parent) = self.graph().edges[edge].parent {
-            self.applied.touched.push(parent);
+            self.reshaped(parent);
         }
         Ok(())
     }
@@ -582,7 +593,7 @@ impl Step<'_> {
         if let ParentRef::Node(parent) = parent {
             self.check_inactive_child(parent, &name, new)?;
             self.check_cycle(parent, &name, new)?;
-            self.applied.touched.push(parent);
+            self.reshaped(parent);
         }
         let kept = Node::of(self.bql, old);
         write::relink(self.bql, self.section, edge, new);

@@ -62,7 +62,9 @@ impl<'r> Request<'r> {
     /// Counts something at the node that may outlive this request, such as
     /// a transfer that goes on after its request was cancelled. Possible at
     /// any time, also on a quiesced node: the section that waits for this
-    /// request has not completed, and will wait for the activity too.
+    /// request has not completed, and will wait for the activity too. A
+    /// section whose owner's request this is waits before it next writes the
+    /// graph.
     pub fn activity(self) -> Activity {
         Activity {
             count: Some(self.node.gate().begin_as_owner(thread_shard())),

@@ -74,6 +74,8 @@ pub(crate) struct NodeState {
     pub opened: bool,
     /// Being deleted: nobody may attach to it any more.
     pub closing: bool,
+    /// The driver has been flushed and closed, or has panicked then.
+    pub farewell: bool,
     /// Greater than that of every node below. Only ever grows.
     pub rank: u64,
     /// The place in the order of creation.
@@ -133,6 +135,8 @@ pub(crate) struct Graph {
     pub extensions: Extensions,
     /// Sections opened so far, for whoever counts them.
     pub sections: u64,
+    /// How often the owner of a section has done I/O inside it.
+    pub owner_io: u64,
     next_name: u64,
     births: u64,
     walk: u64,

@@ -2,8 +2,10 @@
 //!
 //! [`Section`] is the invariant on which [`write`](super::write) rests: a
 //! node that it [covers](Section::covers) is quiesced, no request is in
-//! flight above it, and none can begin until the section is closed. Its
-//! fields are private to this file.
+//! flight above it, and none can begin until the section is closed, but those
+//! of its owner. After such a one it is [current](Section::is_current) again
+//! when it has [settled](Section::settle). Its fields are private to this
+//! file.
 
 use std::marker::PhantomData;
 use std::task::Context;
@@ -15,7 +17,7 @@ use block_io::engine::ledger::wait_while;
 use smallvec::SmallVec;
 
 use super::quiesce::{Effects, wait_until_idle};
-use super::{BackendKey, NodeKey};
+use super::{BackendKey, Graph, NodeKey};
 use crate::{BqlGuard, Node};
 
 /// The nodes of one drained section.
@@ -26,6 +28,8 @@ pub(crate) struct Section {
     /// How many of them, from the first on, have been found idle since they
     /// were quiesced. A poll that panics leaves the rest uncovered.
     idle: usize,
+    /// [`Graph::owner_io`] as it was then.
+    seen: u64,
 }
 
 impl Section {
@@ -41,12 +45,27 @@ impl Section {
             self.held.push(node);
             effects.run(bql);
         }
-        if self.idle == self.held.len() {
+        if self.idle == self.held.len() && self.is_current(bql.graph()) {
             return;
         }
         let keys: SmallVec<[NodeKey; 4]> = self.held.iter().map(|node| node.key(bql)).collect();
         wait_until_idle(bql, &keys);
         self.idle = self.held.len();
+        self.seen = bql.graph().owner_io;
+    }
+
+    /// Waits for what I/O of owners has left behind: it passes closed gates,
+    /// and an [`Activity`](block_io::Activity) taken from it may outlive it.
+    /// Polls only if there was such I/O, of this section or of one that was
+    /// opened and ended inside.
+    pub fn settle(&mut self, bql: &mut BqlGuard) {
+        self.cover(bql, []);
+    }
+
+    /// Whether nobody has passed the closed gates since the nodes were found
+    /// idle.
+    pub fn is_current(&self, graph: &Graph) -> bool {
+        self.held.is_empty() || self.seen == graph.owner_io
     }
 
     /// Whether the node is quiesced by this section and idle.
@@ -94,6 +113,11 @@ impl<'a> Scope<'a> {
         };
         scope.section.cover(scope.bql, nodes);
         scope
+    }
+
+    /// See [`Section::settle`].
+    pub fn settle(&mut self) {
+        self.section.settle(self.bql);
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) struct NewEdge<'n> {
 pub(crate) fn link(bql: &mut BqlGuard, section: &Section, new: NewEdge<'_>) -> EdgeKey {
     let parent = match new.parent {
         NewParent::Node(parent) => {
-            assert_covered(section.covers(parent));
+            assert_covered(bql, section, section.covers(parent));
             ParentRef::Node(parent)
         }
         NewParent::Backend(closed) => ParentRef::Backend(closed.hand_over()),
@@ -86,12 +86,13 @@ pub(crate) fn link(bql: &mut BqlGuard, section: &Section, new: NewEdge<'_>) -> E
 /// Points an edge to another node (`bdrv_replace_child_noperm`). Does not
 /// look at permissions. Nothing when it points there already.
 pub(crate) fn relink(bql: &mut BqlGuard, section: &Section, edge: EdgeKey, new: NodeKey) {
-    let graph = bql.graph_mut();
+    let graph = bql.graph();
     let (parent, old) = (graph.edges[edge].parent, graph.edges[edge].child);
     if old == new {
         return;
     }
-    assert_covered(covers_edge(section, parent, old));
+    assert_covered(bql, section, covers_edge(section, parent, old));
+    let graph = bql.graph_mut();
     assert!(
         graph.edges[edge].frozen == 0,
         "a frozen link was to be changed"
@@ -124,9 +125,10 @@ pub(crate) fn relink(bql: &mut BqlGuard, section: &Section, edge: EdgeKey, new: 
 /// permissions. The edge can be [put back](relink_removed) until it is
 /// [freed](free).
 pub(crate) fn unlink(bql: &mut BqlGuard, section: &Section, edge: EdgeKey) {
-    let graph = bql.graph_mut();
+    let graph = bql.graph();
     let (parent, child) = (graph.edges[edge].parent, graph.edges[edge].child);
-    assert_covered(covers_edge(section, parent, child));
+    assert_covered(bql, section, covers_edge(section, parent, child));
+    let graph = bql.graph_mut();
     assert!(
         graph.edges[edge].frozen == 0,
         "a frozen link was to be removed"
@@ -157,7 +159,7 @@ pub(crate) fn unlink_unseen(bql: &mut BqlGuard, closed: &ClosedRoot, edge: EdgeK
     let graph = bql.graph_mut();
     let state = &graph.edges[edge];
     let (parent, child, quiesced) = (state.parent, state.child, state.quiesced_parent);
-    assert_covered(parent == ParentRef::Backend(closed.backend()));
+    assert_quiesced(parent == ParentRef::Backend(closed.backend()));
     graph.nodes[child]
         .parents
         .retain(|&mut known| known != edge);
@@ -169,12 +171,12 @@ pub(crate) fn unlink_unseen(bql: &mut BqlGuard, closed: &ClosedRoot, edge: EdgeK
 
 /// Puts an edge back that [`unlink`] took from a node.
 pub(crate) fn relink_removed(bql: &mut BqlGuard, section: &Section, edge: EdgeKey) {
-    let graph = bql.graph_mut();
-    let state = &graph.edges[edge];
-    let ParentRef::Node(parent) = state.parent else {
+    let ParentRef::Node(parent) = bql.graph().edges[edge].parent else {
         unreachable!("only edges of nodes are taken out in transactions");
     };
-    assert_covered(section.covers(parent));
+    assert_covered(bql, section, section.covers(parent));
+    let graph = bql.graph_mut();
+    let state = &graph.edges[edge];
     let (child, io) = (state.child, Arc::clone(&state.io));
     let child_is_quiesced = graph.nodes[child].quiesce > 0;
     let effects = graph.hand_over(edge, child_is_quiesced);
@@ -199,7 +201,7 @@ pub(crate) fn set_cell<T>(
     cell: &GraphCell<T>,
     value: T,
 ) -> T {
-    assert_covered(section.covers(node));
+    assert_covered(bql, section, section.covers(node));
     let owner = &bql.graph().nodes[node].io;
     assert!(
         cell.owner() == owner.uid(),
@@ -215,7 +217,8 @@ pub(crate) fn set_cell<T>(
 
 /// Shows requests the limits of a node.
 pub(crate) fn set_limits(bql: &mut BqlGuard, section: &Section, key: NodeKey, limits: BlockLimits) {
-    assert_covered(bql.graph().nodes[key].quiesce > 0 || section.covers(key));
+    let quiesced = bql.graph().nodes[key].quiesce > 0;
+    assert_covered(bql, section, quiesced || section.covers(key));
     let io = Arc::clone(&bql.graph().nodes[key].io);
     // SAFETY: the node is quiesced: it is covered itself, or a node below it
     // is. The `BqlGuard` makes us the only writer.
@@ -235,7 +238,8 @@ pub(crate) fn set_flag(
     flag: NodeFlags,
     on: bool,
 ) {
-    assert_covered(bql.graph().nodes[key].quiesce > 0 || section.covers(key));
+    let quiesced = bql.graph().nodes[key].quiesce > 0;
+    assert_covered(bql, section, quiesced || section.covers(key));
     let io = Arc::clone(&bql.graph().nodes[key].io);
     io.set_flag(bql.access(), flag, on);
     redirect(bql, key);
@@ -317,10 +321,18 @@ fn covers_edge(section: &Section, parent: ParentRef, child: NodeKey) -> bool {
     }
 }
 
-fn assert_covered(covered: bool) {
+fn assert_quiesced(quiesced: bool) {
     assert!(
-        covered,
+        quiesced,
         "an edge was to be written outside a drained section of its parent"
+    );
+}
+
+fn assert_covered(bql: &BqlGuard, section: &Section, covered: bool) {
+    assert_quiesced(covered);
+    assert!(
+        section.is_current(bql.graph()),
+        "an edge was to be written while I/O of a section's owner may be going on"
     );
 }
 
