@@ -12,6 +12,7 @@
 //! | [`models`] | what the model checker explored |
 //! | [`census`] | `unsafe`, and what it rests on |
 //! | [`findings`] | recorded violations, and the cases that replay them |
+//! | [`excerpts`] | tables of other pages: scenarios, costs |
 //! | [`breakages`] | rules broken on purpose, and what turned red |
 //!
 //! `cargo run -p evaluation` writes all of it anew; a test compares what costs
@@ -23,6 +24,7 @@ pub mod breakages;
 pub mod census;
 pub mod diagnostics;
 pub mod error;
+pub mod excerpts;
 pub mod findings;
 pub mod matrix;
 pub mod models;

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::excerpts::{COMPILING, MACHINE_CODE, SCENARIOS, SIZES};
 use crate::{Failure, census, diagnostics, findings, matrix, models, tree};
 
 /// The page, from the root of the repository.
@@ -17,7 +18,11 @@ pub fn tables() -> Result<Vec<(&'static str, String)>, Failure> {
         ("findings", findings::table()?),
         ("diagnostics", diagnostics::table()?),
         ("models", models::table()?),
+        ("scenarios", SCENARIOS.table()?),
         ("census", census::tables()?),
+        ("sizes", SIZES.table()?),
+        ("machine code", MACHINE_CODE.table()?),
+        ("compiling", COMPILING.table()?),
     ])
 }
 
