@@ -10,7 +10,7 @@
 //! | [`pairs`] | the functions; [`plain`] what those without a proof work on |
 //! | [`case`] | their names |
 //! | [`machine_code`] | their instructions, from the assembly of a release build |
-//! | [`work`] | running one of them many times |
+//! | `work` | running one of them many times |
 
 #![forbid(unsafe_code)]
 
