@@ -1,11 +1,10 @@
 //! The one place where edges are written.
 //!
-//! **Fenced module.** Requests read edges without a lock. Each function here
-//! demands a [`Section`] that covers the parent of the edge, or the child it
-//! points to (which quiesces every parent). Then no request can be reading
-//! the edge, and none starts before the section ends. The checks are made at
-//! run time, once per write and against the section itself, so no caller can
-//! get them wrong.
+//! **Fenced module.** The proof is a [`Section`] that covers the parent of the
+//! edge, or the child it points to, which quiesces every parent. Requests read
+//! edges without a lock; under such a section none can be reading this one,
+//! and none starts before it ends. The checks are made at run time, once per
+//! write and against the section itself, so no caller can get them wrong.
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! Futures that borrow from the stack of the call that drives them.
 //!
-//! **Fenced module.** `block_on` takes any future, also one that borrows from the caller and is
+//! **Fenced module.** The proof is the call of [`block_on`], which removes the pointer to its
+//! future before it returns, however it does. `block_on` takes any future, also one that borrows from the caller and is
 //! not `Send`. Its wake-ups go through the loop's queue like all others, because a poll from
 //! inside a callback has to drive it too (QEMU's `BDRV_POLL_WHILE` inside a bottom half relies on
 //! that). So the loop needs a pointer to something on the stack, whose lifetime it cannot know.

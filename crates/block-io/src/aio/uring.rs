@@ -1,7 +1,8 @@
 //! The io_uring of a loop.
 //!
-//! **Fenced module.** The kernel reads and writes memory on behalf of an operation until it posts
-//! the completion. So the operation, not the future that waits for it, owns that memory and the
+//! **Fenced module.** The proof is the ring's table, which owns memory and file of an operation for
+//! as long as the kernel knows of it. The kernel reads and writes that memory until it posts the
+//! completion. So the operation, not the future that waits for it, owns that memory and the
 //! file: both sit in the ring's table from before the submission entry is written until after the
 //! completion is read. A future holds only the [`Key`] of its operation. When it is dropped, the
 //! operation is cancelled and stays in the table until the kernel is done. When the ring ends, it
