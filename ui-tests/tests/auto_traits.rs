@@ -3,10 +3,12 @@
 use std::mem::size_of;
 
 use block_gs::{
-    Backend, BlockLayer, BqlCell, BqlGuard, Drained, DrainedAll, DrainedSet, EdgeId, EdgeView,
-    FrozenChain, IoThread, MainLoop, Node, NodeView, Parent, Transaction,
+    Backend, BitmapView, BlockLayer, BqlCell, BqlGuard, DirtyBitmap, Drained, DrainedAll,
+    DrainedSet, EdgeId, EdgeView, FrozenBitmap, FrozenChain, IoThread, MainLoop, Node, NodeView,
+    Parent, Transaction, WriteTracker,
 };
 use block_io::aio::{AioContext, ContextThread, EventLoop, HomeThread, JoinHandle};
+use block_io::dirty::BitmapReader;
 use block_io::{
     Activity, Buffer, Destination, DestinationVec, GraphCell, GsAccess, InFlight, IoEdge, IoFuture,
     IoNode, NodeIdentity, Request, Root, Source, SourceVec,
@@ -26,6 +28,7 @@ assert_not_impl_any!(GsAccess: Send, Sync, Clone, Copy, Default);
 // It may be copied: the copies borrow the guard as well.
 assert_not_impl_any!(NodeView<'static>: Send, Sync, Default);
 assert_not_impl_any!(EdgeView<'static>: Send, Sync, Default);
+assert_not_impl_any!(BitmapView<'static>: Send, Sync, Default);
 
 // Proofs of a home thread: on it, and once.
 assert_not_impl_any!(HomeThread<'static>: Send, Sync, Clone, Copy, Default);
@@ -37,6 +40,10 @@ assert_impl_all!(Backend: Send, Sync, Clone);
 assert_impl_all!(EdgeId: Send, Sync, Copy);
 assert_impl_all!(Parent: Send, Sync);
 assert_impl_all!(FrozenChain: Send, Sync);
+assert_impl_all!(DirtyBitmap: Send, Sync, Clone);
+assert_impl_all!(FrozenBitmap: Send, Sync);
+assert_impl_all!(WriteTracker: Send, Sync);
+assert_impl_all!(BitmapReader: Send, Sync, Clone);
 assert_impl_all!(MainLoop: Send, Sync, Clone);
 assert_impl_all!(IoThread: Send, Sync, Clone);
 assert_impl_all!(AioContext: Send, Sync, Clone);
@@ -45,6 +52,8 @@ assert_impl_all!(JoinHandle<u8>: Send);
 
 // A freeze is undone once, an edge list has one owner.
 assert_not_impl_any!(FrozenChain: Clone, Copy, Default);
+assert_not_impl_any!(FrozenBitmap: Clone, Copy, Default);
+assert_not_impl_any!(WriteTracker: Clone, Copy, Default);
 assert_not_impl_any!(Parent: Clone, Copy, Default);
 
 // The I/O side goes where the request goes.

@@ -11,6 +11,7 @@
 //!   QEMU has words for it;
 //! * [`limits`]: which offsets and lengths a request may have;
 //! * [`WriteFlags`], [`StatusFlags`]: what requests ask for and answer;
+//! * [`bitmap`]: which parts of a node have been written, say;
 //! * [`names`]: what a node may be called;
 //! * [`sync`]: the one place that names `std::sync` or its model-checked twin.
 //!
@@ -19,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bitmap;
 pub mod error;
 pub mod flags;
 pub mod limits;

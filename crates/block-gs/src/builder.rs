@@ -191,6 +191,7 @@ impl NodeBuilder {
                 driver,
                 parents: Default::default(),
                 children: Default::default(),
+                bitmaps: Vec::new(),
                 quiesce: 0,
                 hold: Default::default(),
                 monitor_owned: false,

@@ -8,6 +8,7 @@ use std::ops::Deref;
 use block_common::{GraphError, Role};
 use block_io::{GraphCell, NodeFlags, Request};
 
+use crate::bitmaps::NamedBitmap;
 use crate::builder::DetectZeroes;
 use crate::graph::NodeKey;
 use crate::graph::section::{Exactly, Scope};
@@ -168,7 +169,7 @@ impl<'a> Drained<'a> {
         self.set_flag(NodeFlags::WATCHED, threshold > 0);
     }
 
-    fn set_flag(&mut self, flag: NodeFlags, on: bool) {
+    pub(crate) fn set_flag(&mut self, flag: NodeFlags, on: bool) {
         let key = self.key();
         self.scope.settle();
         write::set_flag(self.scope.bql, &self.scope.section, key, flag, on);
@@ -253,6 +254,12 @@ impl<'a> Drained<'a> {
         let mut transaction = self.transaction();
         transaction.drop_filter();
         transaction.commit()
+    }
+
+    /// The list of the node's bitmaps.
+    pub(crate) fn named_bitmaps(&mut self) -> &mut Vec<NamedBitmap> {
+        let key = self.key();
+        &mut self.scope.bql.graph_mut().nodes[key].bitmaps
     }
 
     fn key(&self) -> NodeKey {

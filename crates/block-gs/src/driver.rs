@@ -70,6 +70,13 @@ pub trait BlockDriver: DriverIo + Any {
         false
     }
 
+    /// Whether bitmaps can be kept with the image
+    /// (`bdrv_supports_persistent_dirty_bitmap`). Then the I/O half has
+    /// [`can_store_bitmap`](DriverIo::can_store_bitmap) and its kin.
+    fn supports_persistent_bitmaps(&self) -> bool {
+        false
+    }
+
     /// What the node needs of its requests (`bdrv_refresh_limits`). `limits`
     /// has what its children need, as far as that does not depend on offsets.
     /// Called when the node is made and when something below it changes.

@@ -72,6 +72,8 @@
 //! * [`Drained`], [`DrainedSet`], [`DrainedAll`]: sections;
 //!   [`Transaction`]: several changes at once; [`FrozenChain`]: links that
 //!   must stay.
+//! * [`DirtyBitmap`], [`FrozenBitmap`], [`WriteTracker`]: which parts of a
+//!   node have been written.
 //! * [`NodeBuilder`], [`BlockDriver`]: making nodes, and what they are made
 //!   of.
 //! * [`IoThread`], [`MainOrHome`]: other threads.
@@ -79,6 +81,7 @@
 #![deny(unsafe_code)]
 
 mod backend;
+mod bitmaps;
 #[allow(unsafe_code)]
 mod bql;
 mod builder;
@@ -103,6 +106,11 @@ pub mod signposts;
 mod transaction;
 
 pub use backend::{Backend, backends};
+pub use bitmaps::{
+    BitmapBackup, BitmapInfo, BitmapOptions, BitmapUse, BitmapView, DirtyBitmap, FrozenBitmap,
+    StoredState, WriteTracker,
+};
+pub use block_common::bitmap::BitmapError;
 pub use block_common::role::{ParentState, PermPair};
 pub use block_common::{BlockLimits, GraphError, IoError, Perm, Role};
 pub use bql::{BqlCell, BqlGuard};

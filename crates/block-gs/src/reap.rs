@@ -11,7 +11,7 @@ use block_io::Request;
 use crate::graph::section::{Scope, Section};
 use crate::graph::write;
 use crate::graph::{BackendKey, EdgeKey, NodeKey, ParentKey};
-use crate::{BqlGuard, Node, owner_io, permissions};
+use crate::{BqlGuard, Node, bitmaps, owner_io, permissions};
 
 /// Forgets an edge that has been taken out: its child's other parents may do
 /// more now, and it may have been the last.
@@ -56,6 +56,11 @@ pub(crate) fn delete_node(bql: &mut BqlGuard, key: NodeKey) {
     if state.opened && !std::mem::replace(&mut state.farewell, true) {
         // Nobody is left to whom the error could be reported; what the
         // writers cared about they have flushed themselves.
+        let stored = bitmaps::to_store(scope.bql, key);
+        if !stored.is_empty() {
+            let store = async |request: Request<'_>| bitmaps::store(request, &stored).await;
+            let _ = owner_io::run(scope.bql, &node, &scope.section, store);
+        }
         let flush = async |request: Request<'_>| request.flush().await;
         let farewell = Farewell(&mut scope, key);
         let _ = owner_io::run(farewell.0.bql, &node, &farewell.0.section, flush);

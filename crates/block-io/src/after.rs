@@ -1,19 +1,25 @@
 //! What the layer does when a driver is done with a request.
 
+use std::ops::Range;
+
 use crate::IoNode;
 use crate::engine::Entered;
 
 /// Bookkeeping at the end of a request (`bdrv_co_write_req_finish`). Dropping
 /// it instead of running it is right for a request that was cancelled: the
 /// entry leaves, and whatever may still reach the disk has entered by itself.
-/// Either way the next flush covers what may have been written.
+/// Either way the next flush covers what may have been written, and dirty
+/// bitmaps have it.
 #[must_use = "made before the driver is asked, and run or dropped afterwards"]
 #[derive(Debug)]
 pub(crate) struct After<'r> {
     /// Where something may have been written.
     written: Option<&'r IoNode>,
-    /// Where the write ends, if that is beyond the node's length.
-    grow_to: Option<u64>,
+    /// What may have been written there.
+    start: u64,
+    end: u64,
+    /// The end may lie beyond the node's length.
+    grows: bool,
     /// Others that overlap wait for it.
     _entered: Option<Entered<'r>>,
 }
@@ -22,19 +28,26 @@ impl<'r> After<'r> {
     pub(crate) fn read(entered: Entered<'r>) -> Self {
         After {
             written: None,
-            grow_to: None,
+            start: 0,
+            end: 0,
+            grows: false,
             _entered: Some(entered),
         }
     }
 
+    /// For a request that changes `range` of `node`, and makes the node longer
+    /// if it `grows` and ends beyond it.
     pub(crate) fn write(
         node: &'r IoNode,
-        grow_to: Option<u64>,
+        range: Range<u64>,
+        grows: bool,
         entered: Option<Entered<'r>>,
     ) -> Self {
         After {
             written: Some(node),
-            grow_to,
+            start: range.start,
+            end: range.end,
+            grows,
             _entered: entered,
         }
     }
@@ -42,9 +55,10 @@ impl<'r> After<'r> {
     pub(crate) fn run(mut self, succeeded: bool) {
         if succeeded
             && let Some(node) = self.written
-            && let Some(end) = self.grow_to.take()
+            && self.grows
         {
-            node.grow_to(end);
+            node.grow_to(self.end);
+            self.grows = false;
         }
     }
 }
@@ -53,9 +67,10 @@ impl Drop for After<'_> {
     /// Succeeded, failed or cancelled: something may have been written.
     fn drop(&mut self) {
         let Some(node) = self.written else { return };
-        if let Some(end) = self.grow_to {
-            node.doubt_length(end);
+        if self.grows {
+            node.doubt_length(self.end);
         }
+        node.note_dirty(&(self.start..self.end));
         node.note_written();
     }
 }

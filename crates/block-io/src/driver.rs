@@ -4,6 +4,7 @@ use std::any::Any;
 
 use block_common::{IoError, Preallocation, WriteFlags};
 
+use crate::dirty::StoredBitmap;
 use crate::{BlockStatus, Destination, IoFuture, Request, Source};
 
 /// What a driver can do, which does not change while the node exists
@@ -144,6 +145,45 @@ pub trait DriverIo: Any + Send + Sync {
         _precise: bool,
     ) -> IoFuture<'r, BlockStatus<'r>> {
         IoFuture::ready(Ok(BlockStatus::data(bytes)))
+    }
+
+    /// Whether the image has room for one more bitmap, called `name`, that is
+    /// kept with it (`bdrv_co_can_store_new_dirty_bitmap`). `granularity` is in
+    /// bytes.
+    ///
+    /// # Errors
+    /// Why not, in the driver's words; [`IoError::NotSupported`] when it keeps
+    /// none.
+    fn can_store_bitmap<'r>(
+        &'r self,
+        _request: Request<'r>,
+        _name: &'r str,
+        _granularity: u32,
+    ) -> IoFuture<'r> {
+        IoFuture::failed(IoError::NotSupported)
+    }
+
+    /// Removes the bitmap called `name` from the image, if it is there
+    /// (`bdrv_co_remove_persistent_dirty_bitmap`).
+    ///
+    /// # Errors
+    /// It may be there still.
+    fn remove_stored_bitmap<'r>(&'r self, _request: Request<'r>, _name: &'r str) -> IoFuture<'r> {
+        IoFuture::done()
+    }
+
+    /// Replaces the bitmaps that are kept with the image by these, when the
+    /// node is closed or becomes inactive
+    /// (`qcow2_store_persistent_dirty_bitmaps`).
+    ///
+    /// # Errors
+    /// They are lost.
+    fn store_bitmaps<'r>(
+        &'r self,
+        _request: Request<'r>,
+        _bitmaps: &'r [StoredBitmap],
+    ) -> IoFuture<'r> {
+        IoFuture::failed(IoError::NotSupported)
     }
 
     /// Changes the length (`bdrv_co_truncate`).

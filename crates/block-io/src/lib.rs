@@ -41,6 +41,7 @@
 //!   replaces.
 //! * [`DriverIo`]: what a driver does with requests.
 //! * [`file`](mod@file): transfers between a file and a buffer.
+//! * [`dirty`]: which parts of a node have been written.
 //! * [`block_ioctl`]: what only block devices do.
 //! * [`Buffer`]: memory that outlives what the kernel does with it.
 
@@ -51,6 +52,7 @@ pub mod aio;
 #[allow(unsafe_code)]
 pub mod block_ioctl;
 pub mod buffer;
+pub mod dirty;
 mod driver;
 #[allow(unsafe_code)]
 mod edge;

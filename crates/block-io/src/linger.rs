@@ -13,7 +13,7 @@ use crate::{Activity, Request};
 /// reported as written, after it.
 #[derive(Debug)]
 pub(crate) struct Lingering {
-    changes: Option<Ticket>,
+    changes: Option<(Ticket, Range<u64>)>,
     activity: Activity,
     /// Where else the work goes on.
     also: Option<Box<Lingering>>,
@@ -26,7 +26,7 @@ pub(crate) fn linger(request: Request<'_>, range: Option<Range<u64>>, is_write: 
     let activity = request.activity();
     let changed = range.filter(|_| is_write);
     Lingering {
-        changes: changed.map(|range| request.node().overlaps().force(range)),
+        changes: changed.map(|range| (request.node().overlaps().force(range.clone()), range)),
         activity,
         also: None,
     }
@@ -42,8 +42,9 @@ impl Lingering {
 
 impl Drop for Lingering {
     fn drop(&mut self) {
-        if let Some(ticket) = self.changes.take() {
+        if let Some((ticket, range)) = self.changes.take() {
             self.activity.end_after(|node| {
+                node.note_dirty(&range);
                 node.note_written();
                 node.overlaps().leave(ticket);
             });

@@ -15,6 +15,7 @@ use block_common::sync::Mutex;
 use block_common::{BlockLimits, IoError};
 
 use crate::aio::{AioContext, Home, JoinHandle};
+use crate::dirty::DirtyBitmaps;
 use crate::engine::{Gate, Overlaps};
 use crate::{Capabilities, Children, DriverIo, GraphCell, GsAccess};
 
@@ -64,6 +65,11 @@ bitflags::bitflags! {
         const UNMAP = 1 << 6;
         /// Flushes do not reach the disk (`cache.no-flush`).
         const NO_FLUSH = 1 << 7;
+        /// There are dirty bitmaps, which may want to know what is written.
+        const RECORDED = 1 << 8;
+        /// There are bitmaps of the image that must not get out of date
+        /// (`bdrv_has_readonly_bitmaps`): nothing is written.
+        const KEPT_BITMAPS = 1 << 9;
     }
 }
 
@@ -73,13 +79,17 @@ impl NodeFlags {
         .union(NodeFlags::INACTIVE)
         .union(NodeFlags::DETECT_ZEROES)
         .union(NodeFlags::TRACKED)
-        .union(NodeFlags::WATCHED);
+        .union(NodeFlags::WATCHED)
+        .union(NodeFlags::RECORDED)
+        .union(NodeFlags::KEPT_BITMAPS);
 
     /// Requests cannot skip a node that has one of these.
     const SEES_REQUESTS: NodeFlags = NodeFlags::INACTIVE
         .union(NodeFlags::DETECT_ZEROES)
         .union(NodeFlags::TRACKED)
-        .union(NodeFlags::WATCHED);
+        .union(NodeFlags::WATCHED)
+        .union(NodeFlags::RECORDED)
+        .union(NodeFlags::KEPT_BITMAPS);
 }
 
 /// Who is told that a node was written beyond a threshold, how far beyond,
@@ -118,6 +128,7 @@ pub struct IoNode {
     /// One flush at a time; the others wait in order.
     flushes: Overlaps,
     threshold: Mutex<Option<Threshold>>,
+    bitmaps: DirtyBitmaps,
 }
 
 impl fmt::Debug for IoNode {
@@ -155,6 +166,7 @@ impl IoNode {
             flushed: AtomicU64::new(0),
             flushes: Overlaps::new(),
             threshold: Mutex::new(None),
+            bitmaps: DirtyBitmaps::default(),
         })
     }
 
@@ -242,11 +254,16 @@ impl IoNode {
 
     /// Notes a length that has been found out since `noted` was the noted
     /// one. Says no when another one has been noted meanwhile: then what was
-    /// found out may be out of date, and has to be found out again.
+    /// found out may be out of date, and has to be found out again. Nobody
+    /// knows who has written what is new, so bitmaps have it as dirty.
     pub(crate) fn replace_length(&self, noted: u64, bytes: u64) -> Result<bool, IoError> {
         block_common::limits::check_request(0, bytes)?;
         let length = &self.length;
         let replaced = length.compare_exchange(noted, bytes, Ordering::AcqRel, Ordering::Relaxed);
+        if replaced.is_ok() && bytes != noted && self.is_recorded() {
+            let unknown = noted..bytes.max(noted);
+            self.bitmaps.resized(&unknown, || self.length());
+        }
         Ok(replaced.is_ok())
     }
 
@@ -257,9 +274,20 @@ impl IoNode {
         self.length.fetch_min(bytes, Ordering::AcqRel);
     }
 
-    /// Notes that a write has reached `end`.
+    /// Lets bitmaps forget what has been cut off.
+    pub(crate) fn cut_bitmaps(&self) {
+        if self.is_recorded() {
+            self.bitmaps.resized(&(0..0), || self.length());
+        }
+    }
+
+    /// Notes that a write has reached `end`. Bitmaps have what is new as clean,
+    /// until whoever has written there says what.
     pub(crate) fn grow_to(&self, end: u64) {
-        self.length.fetch_max(end, Ordering::AcqRel);
+        let before = self.length.fetch_max(end, Ordering::AcqRel);
+        if before < end && self.is_recorded() {
+            self.bitmaps.resized(&(0..0), || self.length());
+        }
     }
 
     /// Notes that a write up to `end` has failed or was cancelled: what it has
@@ -313,6 +341,32 @@ impl IoNode {
     /// What is in flight, by range.
     pub(crate) fn overlaps(&self) -> &Overlaps {
         &self.overlaps
+    }
+
+    /// Whether writes do not have to be entered among what is in flight.
+    pub(crate) fn tracks_nothing(&self) -> bool {
+        self.has_plain_reads()
+    }
+
+    fn is_recorded(&self) -> bool {
+        self.flags().contains(NodeFlags::RECORDED)
+    }
+
+    /// Notes in the dirty bitmaps that `range` may have been changed.
+    pub(crate) fn note_dirty(&self, range: &Range<u64>) {
+        if self.is_recorded() {
+            self.bitmaps.note(range, || self.length());
+        }
+    }
+
+    /// The dirty bitmaps.
+    pub(crate) fn bitmaps(&self) -> &DirtyBitmaps {
+        &self.bitmaps
+    }
+
+    /// The dirty bitmaps, for the global state.
+    pub fn dirty_bitmaps(&self, _gs: &GsAccess) -> &DirtyBitmaps {
+        &self.bitmaps
     }
 
     /// Notes the end of a write, for the next flush. Others wait for nobody

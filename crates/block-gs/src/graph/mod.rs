@@ -24,6 +24,7 @@ use slotmap::{SlotMap, new_key_type};
 use smallvec::SmallVec;
 
 use crate::backend::BackendHold;
+use crate::bitmaps::NamedBitmap;
 use crate::driver::BlockDriver;
 use crate::extension::Extensions;
 use crate::node::NodeHold;
@@ -57,6 +58,8 @@ pub(crate) struct NodeState {
     pub parents: SmallVec<[EdgeKey; 2]>,
     /// Oldest first.
     pub children: SmallVec<[EdgeKey; 2]>,
+    /// Dirty bitmaps with a name, newest first.
+    pub bitmaps: Vec<NamedBitmap>,
     /// How many reasons there are for the node's parents to send nothing:
     /// open sections, and edges below it whose child is quiesced.
     pub quiesce: u32,

@@ -88,7 +88,7 @@ impl<'r> Request<'r> {
                 }
                 entered => entered?,
             };
-            let after = After::write(node, Some(range.end), None);
+            let after = After::write(node, range, true, None);
             let driver = node.driver();
             let copied = driver
                 .copy_range_to(self, offset, from, bytes, fua.native)

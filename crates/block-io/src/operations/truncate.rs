@@ -55,7 +55,7 @@ impl<'r> Request<'r> {
             preallocation,
             zeroes,
         };
-        let after = After::write(node, None, None);
+        let after = After::write(node, length..length, false, None);
         if length < old {
             // Also if this is dropped half way, nobody relies on what goes.
             node.expect_cut(length);
@@ -66,6 +66,12 @@ impl<'r> Request<'r> {
             // The first error says more than one about the length.
             let _ = self.refresh_length().await;
             return Err(error);
+        }
+        if length > old {
+            // What is new is known to be zeroes.
+            node.grow_to(length);
+        } else {
+            node.cut_bitmaps();
         }
         let refreshed = self.refresh_length().await;
         in_words("Could not refresh total sector count", refreshed)?;

@@ -45,7 +45,7 @@ impl<'r> Request<'r> {
         {
             let running = node.driver().write(self, offset, from, flags);
             return match node.capabilities().flushes_to_disk {
-                true => running.then(After::write(node, None, None)),
+                true => running.then(After::write(node, offset..offset + bytes, false, None)),
                 false => running,
             };
         }
@@ -93,12 +93,12 @@ impl<'r> Request<'r> {
             return None;
         }
         let grows = range.end > node.length();
-        let entered = match grows || !node.has_plain_writes() {
+        let entered = match grows || !node.tracks_nothing() {
             true => Some(node.overlaps().try_enter(range.clone(), false)?),
             false => None,
         };
         let running = node.driver().write(self, offset, from, flags & native);
-        let after = After::write(node, grows.then_some(range.end), entered);
+        let after = After::write(node, range, grows, entered);
         Some(running.then(after))
     }
 
@@ -158,6 +158,9 @@ impl<'r> Request<'r> {
         if node.flags().contains(NodeFlags::INACTIVE) {
             return Err(IoError::Inactive);
         }
+        if node.flags().contains(NodeFlags::KEPT_BITMAPS) {
+            return Err(IoError::from_errno(block_common::error::errno::EPERM));
+        }
         let enough = match flags.contains(WriteFlags::UNCHANGED) {
             true => Perm::WRITES,
             false => Perm::WRITE,
@@ -211,7 +214,7 @@ impl<'r> Request<'r> {
             length = self.length().await?;
         }
         let serialising = padded || flags.contains(WriteFlags::SERIALISING);
-        if !serialising && node.has_plain_writes() && blocks.end <= length {
+        if !serialising && node.tracks_nothing() && blocks.end <= length {
             return Ok(None);
         }
         let overlaps = node.overlaps();
@@ -252,7 +255,7 @@ impl<'r> Request<'r> {
             }
             let (piece, rest) = from.split_at(bytes);
             let end = offset + bytes as u64;
-            let after = After::write(node, Some(end), None);
+            let after = After::write(node, offset..end, true, None);
             let written = if piece.segment_count() > bounds.max_segments {
                 let mut bounce = Buffer::zeroed(bytes);
                 bounce.destination().copy_from(piece);

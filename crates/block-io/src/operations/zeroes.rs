@@ -48,9 +48,11 @@ impl<'r> Request<'r> {
                 Ok(Err(error)) if error.errno() == errno::ENOTSUP => {
                     IoFuture::new(async move { self.zero_range(range, flags).await })
                 }
-                Ok(outcome) => IoFuture::ready(outcome).then(After::write(self.node(), None, None)),
+                Ok(outcome) => {
+                    IoFuture::ready(outcome).then(After::write(self.node(), range, false, None))
+                }
                 Err(running) => IoFuture::new(async move {
-                    let after = After::write(self.node(), None, None);
+                    let after = After::write(self.node(), range.clone(), false, None);
                     let outcome = running.await;
                     drop(after);
                     match outcome {
@@ -137,7 +139,7 @@ impl<'r> Request<'r> {
         let mut offset = range.start;
         while offset < range.end {
             let bytes = next_piece(&(offset..range.end), alignment, bounds.max_zeroes);
-            let after = After::write(node, Some(offset + bytes), None);
+            let after = After::write(node, offset..offset + bytes, true, None);
             let done = match native {
                 Some(supported) => {
                     let flags = flags & (supported - WriteFlags::FUA);

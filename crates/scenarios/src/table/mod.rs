@@ -6,6 +6,7 @@
 mod aio;
 mod block;
 mod drain;
+mod hbitmap;
 mod jobs;
 mod render;
 mod sources;
@@ -178,7 +179,7 @@ pub const SUITES: [Suite; 10] = [
         origin: "test-hbitmap.c",
         in_qemu: 40,
         name: "hbitmap",
-        scenarios: jobs::HBITMAP,
+        scenarios: hbitmap::HBITMAP,
     },
 ];
 
