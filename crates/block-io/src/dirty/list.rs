@@ -314,3 +314,57 @@ impl DirtyBitmaps {
         f(&mut self.0.lock().entry(id).contents)
     }
 }
+
+#[cfg(all(test, not(block_loom)))]
+mod tests {
+    use super::*;
+
+    fn bitmaps(size: u64) -> (DirtyBitmaps, BitmapId) {
+        let bitmaps = DirtyBitmaps::default();
+        let contents = HBitmap::new(size, 9).expect("a bitmap");
+        let id = bitmaps.add_released(contents, true);
+        (bitmaps, id)
+    }
+
+    fn dirty(bitmaps: &DirtyBitmaps, id: BitmapId) -> Vec<Range<u64>> {
+        bitmaps.read(id, |contents| contents.areas(0..u64::MAX).collect())
+    }
+
+    #[test]
+    fn a_write_beyond_the_bitmap_is_noted_before_whoever_made_the_node_longer_comes() {
+        let (bitmaps, id) = bitmaps(4096);
+        bitmaps.note(&(8192..9216), || 16384);
+        bitmaps.resized(&(0..0), || 16384);
+        assert_eq!(dirty(&bitmaps, id), vec![8192..9216]);
+        // A write that has failed beyond the end.
+        bitmaps.note(&(16384..20480), || 16384);
+        assert_eq!(bitmaps.read(id, HBitmap::size), 16384);
+        bitmaps.resized(&(16384..20480), || 20480);
+        assert_eq!(dirty(&bitmaps, id), vec![8192..9216, 16384..20480]);
+    }
+
+    #[test]
+    fn a_frozen_one_and_its_successor_have_one_length() {
+        let (bitmaps, id) = bitmaps(4096);
+        bitmaps.note(&(0..512), || 4096);
+        bitmaps.freeze(id).expect("it has no successor");
+        assert!(bitmaps.freeze(id).is_none());
+        bitmaps.note(&(8000..8192), || 8192);
+        assert_eq!(dirty(&bitmaps, id), vec![Range { start: 0, end: 512 }]);
+        bitmaps.resized(&(0..0), || 8000);
+        bitmaps.thaw(id, false);
+        assert_eq!(dirty(&bitmaps, id), vec![0..512, 7680..8000]);
+        bitmaps.thaw(id, true);
+        assert_eq!(dirty(&bitmaps, id).len(), 2, "there was none to take over");
+    }
+
+    #[test]
+    fn one_without_a_name_goes_with_its_last_reader() {
+        let (bitmaps, id) = bitmaps(4096);
+        bitmaps.begin_use(id);
+        bitmaps.end_use(id);
+        assert_eq!(dirty(&bitmaps, id), []);
+        bitmaps.end_use(id);
+        assert!(bitmaps.0.lock().entries.is_empty());
+    }
+}
