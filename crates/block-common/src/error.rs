@@ -387,6 +387,23 @@ pub enum GraphError {
     /// Somebody else still refers to the node.
     #[error("Block device {0} is in use")]
     DeviceInUse(String),
+    /// The backend of this name has no node.
+    #[error("Device '{0}' has no medium")]
+    NoMedium(String),
+    /// Somebody has blocked the operation on the node.
+    #[error("Node '{node}' is busy: {reason}")]
+    Blocked {
+        /// The node, or the backend above it.
+        node: String,
+        /// Why it is blocked.
+        reason: String,
+    },
+    /// A node above would stay active while this one does not.
+    #[error("Node has active parent node")]
+    ActiveParent,
+    /// A node could not be given to another process.
+    #[error("Failed to inactivate node: {0}")]
+    CouldNotInactivate(Box<GraphError>),
     /// The backend has a node already.
     #[error("Block device '{0}' already has a medium")]
     BackendHasNode(String),
@@ -445,13 +462,17 @@ impl GraphError {
             | GraphError::ReadOnlyWithWriters(_)
             | GraphError::UnalignedSize
             | GraphError::InactivePermission(_)
+            | GraphError::ActiveParent
             | GraphError::ContextOfActiveBackend
             | GraphError::ContextNotSupported(_) => errno::EPERM,
             GraphError::NodeInUse(_)
             | GraphError::NodeClosing(_)
             | GraphError::DeviceInUse(_)
+            | GraphError::Blocked { .. }
             | GraphError::IoThreadInUse(_) => errno::EBUSY,
             GraphError::NotFound { .. } | GraphError::NoSuchIoThread(_) => errno::ENOENT,
+            GraphError::NoMedium(_) => errno::ENOMEDIUM,
+            GraphError::CouldNotInactivate(error) => error.errno(),
             GraphError::Refused { errno, .. } | GraphError::RefusedWithHint { errno, .. } => *errno,
             GraphError::CouldNotOpen { error, .. }
             | GraphError::CouldNotCreate { error, .. }

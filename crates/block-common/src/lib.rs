@@ -12,7 +12,8 @@
 //! * [`limits`]: which offsets and lengths a request may have;
 //! * [`WriteFlags`], [`StatusFlags`]: what requests ask for and answer;
 //! * [`bitmap`]: which parts of a node have been written, say;
-//! * [`names`]: what a node may be called;
+//! * [`names`], [`paths`]: what a node may be called, and file names;
+//! * [`Value`]: options, and answers of drivers, as values;
 //! * [`sync`]: the one place that names `std::sync` or its model-checked twin.
 //!
 //! The crate depends on nothing else of the block layer: dependencies point
@@ -25,10 +26,12 @@ pub mod error;
 pub mod flags;
 pub mod limits;
 pub mod names;
+pub mod paths;
 pub mod perm;
 pub mod role;
 pub mod status;
 pub mod sync;
+pub mod value;
 
 pub use error::{GraphError, IoError, ParentDescription};
 pub use flags::{Preallocation, WriteFlags};
@@ -36,3 +39,4 @@ pub use limits::BlockLimits;
 pub use perm::Perm;
 pub use role::Role;
 pub use status::StatusFlags;
+pub use value::Value;

@@ -109,6 +109,14 @@ impl DriverIo for CopyOnRead {
         at_file(request, |file| file.discard(offset, bytes))
     }
 
+    fn eject<'r>(&'r self, request: Request<'r>, open: bool) -> IoFuture<'r> {
+        at_file(request, |file| file.eject(open))
+    }
+
+    fn lock_medium<'r>(&'r self, request: Request<'r>, locked: bool) -> IoFuture<'r> {
+        at_file(request, |file| file.lock_medium(locked))
+    }
+
     forward!(the_rest);
 }
 

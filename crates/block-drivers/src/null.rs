@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use block_common::error::errno;
 use block_common::limits;
-use block_gs::{BlockDriver, BqlGuard, GraphError, Node, NodeBuilder, NodeOptions};
+use block_gs::{BlockDriver, BqlGuard, GraphError, Node, NodeBuilder, NodeOptions, Value};
 use block_io::aio::{sleep, yield_now};
 use block_io::{
     BlockStatus, Destination, DriverIo, IoFuture, Request, Source, StatusFlags, WriteFlags,
@@ -20,6 +20,9 @@ pub type NullCo = Null<false>;
 /// (driver `null-aio`): nothing is ever done when the function returns that
 /// submitted it.
 pub type NullAio = Null<true>;
+
+/// What it has without being told, in bytes.
+const DEFAULT_SIZE: u64 = 1 << 30;
 
 /// How to open a [`NullCo`].
 pub type NullCoOptions = NullOptions<false>;
@@ -74,7 +77,7 @@ pub struct NullOptions<const LATER: bool>(Null<LATER>, NodeOptions);
 impl<const LATER: bool> Default for NullOptions<LATER> {
     fn default() -> Self {
         let null = Null {
-            size: 1 << 30,
+            size: DEFAULT_SIZE,
             latency: Duration::ZERO,
             read_zeroes: false,
         };
@@ -174,10 +177,27 @@ impl<const LATER: bool> DriverIo for Null<LATER> {
     fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, u64> {
         IoFuture::ready(Ok(self.size))
     }
+
+    fn allocated_size<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, u64> {
+        IoFuture::ready(Ok(0))
+    }
 }
 
 impl<const LATER: bool> BlockDriver for Null<LATER> {
     fn format_name(&self) -> &'static str {
         if LATER { "null-aio" } else { "null-co" }
+    }
+
+    /// A protocol and no host, if it is the device that one gets without
+    /// options.
+    fn filename(&self, bql: &BqlGuard) -> Option<String> {
+        let is_plain = self.strong_options(bql).is_empty();
+        is_plain.then(|| format!("{}://", self.format_name()))
+    }
+
+    fn strong_options(&self, _bql: &BqlGuard) -> Vec<(&'static str, Value)> {
+        let size = (self.size != DEFAULT_SIZE).then_some(("size", self.size.into()));
+        let zeroes = self.read_zeroes.then_some(("read-zeroes", true.into()));
+        size.into_iter().chain(zeroes).collect()
     }
 }

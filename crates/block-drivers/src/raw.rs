@@ -1,17 +1,18 @@
 //! `raw`: an image without a format, or a window of one.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::sync::Arc;
 
 use block_common::error::errno;
 use block_common::role::PermPair;
 use block_gs::{
-    BlockDriver, BqlGuard, ChildPermQuery, Drained, GraphError, Node, NodeBuilder, NodeOptions,
-    Perm, Role,
+    BlockDriver, BlockSizes, BqlCell, BqlGuard, ChildPermQuery, DiskGeometry, Drained, GraphError,
+    Measurement, Node, NodeBuilder, NodeOptions, NodeView, Perm, Role, Value,
 };
 use block_io::{
-    BlockStatus, Capabilities, CopyEnd, Destination, DriverIo, GraphCell, IoError, IoFuture,
-    Request, Source, Truncation, WriteFlags,
+    BlockStatus, Capabilities, CopyEnd, Destination, DriverInfo, DriverIo, GraphCell, IoError,
+    IoFuture, Request, ScsiCommand, ScsiReply, Source, Truncation, WriteFlags, Zone, ZoneOperation,
 };
 
 use crate::forward::{AS_THE_CHILD, at_file, file_length};
@@ -26,6 +27,8 @@ use crate::forward::{AS_THE_CHILD, at_file, file_length};
 pub struct Raw {
     /// `None` shows the whole child. Then there is no cell to be looked at.
     window: Option<GraphCell<Window>>,
+    /// The same, for global-state code.
+    shown: BqlCell<Cell<Window>>,
 }
 
 /// Which bytes of the child are shown.
@@ -138,16 +141,32 @@ impl Raw {
             drained.io(async |request: Request<'_>| file_length(request, |length| length).await)?;
         window.check(file_length)?;
         let before = drained.set(cell, window);
+        let shown = node.driver::<Raw>().map(|raw| &raw.shown);
         let refreshed = drained.io(async |request: Request<'_>| request.refresh_length().await);
         if let Err(error) = refreshed {
             drained.set(cell, before);
             return Err(error.into());
+        }
+        if let Some(shown) = shown {
+            shown.get(drained).set(window);
         }
         Ok(())
     }
 
     fn window(&self, request: Request<'_>) -> Option<Window> {
         self.window.as_ref().map(|cell| *cell.get(request))
+    }
+
+    /// Does `f` at the child, unless only a window of it is shown.
+    fn at_whole_file<'r, T>(
+        &'r self,
+        request: Request<'r>,
+        f: impl FnOnce(Request<'r>) -> IoFuture<'r, T>,
+    ) -> IoFuture<'r, T> {
+        match self.window {
+            None => at_file(request, f),
+            Some(_) => IoFuture::failed(IoError::NotSupported),
+        }
     }
 
     /// Does `f` at the child, where the range begins there; `outside` is the
@@ -216,6 +235,7 @@ impl RawOptions {
             options,
         } = self;
         let builder = NodeBuilder::new(name).options(options);
+        let shown = BqlCell::new(bql, Cell::new(window));
         let shows_all = window.offset == 0 && window.size.is_none();
         let (role, window) = if shows_all {
             (Role::FILTERED | Role::PRIMARY, None)
@@ -226,7 +246,7 @@ impl RawOptions {
         };
         builder
             .child("file", &file, role)
-            .open(bql, Arc::new(Raw { window }))
+            .open(bql, Arc::new(Raw { window, shown }))
     }
 }
 
@@ -352,11 +372,103 @@ impl DriverIo for Raw {
             window.map_or(length, |window| window.length(length))
         })
     }
+
+    fn info<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, DriverInfo> {
+        at_file(request, Request::info)
+    }
+
+    /// Zones are those of a whole device.
+    fn zones<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        most: usize,
+    ) -> IoFuture<'r, Vec<Zone>> {
+        self.at_whole_file(request, |file| file.zones(offset, most))
+    }
+
+    fn manage_zones<'r>(
+        &'r self,
+        request: Request<'r>,
+        operation: ZoneOperation,
+        offset: u64,
+        bytes: u64,
+    ) -> IoFuture<'r> {
+        self.at_whole_file(request, |file| file.manage_zones(operation, offset, bytes))
+    }
+
+    fn append_to_zone<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        from: Source<'r>,
+        flags: WriteFlags,
+    ) -> IoFuture<'r, u64> {
+        self.at_whole_file(request, |file| file.append_to_zone(offset, from, flags))
+    }
+
+    fn scsi<'r>(&'r self, request: Request<'r>, command: ScsiCommand) -> IoFuture<'r, ScsiReply> {
+        self.at_whole_file(request, |file| file.scsi(command))
+    }
+
+    fn eject<'r>(&'r self, request: Request<'r>, open: bool) -> IoFuture<'r> {
+        at_file(request, |file| file.eject(open))
+    }
+
+    fn lock_medium<'r>(&'r self, request: Request<'r>, locked: bool) -> IoFuture<'r> {
+        at_file(request, |file| file.lock_medium(locked))
+    }
 }
 
 impl BlockDriver for Raw {
     fn format_name(&self) -> &'static str {
         "raw"
+    }
+
+    fn strong_options(&self, bql: &BqlGuard) -> Vec<(&'static str, Value)> {
+        let Window { offset, size } = self.shown.get(bql).get();
+        let offset = (offset > 0).then_some(("offset", offset.into()));
+        let size = size.map(|size| ("size", size.into()));
+        offset.into_iter().chain(size).collect()
+    }
+
+    fn has_zero_init(&self, bql: &BqlGuard, node: NodeView<'_>) -> Option<bool> {
+        Some(node.primary_node()?.has_zero_init(bql))
+    }
+
+    /// The device's, where all of it is shown.
+    fn block_sizes(&self, bql: &BqlGuard, node: NodeView<'_>) -> Option<BlockSizes> {
+        let file = node.primary_node().filter(|_| self.window.is_none());
+        file?.probe_block_sizes(bql)
+    }
+
+    /// The device's, where all of it is shown.
+    fn disk_geometry(&self, bql: &BqlGuard, node: NodeView<'_>) -> Option<DiskGeometry> {
+        let file = node.primary_node().filter(|_| self.window.is_none());
+        file?.probe_geometry(bql)
+    }
+
+    fn cancel_in_flight(&self, bql: &BqlGuard, node: NodeView<'_>) {
+        if let Some(file) = node.primary_node() {
+            file.cancel_in_flight(bql);
+        }
+    }
+
+    /// Whole sectors.
+    fn measure(
+        &self,
+        _bql: &BqlGuard,
+        length: u64,
+        input: Option<NodeView<'_>>,
+    ) -> Result<Measurement, GraphError> {
+        let length = input.map_or(length, NodeView::length);
+        let required = length.checked_next_multiple_of(SECTOR);
+        let required = required.ok_or(IoError::from_errno(errno::EINVAL))?;
+        Ok(Measurement {
+            required,
+            fully_allocated: required,
+            bitmaps: None,
+        })
     }
 
     /// The default rules assume a format whose file grows with any write.

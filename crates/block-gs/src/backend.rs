@@ -78,6 +78,8 @@ impl Backend {
             perm,
             shared,
             allow_context_change: false,
+            inactive: false,
+            force_allow_inactivate: false,
             hold: Default::default(),
         });
         let hold = Arc::new(BackendHold { key, root, layer });
@@ -125,7 +127,7 @@ impl Backend {
         let (key, child) = (self.key(bql), node.key(bql));
         bql.reap();
         self.check_empty(bql)?;
-        permissions::check_inactive(bql.graph(), child, bql.graph().backends[key].perm)?;
+        permissions::check_inactive(bql.graph(), child, self.perms_in_force(bql).perm)?;
         let homes = (self.root().context(), node.io().context());
         self.merge_context(bql, node)?;
         let closed = ClosedRoot::close(bql, key);
@@ -135,7 +137,7 @@ impl Backend {
             closed.reopen(bql);
             return Err(error);
         }
-        let PermPair { perm, shared } = self.perms(bql);
+        let PermPair { perm, shared } = self.perms_in_force(bql);
         // A second reason keeps requests out until permissions are granted.
         let second = closed.again(bql);
         let edge = write::link(
@@ -217,7 +219,8 @@ impl Backend {
     pub fn set_perm(&self, bql: &mut BqlGuard, perm: Perm, shared: Perm) -> Result<(), GraphError> {
         let key = self.key(bql);
         bql.reap();
-        if let Some(edge) = bql.graph().backends[key].edge {
+        let state = &bql.graph().backends[key];
+        if let Some(edge) = state.edge.filter(|_| !state.inactive) {
             permissions::try_set_perm(bql, edge, PermPair { perm, shared })?;
         }
         let state = &mut bql.graph_mut().backends[key];
@@ -233,6 +236,17 @@ impl Backend {
         PermPair {
             perm: state.perm,
             shared: state.shared,
+        }
+    }
+
+    /// What the backend does now: nothing while its node is inactive.
+    fn perms_in_force(&self, bql: &BqlGuard) -> PermPair {
+        match bql.graph().backends[self.key(bql)].inactive {
+            true => PermPair {
+                perm: Perm::empty(),
+                shared: Perm::all(),
+            },
+            false => self.perms(bql),
         }
     }
 
@@ -317,7 +331,7 @@ impl Backend {
         Err(GraphError::BackendHasNode(self.name().to_owned()))
     }
 
-    fn key(&self, bql: &BqlGuard) -> BackendKey {
+    pub(crate) fn key(&self, bql: &BqlGuard) -> BackendKey {
         assert!(
             self.0.layer.id() == bql.layer_id(),
             "backend '{}' belongs to another block layer than the one this thread is in",

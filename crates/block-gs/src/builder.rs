@@ -33,6 +33,7 @@ pub struct NodeBuilder {
     children: Vec<(String, Node, Role)>,
     options: NodeOptions,
     never_freeze: bool,
+    implicit: bool,
 }
 
 /// What a node does with writes of nothing but zeroes (`detect-zeroes`).
@@ -73,6 +74,9 @@ pub struct NodeOptions {
     /// Whatever its parents say, others may do anything with it
     /// (`force-share`).
     pub force_share: bool,
+    /// Another process owns the image; [`Node::activate`] takes it over
+    /// (`active=off`).
+    pub inactive: bool,
 }
 
 impl NodeOptions {
@@ -81,6 +85,7 @@ impl NodeOptions {
         flags.set(NodeFlags::READ_ONLY, self.read_only);
         flags.set(NodeFlags::UNMAP, self.unmap);
         flags.set(NodeFlags::NO_FLUSH, self.no_flush);
+        flags.set(NodeFlags::INACTIVE, self.inactive);
         flags
     }
 }
@@ -101,6 +106,7 @@ impl NodeBuilder {
             children: Vec::new(),
             options: NodeOptions::default(),
             never_freeze: false,
+            implicit: false,
         }
     }
 
@@ -146,6 +152,12 @@ impl NodeBuilder {
         self
     }
 
+    /// Says that a job has put it there and not a user (`bs->implicit`).
+    pub fn implicit(mut self, implicit: bool) -> Self {
+        self.implicit = implicit;
+        self
+    }
+
     /// Makes the node: attaches its children, checks permissions and asks the
     /// driver for the length. It is born quiesced if the whole graph is.
     ///
@@ -176,6 +188,7 @@ impl NodeBuilder {
             children,
             options,
             never_freeze,
+            implicit,
             ..
         } = self;
         let context = match children.first() {
@@ -196,7 +209,10 @@ impl NodeBuilder {
                 hold: Default::default(),
                 monitor_owned: false,
                 writable: !options.read_only,
-                inactive: false,
+                inactive: options.inactive,
+                implicit,
+                blockers: Vec::new(),
+                context_notifiers: Vec::new(),
                 limits: BlockLimits::default(),
                 force_share: options.force_share,
                 never_freeze,

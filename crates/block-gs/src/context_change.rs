@@ -17,7 +17,7 @@ use crate::driver::BlockDriver;
 use crate::graph::section::Scope;
 use crate::graph::{BackendKey, Graph, NodeKey, ParentKey, ParentRef};
 use crate::parent::EdgeParent;
-use crate::{BqlGuard, IoThread, Node};
+use crate::{BqlGuard, IoThread, Node, context_notifier};
 
 /// What is connected to a node.
 #[derive(Default, PartialEq)]
@@ -157,10 +157,13 @@ impl Steps {
         };
         for &key in &component.nodes {
             let node = graph.node(key);
-            leaves(node.io.context());
+            let old = node.io.context();
+            steps.push(Step::SayLeft(key, old.clone()));
+            leaves(old);
             steps.push(Step::Leave(Arc::clone(&node.driver), Arc::clone(&node.io)));
             steps.push(Step::Move(Arc::clone(&node.io)));
             steps.push(Step::Arrive(Arc::clone(&node.driver), Arc::clone(&node.io)));
+            steps.push(Step::SayArrived(key));
         }
         for &key in &component.backends {
             let root = &graph.backends[key].root;
@@ -186,9 +189,11 @@ impl Steps {
 
 /// One step of a move.
 enum Step {
+    SayLeft(NodeKey, AioContext),
     Leave(Arc<dyn BlockDriver>, Arc<IoNode>),
     Move(Arc<IoNode>),
     Arrive(Arc<dyn BlockDriver>, Arc<IoNode>),
+    SayArrived(NodeKey),
     MoveRoot(Root),
     Tell(Arc<dyn EdgeParent>),
 }
@@ -206,9 +211,11 @@ impl Moving<'_> {
         let (bql, context) = (self.bql, self.context);
         for step in self.steps.by_ref() {
             match step {
+                Step::SayLeft(node, old) => context_notifier::detached(bql, node, &old),
                 Step::Leave(driver, io) => driver.detach_context(bql, &io),
                 Step::Move(io) => io.set_context(bql.access(), context.clone()),
                 Step::Arrive(driver, io) => driver.attach_context(bql, &io, context),
+                Step::SayArrived(node) => context_notifier::attached(bql, node, context),
                 Step::MoveRoot(root) => root.set_context(bql.access(), context.clone()),
                 Step::Tell(parent) => parent.context_changed(bql, context),
             }

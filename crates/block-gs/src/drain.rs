@@ -111,6 +111,12 @@ impl<'a> Drained<'a> {
     /// Ends the section. Dropping does the same; this says so.
     pub fn end(self) {}
 
+    /// Does what takes the exclusive proof, inside the section. It is not for
+    /// everybody: `f` must not wait for a request of this node.
+    pub(crate) fn with_guard<R>(&mut self, f: impl FnOnce(&mut BqlGuard) -> R) -> R {
+        f(self.scope.bql)
+    }
+
     /// Does I/O inside the section, and runs the main loop until it is done
     /// (`flush` in a reopen, say). The request passes the gates that the
     /// section keeps closed; the graph cannot be written meanwhile, because

@@ -3,12 +3,16 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use block_common::error::errno;
 use block_common::role::{ParentState, PermPair, default_child_perms};
-use block_common::{BlockLimits, GraphError, Role};
+use block_common::{BlockLimits, GraphError, IoError, Role, Value};
 use block_io::aio::AioContext;
 use block_io::{DriverIo, IoNode};
 
-use crate::BqlGuard;
+use crate::{
+    BlockSizes, BqlGuard, Breakpoints, DiskGeometry, Drained, HeaderBacking, Measurement, Node,
+    NodeView, Snapshots,
+};
 
 /// What the permission system asks a driver about one of its children.
 #[derive(Debug)]
@@ -110,6 +114,16 @@ pub trait BlockDriver: DriverIo + Any {
     /// What was checked does not take effect (`bdrv_abort_perm_update`).
     fn abort_perm_update(&self, _bql: &BqlGuard) {}
 
+    /// Another process is about to take the image over: write out what is
+    /// kept (`bdrv_inactivate`). Nobody above writes, and the section can do
+    /// I/O. The way back is [`DriverIo::invalidate_cache`].
+    ///
+    /// # Errors
+    /// The node stays active, and so do all others that were to follow.
+    fn inactivate(&self, _section: &mut Drained<'_>) -> Result<(), GraphError> {
+        Ok(())
+    }
+
     /// The node has been made and this driver is in charge of it. A driver
     /// that does something by itself ([`Activity`](block_io::Activity)) keeps
     /// a `Weak` of the node, which owns the driver.
@@ -134,4 +148,171 @@ pub trait BlockDriver: DriverIo + Any {
     /// The node goes away (`bdrv_close`). It is drained and flushed, and has
     /// its children still.
     fn close(&self, _bql: &mut BqlGuard) {}
+
+    /// The file name that alone is enough to open the node again
+    /// (`bdrv_refresh_filename`). By default a format has that of its file,
+    /// if no other option matters.
+    fn filename(&self, _bql: &BqlGuard) -> Option<String> {
+        None
+    }
+
+    /// The options of this driver that decide what is read, as they were
+    /// given (`strong_runtime_opts`, `bdrv_gather_child_options`). Without
+    /// children.
+    fn strong_options(&self, _bql: &BqlGuard) -> Vec<(&'static str, Value)> {
+        Vec::new()
+    }
+
+    /// What the image's header says about its backing image.
+    fn header_backing(&self, _bql: &BqlGuard) -> Option<HeaderBacking> {
+        None
+    }
+
+    /// The directory that names in the header are relative to, with a slash
+    /// at its end (`bdrv_dirname`). By default that of the file.
+    fn dirname(&self, _bql: &BqlGuard) -> Option<String> {
+        None
+    }
+
+    /// What only this driver knows of its image
+    /// (`bdrv_get_specific_info`).
+    fn specific_info(&self, _bql: &BqlGuard) -> Option<Value> {
+        None
+    }
+
+    /// Counters of its own (`bdrv_get_specific_stats`).
+    fn specific_stats(&self, _bql: &BqlGuard) -> Option<Value> {
+        None
+    }
+
+    /// The block sizes of the device (`bdrv_probe_blocksizes`). By default a
+    /// filter has those of its child.
+    fn block_sizes(&self, _bql: &BqlGuard, _node: NodeView<'_>) -> Option<BlockSizes> {
+        None
+    }
+
+    /// The geometry of the disk (`bdrv_probe_geometry`). By default a filter
+    /// has that of its child.
+    fn disk_geometry(&self, _bql: &BqlGuard, _node: NodeView<'_>) -> Option<DiskGeometry> {
+        None
+    }
+
+    /// Whether a new image of this kind reads as zeroes
+    /// (`bdrv_has_zero_init`). By default as with the child of a filter, and
+    /// not with anything else.
+    fn has_zero_init(&self, _bql: &BqlGuard, _node: NodeView<'_>) -> Option<bool> {
+        None
+    }
+
+    /// Whether what is read here is what is read at `other`, somewhere below
+    /// (`bdrv_recurse_can_replace`). By default if it is so at the child of a
+    /// filter.
+    fn can_replace(
+        &self,
+        _bql: &BqlGuard,
+        _node: NodeView<'_>,
+        _other: NodeView<'_>,
+    ) -> Option<bool> {
+        None
+    }
+
+    /// Requests that wait for something outside may fail now
+    /// (`bdrv_cancel_in_flight`). By default a filter tells its child.
+    fn cancel_in_flight(&self, bql: &BqlGuard, node: NodeView<'_>) {
+        if let Some(below) = node.filter_node() {
+            below.cancel_in_flight(bql);
+        }
+    }
+
+    /// Gives up everything that the image has on top of its backing image
+    /// (`bdrv_make_empty`).
+    ///
+    /// # Errors
+    /// The image may be in between.
+    fn make_empty(&self, _section: &mut Drained<'_>) -> Result<(), GraphError> {
+        let format = self.format_name();
+        Err(GraphError::Refused {
+            message: format!("{format} does not support emptying image files"),
+            errno: errno::ENOTSUP,
+        })
+    }
+
+    /// How much storage an image would take (`bdrv_measure`).
+    ///
+    /// # Errors
+    /// When the format cannot tell.
+    fn measure(
+        &self,
+        _bql: &BqlGuard,
+        _length: u64,
+        _input: Option<NodeView<'_>>,
+    ) -> Result<Measurement, GraphError> {
+        let format = self.format_name();
+        Err(GraphError::Refused {
+            message: format!("Block driver '{format}' does not support size measurement"),
+            errno: errno::ENOTSUP,
+        })
+    }
+
+    /// Gets ready for [`DriverIo::amend`], which has no proof of global state,
+    /// and returns what that will need (`bdrv_amend_pre_run`).
+    ///
+    /// # Errors
+    /// Nothing is amended.
+    fn amend_pre_run(
+        &self,
+        _bql: &mut BqlGuard,
+        _node: &Node,
+        _options: &Value,
+        _force: bool,
+    ) -> Result<Box<dyn Any + Send + Sync>, GraphError> {
+        let format = self.format_name();
+        Err(GraphError::Refused {
+            message: format!("Block driver '{format}' does not support option amendment"),
+            errno: errno::ENOTSUP,
+        })
+    }
+
+    /// Gives back what [`amend_pre_run`](BlockDriver::amend_pre_run) has got
+    /// (`bdrv_amend_clean`).
+    fn amend_clean(
+        &self,
+        _bql: &mut BqlGuard,
+        _node: &Node,
+        _prepared: Box<dyn Any + Send + Sync>,
+    ) {
+    }
+
+    /// Whether children can be added and removed while the node is open.
+    fn takes_children(&self) -> bool {
+        false
+    }
+
+    /// Attaches one more child (`bdrv_add_child`). Asked only with
+    /// [`takes_children`](BlockDriver::takes_children).
+    ///
+    /// # Errors
+    /// The node has the children that it had.
+    fn add_child(&self, _section: &mut Drained<'_>, _child: &Node) -> Result<(), GraphError> {
+        Err(IoError::NotSupported.into())
+    }
+
+    /// Detaches a child (`bdrv_del_child`). Asked only with
+    /// [`takes_children`](BlockDriver::takes_children).
+    ///
+    /// # Errors
+    /// The node has the children that it had.
+    fn del_child(&self, _section: &mut Drained<'_>, _edge: &str) -> Result<(), GraphError> {
+        Err(IoError::NotSupported.into())
+    }
+
+    /// The snapshots that the driver keeps in its image, if it can.
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        None
+    }
+
+    /// The breakpoints of a driver for debugging.
+    fn breakpoints(&self) -> Option<&dyn Breakpoints> {
+        None
+    }
 }

@@ -80,31 +80,42 @@
 
 #![deny(unsafe_code)]
 
+mod activation;
 mod backend;
 mod bitmaps;
+mod blocker;
 #[allow(unsafe_code)]
 mod bql;
 mod builder;
+mod chain;
 mod context_change;
+mod context_notifier;
+mod debug;
 mod drain;
 mod driver;
 mod extension;
 mod frozen;
 mod graph;
 mod home;
+mod image;
 mod iothread;
+mod iterate;
 mod layer;
 mod limits;
+mod naming;
 mod node;
 #[allow(unsafe_code)]
 mod owner_io;
 mod parent;
 mod permissions;
 mod reap;
+mod rename;
 mod shutdown;
 pub mod signposts;
+pub mod snapshot;
 mod transaction;
 
+pub use activation::{activate_all, inactivate_all};
 pub use backend::{Backend, backends};
 pub use bitmaps::{
     BitmapBackup, BitmapInfo, BitmapOptions, BitmapUse, BitmapView, DirtyBitmap, FrozenBitmap,
@@ -112,15 +123,22 @@ pub use bitmaps::{
 };
 pub use block_common::bitmap::BitmapError;
 pub use block_common::role::{ParentState, PermPair};
-pub use block_common::{BlockLimits, GraphError, IoError, Perm, Role};
+pub use block_common::{BlockLimits, GraphError, IoError, Perm, Role, Value};
+pub use blocker::{OpBlock, Operations};
 pub use bql::{BqlCell, BqlGuard};
 pub use builder::{DetectZeroes, NodeBuilder, NodeOptions};
+pub use context_notifier::{ContextNotification, ContextNotifier};
+pub use debug::{Breakpoints, GraphPicture, PictureEdge, PictureKind, PicturePlace, graph_picture};
 pub use drain::{Drained, DrainedAll, DrainedSet, drain_all, drain_many, sections_opened};
 pub use driver::{BlockDriver, ChildPermQuery};
 pub use frozen::FrozenChain;
 pub use home::{MainOrHome, WaitError};
+pub use image::{Amendment, BlockSizes, DiskGeometry, Measurement, NodeInfo};
 pub use iothread::{IoThread, iothreads};
+pub use iterate::{Walk, monitor_owned_nodes, named_nodes, top_nodes};
 pub use layer::{BlockLayer, EnterError, MainLoop, MainLoopGone};
+pub use naming::HeaderBacking;
 pub use node::{EdgeId, EdgeView, Node, NodeView, nodes};
 pub use parent::{EdgeParent, Parent};
+pub use snapshot::{SnapshotInfo, SnapshotKey, Snapshots};
 pub use transaction::Transaction;

@@ -11,7 +11,7 @@ use block_io::aio::AioContext;
 use crate::driver::BlockDriver;
 use crate::graph::{EdgeKey, Graph, NodeKey, ParentRef};
 use crate::layer::LayerShared;
-use crate::{Backend, BqlGuard, reap};
+use crate::{BqlGuard, Operations, reap};
 
 /// A strong reference to a node (`BlockDriverState *` with its reference
 /// counted).
@@ -88,6 +88,12 @@ impl Node {
         self.0.key
     }
 
+    /// Whether the graph still has the node: its block layer may have closed
+    /// it although this handle exists.
+    pub(crate) fn is_open(&self, bql: &BqlGuard) -> bool {
+        self.0.layer.id() == bql.layer_id() && bql.graph().nodes.contains_key(self.0.key)
+    }
+
     pub(crate) fn is(&self, key: NodeKey) -> bool {
         self.0.key == key
     }
@@ -141,14 +147,9 @@ impl Node {
     /// (`bdrv_lookup_bs`).
     ///
     /// # Errors
-    /// [`GraphError::NotFound`].
+    /// As [`lookup_by`](Node::lookup_by) with `name` for both.
     pub fn lookup(bql: &BqlGuard, name: &str) -> Result<Node, GraphError> {
-        let device = Backend::find(bql, name).and_then(|backend| backend.node(bql));
-        let node = device.or_else(|| Node::find(bql, name));
-        node.ok_or_else(|| GraphError::NotFound {
-            device: name.into(),
-            node: name.into(),
-        })
+        Node::lookup_by(bql, Some(name), Some(name))
     }
 
     /// Whether `other` is this node or somewhere below it.
@@ -170,17 +171,16 @@ impl Node {
     ///
     /// # Errors
     /// [`GraphError::NodeInUse`] with a backend above,
-    /// [`GraphError::NotMonitorOwned`], [`GraphError::DeviceInUse`] with any
+    /// [`GraphError::Blocked`], [`GraphError::NotMonitorOwned`], [`GraphError::DeviceInUse`] with any
     /// other parent.
     pub fn delete(self, bql: &mut BqlGuard) -> Result<(), GraphError> {
         let key = self.key(bql);
         let graph = bql.graph();
         let node = graph.node(key);
-        let has_backend =
-            |edge: &EdgeKey| matches!(graph.edges[*edge].parent, ParentRef::Backend(_));
-        if node.parents.iter().any(has_backend) {
+        if self.view(bql).has_backend() {
             return Err(GraphError::NodeInUse(self.name().into()));
         }
+        self.view(bql).check_operations(Operations::DRIVE_DEL)?;
         if !node.monitor_owned {
             return Err(GraphError::NotMonitorOwned(self.name().into()));
         }
@@ -211,6 +211,14 @@ impl fmt::Debug for NodeView<'_> {
         write!(f, "NodeView({})", self.name())
     }
 }
+
+impl PartialEq for NodeView<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.graph, other.graph) && self.key == other.key
+    }
+}
+
+impl Eq for NodeView<'_> {}
 
 impl<'g> NodeView<'g> {
     /// The name.
@@ -349,8 +357,8 @@ impl EdgeId {
 /// An edge of the graph, for as long as nothing can change it (`BdrvChild`).
 #[derive(Clone, Copy)]
 pub struct EdgeView<'g> {
-    graph: &'g Graph,
-    key: EdgeKey,
+    pub(crate) graph: &'g Graph,
+    pub(crate) key: EdgeKey,
 }
 
 impl fmt::Debug for EdgeView<'_> {

@@ -47,6 +47,24 @@ pub trait EdgeParent: Send + Sync + 'static {
         false
     }
 
+    /// Another process is about to take the node over
+    /// (`BdrvChildClass.inactivate`). Called for each edge.
+    ///
+    /// # Errors
+    /// The node stays active.
+    fn inactivate(&self, _bql: &BqlGuard) -> Result<(), GraphError> {
+        Ok(())
+    }
+
+    /// The node is ours again (`BdrvChildClass.activate`). Called for each
+    /// edge.
+    ///
+    /// # Errors
+    /// The node stays inactive.
+    fn activate(&self, _bql: &BqlGuard) -> Result<(), GraphError> {
+        Ok(())
+    }
+
     /// Whether the parent follows its nodes to another context
     /// (`change_aio_ctx`).
     ///

@@ -217,8 +217,11 @@ fn refresh_node(
         return Err(GraphError::UnalignedSize);
     }
     let driver = Arc::clone(&node.driver);
-    driver.check_perm(bql, asked)?;
-    undo.drivers.push((key, Arc::clone(&driver)));
+    // What another process owns the driver does not keep for us.
+    if !node.inactive {
+        driver.check_perm(bql, asked)?;
+        undo.drivers.push((key, Arc::clone(&driver)));
+    }
 
     let parent = bql.graph().parent_state(key);
     let children = bql.graph().node(key).children.clone();

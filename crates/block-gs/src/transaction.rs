@@ -81,6 +81,9 @@ enum Action {
         top: Node,
     },
     DropFilter,
+    DropIntermediate {
+        base: Node,
+    },
     /// Nothing but what follows every change: limits and permissions.
     Touch,
 }
@@ -196,6 +199,13 @@ impl<'t> Transaction<'t> {
     /// Takes the node, a filter, out (`bdrv_drop_filter`).
     pub fn drop_filter(&mut self) -> &mut Self {
         self.note(Action::DropFilter)
+    }
+
+    /// Lets every parent of the node go to `base`, further down its chain:
+    /// what is in between belongs to the chain no more
+    /// (`bdrv_drop_intermediate`, without what it does to headers).
+    pub fn drop_intermediate(&mut self, base: &Node) -> &mut Self {
+        self.note(Action::DropIntermediate { base: base.clone() })
     }
 
     /// Finds out the node's limits and permissions, although it has not
@@ -317,6 +327,7 @@ impl Change {
             Action::Detach { .. } | Action::Touch | Action::SetBacking(None) => {}
             Action::ReplaceWith { to, .. } => nodes.push(to.clone()),
             Action::Append { top } => nodes.push(top.clone()),
+            Action::DropIntermediate { base } => nodes.push(base.clone()),
             Action::DropFilter => {
                 let graph = bql.graph();
                 let below = graph
@@ -338,7 +349,10 @@ impl Change {
             Action::SetBacking(backing) => backing.as_ref(),
             Action::ReplaceWith { to, .. } => Some(to),
             Action::Append { top } => Some(top),
-            Action::Detach { .. } | Action::DropFilter | Action::Touch => None,
+            Action::Detach { .. }
+            | Action::DropFilter
+            | Action::DropIntermediate { .. }
+            | Action::Touch => None,
         }
     }
 
@@ -374,6 +388,7 @@ impl Change {
             }
             Action::Append { top } => step.append(subject, top.key(step.bql)),
             Action::DropFilter => step.drop_filter(subject),
+            Action::DropIntermediate { base } => step.drop_intermediate(&self.subject, base),
             Action::Touch => {
                 step.reshaped(subject);
                 Ok(())
@@ -674,6 +689,15 @@ impl Step<'_> {
         };
         self.attach(top, name, below, role)?;
         self.replace_node(below, top, Skipping::Allowed)
+    }
+
+    fn drop_intermediate(&mut self, top: &Node, base: &Node) -> Result<(), GraphError> {
+        top.view(self.bql).check_chain_contains(base)?;
+        let (from, to) = (top.key(self.bql), base.key(self.bql));
+        if from == to {
+            return Ok(());
+        }
+        self.replace_node(from, to, Skipping::Refused)
     }
 
     fn drop_filter(&mut self, filter: NodeKey) -> Result<(), GraphError> {

@@ -1,14 +1,18 @@
-//! Giving back and zeroing ranges of a block device.
+//! What only devices do: giving back and zeroing ranges, SCSI commands.
 //!
-//! **Fenced module.** The kernel takes both as `ioctl`s with a pointer to two
-//! 64-bit numbers, which it reads and does not keep. What makes the calls
-//! sound is that number and type of the argument belong together; both stand
-//! here and nowhere else.
+//! **Fenced module.** The kernel takes them as `ioctl`s with a pointer: to two
+//! 64-bit numbers for the first two, to a header that points to memory for the
+//! last. It reads and writes there during the call and keeps nothing. What
+//! makes the calls sound is that number and type of the argument belong
+//! together; both stand here and nowhere else.
 
+use std::ffi::{c_int, c_void};
 use std::io;
 use std::os::fd::AsFd;
 
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
+
+use crate::{ScsiCommand, ScsiReply, ScsiTransfer};
 
 /// `BLKDISCARD` of `linux/fs.h`.
 const DISCARD: Opcode = opcode::none(0x12, 119);
@@ -46,6 +50,112 @@ pub fn zero_out(device: impl AsFd, offset: u64, len: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// `SG_IO` of `scsi/sg.h`.
+const SG_IO: Opcode = 0x2285;
+
+/// `sg_io_hdr` of `scsi/sg.h`.
+#[repr(C)]
+struct ScsiHeader {
+    interface: c_int,
+    direction: c_int,
+    command_len: u8,
+    most_sense: u8,
+    vectors: u16,
+    data_len: u32,
+    data: *mut c_void,
+    command: *const u8,
+    sense: *mut u8,
+    timeout_ms: u32,
+    flags: u32,
+    pack_id: c_int,
+    user: *mut c_void,
+    status: u8,
+    masked_status: u8,
+    message_status: u8,
+    sense_len: u8,
+    host_status: u16,
+    driver_status: u16,
+    /// What was not transferred of the data.
+    residual: c_int,
+    duration: u32,
+    info: u32,
+}
+
+/// The most sense data that a device can have.
+const MOST_SENSE: usize = 252;
+
+/// The most data of one command, in bytes: more than devices take at once.
+const MOST_DATA: usize = 16 << 20;
+
+/// Sends a command to a device and waits for the answer (`SG_IO`). Blocks the
+/// thread.
+///
+/// # Errors
+/// The kernel's: `ENOTTY` for what takes no commands, `EPERM` for a command
+/// that only root may send; `EINVAL` for a command or a transfer of a length
+/// that cannot be.
+pub fn scsi(device: impl AsFd, command: ScsiCommand) -> io::Result<ScsiReply> {
+    let invalid = || io::Error::from(rustix::io::Errno::INVAL);
+    let ScsiCommand {
+        command,
+        transfer,
+        timeout,
+    } = command;
+    let (direction, mut data) = match transfer {
+        ScsiTransfer::None => (-1, Vec::new()),
+        ScsiTransfer::ToDevice(data) => (-2, data),
+        ScsiTransfer::FromDevice(most) if most <= MOST_DATA => (-3, vec![0; most]),
+        ScsiTransfer::FromDevice(_) => return Err(invalid()),
+    };
+    if data.len() > MOST_DATA || command.is_empty() {
+        return Err(invalid());
+    }
+    let mut sense = [0; MOST_SENSE];
+    let mut header = ScsiHeader {
+        interface: c_int::from(b'S'),
+        direction,
+        command_len: u8::try_from(command.len()).map_err(|_| invalid())?,
+        most_sense: MOST_SENSE as u8,
+        vectors: 0,
+        data_len: u32::try_from(data.len()).map_err(|_| invalid())?,
+        data: data.as_mut_ptr().cast(),
+        command: command.as_ptr(),
+        sense: sense.as_mut_ptr(),
+        timeout_ms: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
+        flags: 0,
+        pack_id: 0,
+        user: std::ptr::null_mut(),
+        status: 0,
+        masked_status: 0,
+        message_status: 0,
+        sense_len: 0,
+        host_status: 0,
+        driver_status: 0,
+        residual: 0,
+        duration: 0,
+        info: 0,
+    };
+    // SAFETY: the kernel takes `SG_IO`'s argument as `struct sg_io_hdr`, whose
+    // layout `ScsiHeader` has. It points to `command_len` bytes that are read,
+    // `data_len` bytes that are read or written as the direction says, and
+    // `most_sense` bytes that are written: all of them owned by this function
+    // and borrowed by nobody else until the call is over, which is when the
+    // kernel has let go of them.
+    unsafe { ioctl(device, Updater::<SG_IO, ScsiHeader>::new(&mut header)) }?;
+    let missing = usize::try_from(header.residual).unwrap_or(0);
+    data.truncate(data.len().saturating_sub(missing));
+    if direction != -3 {
+        data.clear();
+    }
+    Ok(ScsiReply {
+        status: header.status,
+        host_status: header.host_status,
+        driver_status: header.driver_status,
+        sense: sense[..MOST_SENSE.min(usize::from(header.sense_len))].to_vec(),
+        data,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use rustix::io::Errno;
@@ -65,5 +175,34 @@ mod tests {
         let mut bytes = [0; 4096];
         rustix::io::pread(&file, &mut bytes, 0).expect("read");
         assert_eq!(bytes, [1; 4096]);
+    }
+
+    // What the kernel has, on machines whose addresses have 64 bits.
+    #[cfg(target_pointer_width = "64")]
+    static_assertions::const_assert_eq!(size_of::<ScsiHeader>(), 88);
+
+    #[test]
+    fn what_takes_no_commands_refuses_them() {
+        let file = tempfile::tempfile().expect("a file");
+        let inquiry = |transfer| ScsiCommand {
+            command: vec![0x12, 0, 0, 0, 96, 0],
+            transfer,
+            timeout: std::time::Duration::from_secs(1),
+        };
+        for transfer in [
+            ScsiTransfer::None,
+            ScsiTransfer::ToDevice(vec![1; 512]),
+            ScsiTransfer::FromDevice(96),
+        ] {
+            let error = scsi(&file, inquiry(transfer)).expect_err("a regular file");
+            assert_eq!(Errno::from_io_error(&error), Some(Errno::NOTTY));
+        }
+        let too_long = inquiry(ScsiTransfer::FromDevice(usize::MAX));
+        let error = scsi(&file, too_long).expect_err("too long");
+        assert_eq!(Errno::from_io_error(&error), Some(Errno::INVAL));
+        let mut no_command = inquiry(ScsiTransfer::None);
+        no_command.command.clear();
+        let error = scsi(&file, no_command).expect_err("no command");
+        assert_eq!(Errno::from_io_error(&error), Some(Errno::INVAL));
     }
 }

@@ -5,7 +5,10 @@ use std::any::Any;
 use block_common::{IoError, Preallocation, WriteFlags};
 
 use crate::dirty::StoredBitmap;
-use crate::{BlockStatus, Destination, IoFuture, Request, Source};
+use crate::{
+    AmendReady, BackingName, BlockStatus, CheckResult, Destination, DriverInfo, IoFuture, Repairs,
+    Request, ScsiCommand, ScsiReply, Source, Zone, ZoneOperation,
+};
 
 /// What a driver can do, which does not change while the node exists
 /// (`supported_write_flags` and the like, and which callbacks are there).
@@ -76,6 +79,9 @@ pub struct CopyEnd<'r> {
 /// [`BlockLimits`](block_common::BlockLimits): they are aligned, no longer
 /// than the driver can do, and not empty; a read begins within the node's
 /// length, a write within what the node may grow to.
+///
+/// A driver has to have `read` and `length`. What it has not got beyond that
+/// is refused, or done by the child that QEMU would ask.
 ///
 /// The global-state half is `block_gs::BlockDriver`.
 pub trait DriverIo: Any + Send + Sync {
@@ -230,6 +236,16 @@ pub trait DriverIo: Any + Send + Sync {
         IoFuture::failed(IoError::NotSupported)
     }
 
+    /// Forgets what was kept of the image: another process may have changed
+    /// it (`bdrv_co_invalidate_cache`). Asked by `block_gs::Node::activate`, in a
+    /// drained section.
+    ///
+    /// # Errors
+    /// The node stays inactive.
+    fn invalidate_cache<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r> {
+        IoFuture::done()
+    }
+
     /// Makes what was written before durable, here and below
     /// (`bdrv_co_flush`). By default what [`Request::flush_layers`] says;
     /// a driver overrides it to look at the outcome.
@@ -263,4 +279,227 @@ pub trait DriverIo: Any + Send + Sync {
     /// # Errors
     /// When it cannot be found out.
     fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, u64>;
+
+    /// What there is to know about the image (`bdrv_co_get_info`). By default
+    /// a filter asks the node it shows, and others know nothing.
+    ///
+    /// # Errors
+    /// [`IoError::NotSupported`] when nothing is known.
+    fn info<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, DriverInfo> {
+        match request.filtered() {
+            Some(below) => below.info(),
+            None => IoFuture::failed(IoError::NotSupported),
+        }
+    }
+
+    /// How much of the host's storage the node takes, in bytes
+    /// (`bdrv_co_get_allocated_file_size`). By default what the children
+    /// take, without backing images.
+    ///
+    /// # Errors
+    /// [`IoError::NotSupported`] when it is not known.
+    fn allocated_size<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, u64> {
+        request.allocated_below()
+    }
+
+    /// Keeps a piece of the state of a virtual machine
+    /// (`bdrv_co_save_vmstate`). By default the child does that the node
+    /// stands on.
+    ///
+    /// # Errors
+    /// [`IoError::NotSupported`] where nobody keeps state.
+    fn save_vmstate<'r>(
+        &'r self,
+        request: Request<'r>,
+        position: u64,
+        from: Source<'r>,
+    ) -> IoFuture<'r> {
+        match request.primary() {
+            Some(below) => below.save_vmstate(position, from),
+            None => IoFuture::failed(IoError::NotSupported),
+        }
+    }
+
+    /// Reads a piece of the state of a virtual machine
+    /// (`bdrv_co_load_vmstate`). By default the child does that the node
+    /// stands on.
+    ///
+    /// # Errors
+    /// [`IoError::NotSupported`] where nobody keeps state.
+    fn load_vmstate<'r>(
+        &'r self,
+        request: Request<'r>,
+        position: u64,
+        into: Destination<'r>,
+    ) -> IoFuture<'r> {
+        match request.primary() {
+            Some(below) => below.load_vmstate(position, into),
+            None => IoFuture::failed(IoError::NotSupported),
+        }
+    }
+
+    /// Looks whether the image is consistent (`bdrv_co_check`).
+    ///
+    /// # Errors
+    /// When it could not be looked at.
+    fn check<'r>(&'r self, _request: Request<'r>, _repairs: Repairs) -> IoFuture<'r, CheckResult> {
+        IoFuture::failed(IoError::NotSupported)
+    }
+
+    /// Changes options of the image (`bdrv_co_amend`), as the global-state
+    /// half has prepared it.
+    ///
+    /// # Errors
+    /// The image may be in between.
+    fn amend<'r>(&'r self, _request: Request<'r>, _ready: &'r AmendReady) -> IoFuture<'r> {
+        IoFuture::failed(IoError::NotSupported)
+    }
+
+    /// Writes the name of the backing image into the header
+    /// (`bdrv_co_change_backing_file`).
+    ///
+    /// # Errors
+    /// The header says what it said.
+    fn change_backing_file<'r>(
+        &'r self,
+        _request: Request<'r>,
+        _to: Option<BackingName<'r>>,
+    ) -> IoFuture<'r> {
+        IoFuture::failed(IoError::NotSupported)
+    }
+
+    /// Deletes the image's file (`bdrv_co_delete_file`).
+    ///
+    /// # Errors
+    /// The file is still there.
+    fn delete_file<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r> {
+        IoFuture::failed(IoError::NotSupported)
+    }
+
+    /// Reads what was there at the time of a snapshot
+    /// (`bdrv_co_preadv_snapshot`).
+    ///
+    /// # Errors
+    /// As [`read`](DriverIo::read).
+    fn read_snapshot<'r>(
+        &'r self,
+        _request: Request<'r>,
+        _offset: u64,
+        _into: Destination<'r>,
+    ) -> IoFuture<'r> {
+        IoFuture::failed(IoError::NotSupported)
+    }
+
+    /// Gives up a range of a snapshot (`bdrv_co_pdiscard_snapshot`).
+    ///
+    /// # Errors
+    /// As [`discard`](DriverIo::discard).
+    fn discard_snapshot<'r>(
+        &'r self,
+        _request: Request<'r>,
+        _offset: u64,
+        _bytes: u64,
+    ) -> IoFuture<'r> {
+        IoFuture::failed(IoError::NotSupported)
+    }
+
+    /// What is known about a range of a snapshot
+    /// (`bdrv_co_snapshot_block_status`).
+    ///
+    /// # Errors
+    /// As [`block_status`](DriverIo::block_status).
+    fn snapshot_status<'r>(
+        &'r self,
+        _request: Request<'r>,
+        _offset: u64,
+        _bytes: u64,
+        _precise: bool,
+    ) -> IoFuture<'r, BlockStatus<'r>> {
+        IoFuture::failed(IoError::NotSupported)
+    }
+
+    /// At most `most` zones from the one at `offset` on
+    /// (`bdrv_co_zone_report`).
+    ///
+    /// # Errors
+    /// [`IoError::NotSupported`] for what has no zones.
+    fn zones<'r>(
+        &'r self,
+        _request: Request<'r>,
+        _offset: u64,
+        _most: usize,
+    ) -> IoFuture<'r, Vec<Zone>> {
+        IoFuture::failed(IoError::NotSupported)
+    }
+
+    /// Does something with the zones of a range (`bdrv_co_zone_mgmt`).
+    ///
+    /// # Errors
+    /// [`IoError::NotSupported`] for what has no zones.
+    fn manage_zones<'r>(
+        &'r self,
+        _request: Request<'r>,
+        _operation: ZoneOperation,
+        _offset: u64,
+        _bytes: u64,
+    ) -> IoFuture<'r> {
+        IoFuture::failed(IoError::NotSupported)
+    }
+
+    /// Writes at the write pointer of the zone at `offset`, and says where
+    /// that was (`bdrv_co_zone_append`).
+    ///
+    /// # Errors
+    /// [`IoError::NotSupported`] for what has no zones.
+    fn append_to_zone<'r>(
+        &'r self,
+        _request: Request<'r>,
+        _offset: u64,
+        _from: Source<'r>,
+        _flags: WriteFlags,
+    ) -> IoFuture<'r, u64> {
+        IoFuture::failed(IoError::NotSupported)
+    }
+
+    /// Sends a command to a device (`bdrv_co_ioctl` with `SG_IO`).
+    ///
+    /// # Errors
+    /// When it could not be sent. What the device says is in the reply.
+    fn scsi<'r>(&'r self, _request: Request<'r>, _command: ScsiCommand) -> IoFuture<'r, ScsiReply> {
+        IoFuture::failed(IoError::NotSupported)
+    }
+
+    /// Whether there is a medium (`bdrv_co_is_inserted`). By default whether
+    /// every child has one.
+    ///
+    /// # Errors
+    /// When it cannot be found out.
+    fn is_inserted<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, bool> {
+        request.is_inserted_below()
+    }
+
+    /// Opens or closes the tray (`bdrv_co_eject`).
+    ///
+    /// # Errors
+    /// It has not moved.
+    fn eject<'r>(&'r self, _request: Request<'r>, _open: bool) -> IoFuture<'r> {
+        IoFuture::done()
+    }
+
+    /// Locks or unlocks the tray (`bdrv_co_lock_medium`).
+    ///
+    /// # Errors
+    /// It is as it was.
+    fn lock_medium<'r>(&'r self, _request: Request<'r>, _locked: bool) -> IoFuture<'r> {
+        IoFuture::done()
+    }
+
+    /// The driver above has reached a step of its work
+    /// (`bdrv_co_debug_event`).
+    ///
+    /// # Errors
+    /// Drivers for debugging may let the step fail.
+    fn debug_event<'r>(&'r self, _request: Request<'r>, _event: &'static str) -> IoFuture<'r> {
+        IoFuture::done()
+    }
 }

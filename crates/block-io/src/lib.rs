@@ -81,6 +81,9 @@ pub use future::IoFuture;
 pub use graph_cell::GraphCell;
 pub use gs_access::GsAccess;
 pub use node::{IoNode, NodeFlags, NodeIdentity, NodeUid, OnThreshold};
-pub use operations::BlockStatus;
+pub use operations::{
+    AmendReady, BackingName, BlockStatus, CheckResult, Clusters, DriverInfo, Repairs, ScsiCommand,
+    ScsiReply, ScsiTransfer, Zone, ZoneKind, ZoneOperation, ZoneState,
+};
 pub use request::{Activity, Request};
 pub use root::{InFlight, Root};

@@ -121,6 +121,49 @@ impl<'r> Request<'r> {
         self.descend(self.children().get(name), name)
     }
 
+    /// The same request at the node that this one, a filter, shows
+    /// (`bdrv_filter_child`). `None` for what is no filter.
+    pub fn filtered(self) -> Option<Request<'r>> {
+        if !self.node.capabilities().filter {
+            return None;
+        }
+        let children = self.children();
+        let edge = children.file().or(children.backing());
+        self.descend(edge, "file").ok()
+    }
+
+    /// The same request at the backing image (`bdrv_cow_child`). `None`
+    /// without one, and for filters.
+    pub fn cow(self) -> Option<Request<'r>> {
+        if self.node.capabilities().filter {
+            return None;
+        }
+        self.backing().ok()
+    }
+
+    /// The same request at the child that the node stands on
+    /// (`bdrv_primary_child`): `file`, or what a filter shows.
+    pub fn primary(self) -> Option<Request<'r>> {
+        self.file().ok().or_else(|| self.filtered())
+    }
+
+    /// The same request at each child that holds something of this node:
+    /// every one but the backing image.
+    pub(crate) fn holders(self) -> impl Iterator<Item = Request<'r>> {
+        let is_filter = self.node.capabilities().filter;
+        let edges = self.children().iter();
+        let held = edges.filter(move |edge| is_filter || edge.name() != "backing");
+        // SAFETY: as in `descend`.
+        held.map(|edge| unsafe { Request::through(edge) })
+    }
+
+    /// The same request at each child.
+    pub(crate) fn all_children(self) -> impl Iterator<Item = Request<'r>> {
+        let edges = self.children().iter();
+        // SAFETY: as in `descend`.
+        edges.map(|edge| unsafe { Request::through(edge) })
+    }
+
     /// The same request where the contents are that this node does not have:
     /// at the backing image, or at the child of a filter. `None` where the
     /// chain ends, or where the way leads to `base`, or past it because

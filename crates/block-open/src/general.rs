@@ -15,6 +15,10 @@ const DISCARD: Key = Key::word(
 );
 const CACHE_DIRECT: Key = Key::switch("cache.direct", "bypass the cache of the host");
 const CACHE_NO_FLUSH: Key = Key::switch("cache.no-flush", "never wait until data is on the medium");
+const ACTIVE: Key = Key::switch(
+    "active",
+    "whether this process owns the image, and not another one",
+);
 const READ_ONLY: Key = Key::switch("read-only", "open for reading only");
 const AUTO_READ_ONLY: Key = Key::switch(
     "auto-read-only",
@@ -36,6 +40,7 @@ pub(crate) const KEYS: &[Key] = &[
     DISCARD,
     CACHE_DIRECT,
     CACHE_NO_FLUSH,
+    ACTIVE,
     READ_ONLY,
     AUTO_READ_ONLY,
     FORCE_SHARE,
@@ -59,8 +64,8 @@ impl General {
     /// Takes them out of the options of a node, and checks them in QEMU's
     /// order (`bdrv_open_common`).
     pub fn take(options: &mut Options) -> Result<Self, OpenError> {
-        let mut on =
-            |key: Key| Ok::<_, OpenError>(values::switch(options, key.name)?.unwrap_or(false));
+        let mut given = |key: Key| values::switch(options, key.name);
+        let mut on = |key: Key| Ok::<_, OpenError>(given(key)?.unwrap_or(false));
         let mut general = General {
             cache_direct: on(CACHE_DIRECT)?,
             ..General::default()
@@ -70,6 +75,7 @@ impl General {
         node.read_only = on(READ_ONLY)?;
         general.auto_read_only = on(AUTO_READ_ONLY)?;
         node.force_share = on(FORCE_SHARE)?;
+        node.inactive = given(ACTIVE)? == Some(false);
         if node.force_share && !node.read_only {
             return Err(OpenError::Value(
                 "force-share=on can only be used with read-only images".into(),
@@ -107,6 +113,7 @@ pub(crate) fn inherit(parent: &Options, role: Role, child: &mut Options) {
     };
     copy(CACHE_DIRECT);
     copy(CACHE_NO_FLUSH);
+    copy(ACTIVE);
     copy(FORCE_SHARE);
     if !role.contains(Role::COW) {
         copy(READ_ONLY);
@@ -134,7 +141,9 @@ mod tests {
             take("read-only=on,force-share=on,discard=on,detect-zeroes=unmap,node-name=n");
         let general = general.expect("nothing wrong");
         assert!(general.node.read_only && general.node.force_share && !general.cache_direct);
-        assert!(general.node.unmap);
+        assert!(general.node.unmap && !general.node.inactive);
+        assert!(take("active=off").expect("nothing wrong").node.inactive);
+        assert!(!take("active=on").expect("nothing wrong").node.inactive);
         assert_eq!(general.node.detect_zeroes, DetectZeroes::Unmap);
         assert_eq!(general.node_name, "n");
     }

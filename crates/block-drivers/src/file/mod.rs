@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use block_common::role::PermPair;
-use block_gs::{BlockDriver, BqlCell, BqlGuard, GraphError, Perm};
+use block_gs::{BlockDriver, BlockSizes, BqlCell, BqlGuard, GraphError, NodeView, Perm, Value};
 use block_io::BlockLimits;
 use block_io::file::FileIo;
 
@@ -33,6 +33,7 @@ pub use lock::Locking;
 pub use open::{Aio, Protocol};
 pub use options::FileOptions;
 pub use probe::Geometry;
+use probe::Kind;
 
 use lock::HostLocks;
 use open::Access;
@@ -55,6 +56,8 @@ const CHANGES: Perm = Perm::WRITES.union(Perm::RESIZE);
 #[derive(Debug)]
 pub struct File {
     protocol: Protocol,
+    /// What it was opened by.
+    path: PathBuf,
     io: FileIo,
     geometry: Geometry,
     writing: Writing,
@@ -137,6 +140,31 @@ impl File {
 impl BlockDriver for File {
     fn format_name(&self) -> &'static str {
         self.protocol.name()
+    }
+
+    fn filename(&self, _bql: &BqlGuard) -> Option<String> {
+        Some(self.path.display().to_string())
+    }
+
+    fn strong_options(&self, _bql: &BqlGuard) -> Vec<(&'static str, Value)> {
+        vec![("filename", self.path.display().to_string().into())]
+    }
+
+    /// Regular files know nothing that is of interest.
+    fn specific_info(&self, _bql: &BqlGuard) -> Option<Value> {
+        (self.geometry.kind == Kind::Regular).then(|| Value::map([]))
+    }
+
+    /// A file that grows has holes. What a device holds nobody knows.
+    fn has_zero_init(&self, _bql: &BqlGuard, _node: NodeView<'_>) -> Option<bool> {
+        Some(self.geometry.kind == Kind::Regular)
+    }
+
+    fn block_sizes(&self, _bql: &BqlGuard, _node: NodeView<'_>) -> Option<BlockSizes> {
+        Some(BlockSizes {
+            logical: self.geometry.logical_block?,
+            physical: self.geometry.physical_block?,
+        })
     }
 
     fn refresh_limits(&self, _bql: &BqlGuard, limits: &mut BlockLimits) -> Result<(), GraphError> {

@@ -163,6 +163,7 @@ impl FileOptions {
         };
         let fd = open::open(&path, self.protocol, access)?;
         let geometry = Geometry::probe(&fd, direct)?;
+        let name = path.clone();
         let locks = self.locking.is_wanted(&fd)?.then(|| {
             let locks = HostLocks::new(path.display().to_string());
             BqlCell::new(bql, locks)
@@ -182,6 +183,7 @@ impl FileOptions {
         };
         Ok(File {
             protocol: self.protocol,
+            path: name,
             io: requests::file_io(fd, &geometry, how),
             geometry,
             writing,

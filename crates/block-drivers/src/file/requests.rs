@@ -16,10 +16,10 @@ use block_common::error::errno;
 use block_io::aio::Engine;
 use block_io::file::{FileIo, Inline};
 use block_io::{
-    BlockStatus, Buffer, Capabilities, CopyEnd, Destination, DriverIo, IoError, IoFuture, Request,
-    Source, Truncation, WriteFlags,
+    BlockStatus, Buffer, Capabilities, CopyEnd, Destination, DriverInfo, DriverIo, IoError,
+    IoFuture, Request, ScsiCommand, ScsiReply, Source, Truncation, WriteFlags,
 };
-use rustix::fs::SeekFrom;
+use rustix::fs::{Advice, SeekFrom};
 
 use super::File;
 use super::probe::{Geometry, Kind, Medium};
@@ -343,6 +343,52 @@ impl DriverIo for File {
         self.call(request, None, move |fd| {
             let synced = rustix::fs::fdatasync(fd).map_err(io::Error::from);
             synced.map_err(|error| noting_loss(&lost, error.into()))
+        })
+    }
+
+    /// Nothing but that it is open.
+    fn info<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, DriverInfo> {
+        IoFuture::ready(Ok(DriverInfo::default()))
+    }
+
+    /// What the file system counts, in units of 512 bytes whatever its blocks
+    /// are.
+    fn allocated_size<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, u64> {
+        let counted = rustix::fs::fstat(self.io().fd().as_fd()).map_err(io::Error::from);
+        IoFuture::ready(match counted {
+            Ok(stat) => Ok(u64::try_from(stat.st_blocks).unwrap_or(0) * 512),
+            Err(error) => Err(error.into()),
+        })
+    }
+
+    /// Lets the host forget what it keeps of the file, which another process
+    /// may have changed. Only what is written out can be forgotten.
+    fn invalidate_cache<'r>(&'r self, request: Request<'r>) -> IoFuture<'r> {
+        if is_direct(&self.geometry) {
+            return IoFuture::done();
+        }
+        let said = |what: &'static str| {
+            move |error: rustix::io::Errno| {
+                let errno = error.raw_os_error();
+                IoError::refused(
+                    errno,
+                    format!("{what} failed: {}", IoError::from_errno(errno)),
+                )
+            }
+        };
+        self.call(request, None, move |fd| {
+            rustix::fs::fdatasync(fd).map_err(said("flush"))?;
+            rustix::fs::fadvise(fd, 0, None, Advice::DontNeed).map_err(said("fadvise"))
+        })
+    }
+
+    /// A regular file has no such language.
+    fn scsi<'r>(&'r self, request: Request<'r>, command: ScsiCommand) -> IoFuture<'r, ScsiReply> {
+        if self.geometry.kind == Kind::Regular {
+            return IoFuture::failed(IoError::NotSupported);
+        }
+        self.io().blocking(request, None, move |fd| {
+            block_io::block_ioctl::scsi(fd, command)
         })
     }
 

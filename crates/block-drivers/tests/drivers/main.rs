@@ -5,6 +5,7 @@ mod failures;
 mod file;
 mod host;
 mod inject;
+mod knowledge;
 mod locks;
 mod model;
 mod null;

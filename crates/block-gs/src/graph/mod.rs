@@ -25,6 +25,8 @@ use smallvec::SmallVec;
 
 use crate::backend::BackendHold;
 use crate::bitmaps::NamedBitmap;
+use crate::blocker::Blocker;
+use crate::context_notifier::Registered;
 use crate::driver::BlockDriver;
 use crate::extension::Extensions;
 use crate::node::NodeHold;
@@ -42,7 +44,7 @@ new_key_type! {
 }
 
 /// The parent side of an edge.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum ParentRef {
     Node(NodeKey),
     Backend(BackendKey),
@@ -68,6 +70,12 @@ pub(crate) struct NodeState {
     pub monitor_owned: bool,
     pub writable: bool,
     pub inactive: bool,
+    /// Put there by a job and not by a user.
+    pub implicit: bool,
+    /// Who does not want which operations, oldest first.
+    pub blockers: Vec<Blocker>,
+    /// Who wants to hear of moves to other contexts, oldest first.
+    pub context_notifiers: Vec<Registered>,
     /// A copy of what requests see.
     pub limits: BlockLimits,
     pub force_share: bool,
@@ -111,6 +119,10 @@ pub(crate) struct BackendState {
     pub perm: Perm,
     pub shared: Perm,
     pub allow_context_change: bool,
+    /// Does nothing with its node, which another process owns.
+    pub inactive: bool,
+    /// Its node may be inactivated whatever it does.
+    pub force_allow_inactivate: bool,
     pub hold: Weak<BackendHold>,
 }
 
@@ -140,6 +152,10 @@ pub(crate) struct Graph {
     pub sections: u64,
     /// How often the owner of a section has done I/O inside it.
     pub owner_io: u64,
+    /// How many times operations have been blocked.
+    pub blockers: u64,
+    /// How many notifiers of contexts have been registered.
+    pub notifiers: u64,
     next_name: u64,
     births: u64,
     walk: u64,

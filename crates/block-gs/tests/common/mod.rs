@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use block_common::GraphError;
 use block_gs::{
-    Backend, BlockDriver, BlockLayer, BqlGuard, ChildPermQuery, Node, NodeBuilder, Perm, PermPair,
-    Role,
+    Backend, BlockDriver, BlockLayer, BqlGuard, ChildPermQuery, Drained, Node, NodeBuilder, Perm,
+    PermPair, Role,
 };
 use block_io::aio::sleep;
-use block_io::{Destination, DriverIo, IoFuture, Request, Source, WriteFlags};
+use block_io::{Destination, DriverIo, IoError, IoFuture, Request, Source, WriteFlags};
 
 /// What the driver was told, and how it behaves.
 #[derive(Default)]
@@ -24,6 +24,10 @@ pub struct Mem {
     /// Asks for these instead of the default on its children.
     pub child_perms: Option<PermPair>,
     pub refuse_perms: bool,
+    /// Refuses to give the image to another process, or to take it back.
+    pub refuse_handover: bool,
+    /// What the driver was told about other processes.
+    pub handovers: Mutex<Vec<&'static str>>,
     /// Begins minus ends of drained sections.
     pub drained: AtomicI64,
     pub drain_begins: AtomicUsize,
@@ -119,6 +123,14 @@ impl DriverIo for Mem {
         })
     }
 
+    fn invalidate_cache<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r> {
+        if self.refuse_handover {
+            return IoFuture::failed(IoError::from_errno(5));
+        }
+        self.handovers.lock().expect("no panic").push("taken");
+        IoFuture::done()
+    }
+
     fn flush<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r> {
         self.flushes.fetch_add(1, Ordering::Relaxed);
         IoFuture::done()
@@ -169,6 +181,15 @@ impl BlockDriver for Mem {
 
     fn abort_perm_update(&self, _bql: &BqlGuard) {
         self.perm_aborts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn inactivate(&self, section: &mut Drained<'_>) -> Result<(), GraphError> {
+        if self.refuse_handover {
+            return Err(IoError::from_errno(5).into());
+        }
+        section.io(async |request| request.flush().await)?;
+        self.handovers.lock().expect("no panic").push("released");
+        Ok(())
     }
 
     fn drain_begin(&self, _bql: &BqlGuard) {

@@ -44,6 +44,16 @@ impl<'r> Request<'r> {
         Ok(replaced.then_some(bytes))
     }
 
+    /// Lets the driver forget what it keeps of the image
+    /// (`bdrv_co_invalidate_cache`). The graph is not touched, nor are
+    /// permissions: that is the share of the main loop in an activation.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn invalidate_cache(self) -> IoFuture<'r> {
+        self.node().driver().invalidate_cache(self)
+    }
+
     /// The length in bytes (`bdrv_co_getlength`): the noted one, unless it
     /// may have changed behind the node's back.
     ///

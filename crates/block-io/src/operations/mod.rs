@@ -9,15 +9,25 @@ mod copy;
 mod copy_on_read;
 mod discard;
 mod flush;
+mod image;
+mod info;
 mod length;
 mod pad;
 mod read;
+mod scsi;
+mod snapshot;
 mod status;
 mod truncate;
+mod vmstate;
 mod write;
 mod zeroes;
+mod zone;
 
+pub use image::{AmendReady, BackingName, CheckResult, Clusters, Repairs};
+pub use info::DriverInfo;
+pub use scsi::{ScsiCommand, ScsiReply, ScsiTransfer};
 pub use status::BlockStatus;
+pub use zone::{Zone, ZoneKind, ZoneOperation, ZoneState};
 
 /// The longest buffer the layer makes by itself, in bytes
 /// (`MAX_BOUNCE_BUFFER`).

@@ -1,0 +1,168 @@
+//! What drivers know of their images.
+
+use std::fs;
+use std::io::{Seek, SeekFrom, Write};
+use std::time::Duration;
+
+use block_drivers::file::Protocol;
+use block_drivers::{CopyOnRead, File, NullAio, NullCo, Raw};
+use block_gs::{Backend, BqlGuard, IoError, Node, Perm};
+use block_io::{DriverInfo, Request, ScsiCommand, ScsiTransfer};
+
+use crate::support::{READ_WRITE, backend, in_layer, read};
+
+fn ask<T>(bql: &mut BqlGuard, node: &Node, f: impl AsyncFnOnce(Request<'_>) -> T) -> T {
+    node.drain(bql).io(f)
+}
+
+#[test]
+fn a_sparse_file_takes_less_than_its_length() {
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        let mut made = fs::File::create(&path).expect("created");
+        made.seek(SeekFrom::Start(8 << 20)).expect("sparse");
+        made.write_all(&[1; 65536]).expect("written");
+        made.sync_all().expect("written");
+        let file = File::new(&path).open(bql, "file").expect("opened");
+        let raw = Raw::over(&file).open(bql, "raw").expect("opened");
+        let filter = CopyOnRead::over(&raw).open(bql, "filter").expect("opened");
+        let size = async |request: Request<'_>| request.allocated_size().await;
+        let taken = ask(bql, &file, size).expect("known");
+        assert!((65536..8 << 20).contains(&taken), "{taken}");
+        for above in [&raw, &filter] {
+            assert_eq!(ask(bql, above, size).expect("known"), taken);
+            let info = ask(bql, above, async |request| request.info().await);
+            assert_eq!(info.expect("known"), DriverInfo::default());
+            assert!(above.view(bql).has_zero_init(bql));
+            assert_eq!(above.view(bql).probe_block_sizes(bql), None);
+        }
+        let null = NullCo::new(1 << 20).open(bql, "null").expect("opened");
+        assert_eq!(ask(bql, &null, size).expect("known"), 0);
+        assert!(!null.view(bql).has_zero_init(bql));
+    });
+}
+
+#[test]
+fn file_names_open_the_node_again() {
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        fs::write(&path, [0; 8192]).expect("written");
+        let path = path.display().to_string();
+        let file = File::new(&path).open(bql, "file").expect("opened");
+        let raw = Raw::over(&file).open(bql, "raw").expect("opened");
+        let window = Raw::over(&file).offset(512).size(Some(1024));
+        let window = window.open(bql, "window").expect("opened");
+        let filter = CopyOnRead::over(&file).open(bql, "filter").expect("opened");
+        assert_eq!(file.filename(bql), path);
+        let below = format!("{{\"driver\": \"file\", \"filename\": \"{path}\"}}");
+        assert_eq!(
+            window.filename(bql),
+            format!(
+                "json:{{\"driver\": \"raw\", \"offset\": 512, \"size\": 1024, \"file\": {below}}}"
+            )
+        );
+        assert_eq!(
+            filter.filename(bql),
+            format!("json:{{\"driver\": \"copy-on-read\", \"file\": {below}}}")
+        );
+        assert_eq!(raw.filename(bql), path);
+        Raw::set_window(&mut window.drain(bql), 1024, None).expect("moved");
+        assert_eq!(
+            window.filename(bql),
+            format!("json:{{\"driver\": \"raw\", \"offset\": 1024, \"file\": {below}}}")
+        );
+        let plain = NullCo::new(1 << 30).open(bql, "plain").expect("opened");
+        assert_eq!(plain.filename(bql), "null-co://");
+        let small = NullAio::new(512).open(bql, "small").expect("opened");
+        assert_eq!(
+            small.filename(bql),
+            "json:{\"driver\": \"null-aio\", \"size\": 512}"
+        );
+        let info = raw.view(bql).info(bql);
+        assert_eq!((info.driver, info.length, info.active), ("raw", 8192, true));
+    });
+}
+
+#[test]
+fn commands_are_for_devices() {
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        fs::write(&path, [0; 512]).expect("written");
+        let file = File::new(&path).open(bql, "file").expect("opened");
+        let device = File::new("/dev/null").protocol(Protocol::HostDevice);
+        let device = device.open(bql, "device").expect("opened");
+        let raw = Raw::over(&device).open(bql, "raw").expect("opened");
+        let window = Raw::over(&file).size(Some(512)).open(bql, "window");
+        let window = window.expect("opened");
+        let inquiry = async |request: Request<'_>| {
+            let command = ScsiCommand {
+                command: vec![0x12, 0, 0, 0, 96, 0],
+                transfer: ScsiTransfer::FromDevice(96),
+                timeout: Duration::from_secs(1),
+            };
+            request.scsi(command).await
+        };
+        for node in [&file, &window] {
+            let refused = ask(bql, node, inquiry);
+            assert!(matches!(refused, Err(IoError::NotSupported)));
+        }
+        // It reaches the kernel, which says that this is none.
+        for node in [&device, &raw] {
+            let refused = ask(bql, node, inquiry).expect_err("no such device");
+            assert_eq!(refused.to_string(), "Inappropriate ioctl for device");
+        }
+    });
+}
+
+#[test]
+fn a_raw_image_takes_whole_sectors() {
+    in_layer(|bql, _| {
+        let null = NullCo::new(1 << 20).open(bql, "null").expect("opened");
+        let raw = Raw::over(&null).open(bql, "raw").expect("opened");
+        let measured = |length, input| {
+            let measured = raw.view(bql).measure(bql, length, input);
+            measured.expect("measured").required
+        };
+        assert_eq!(measured(1, None), 512);
+        assert_eq!(measured(1, Some(null.view(bql))), 1 << 20);
+        let refused = null.view(bql).measure(bql, 1, None).expect_err("no image");
+        assert_eq!(
+            refused.to_string(),
+            "Block driver 'null-co' does not support size measurement"
+        );
+    });
+}
+
+#[test]
+fn what_another_process_has_changed_is_seen_after_an_activation() {
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        fs::write(&path, [1; 512]).expect("written");
+        let file = File::new(&path).open(bql, "file").expect("opened");
+        let raw = Raw::over(&file)
+            .size(None)
+            .open(bql, "raw")
+            .expect("opened");
+        // With a name it is a guest's, which may be told to rest.
+        let disk = Backend::new(bql, "disk", READ_WRITE, Perm::CONSISTENT_READ).expect("new");
+        disk.insert(bql, &raw).expect("inserted");
+        raw.inactivate(bql).expect("nobody minds");
+        // The other process opens the file in earnest: no locks are left.
+        let other = File::new(&path).open(bql, "other").expect("opened");
+        let writer = backend(bql, &other, READ_WRITE | Perm::RESIZE).expect("no locks");
+        other
+            .drain(bql)
+            .io(async |request| {
+                request
+                    .truncate(1024, true, block_io::Preallocation::Off)
+                    .await
+            })
+            .expect("the other one may");
+        drop((writer, other));
+        bql.run_for(Duration::from_millis(1));
+        raw.activate(bql).expect("nobody minds");
+        assert_eq!(raw.length(bql), 1024);
+        let end = read(bql, &disk, 1023, 1).expect("read");
+        assert_eq!(end, [0]);
+    });
+}

@@ -1,0 +1,29 @@
+//! Rule R19: Nobody makes by hand what an amendment needs from the main loop.
+//! QEMU: Hanna Reitz about the luks amendment, whose run took permissions that only the main
+//! thread may take; bdrv_amend_pre_run() came of it, and nothing makes a caller call it.
+//! Shape: literal.
+//! Why: `AmendReady` has private fields; `Node::prepare_amend` makes one, with the proof.
+
+use block_gs::{BqlGuard, Value};
+use block_io::{AmendReady, IoError, Request};
+use ui_tests::{in_main_loop, null};
+
+async fn amend(request: Request<'_>, options: &Value) -> Result<(), IoError> {
+    let ready = AmendReady {
+        node: request.node().uid(),
+        //~^ E0451 "field `node` of struct `AmendReady` is private"
+        kept: Box::new(options.clone()),
+        //~^ E0451 "field `kept` of struct `AmendReady` is private"
+    };
+    request.amend(&ready).await
+}
+
+fn main() {
+    in_main_loop(|bql: &mut BqlGuard| {
+        let node = null(bql, "node");
+        let options = Value::map([("size", 1u64.into())]);
+        let refused = node.drain(bql).io(async |request| amend(request, &options).await);
+        assert!(refused.is_err());
+        Ok(())
+    });
+}
