@@ -12,6 +12,7 @@
 //! * [`limits`]: which offsets and lengths a request may have;
 //! * [`WriteFlags`], [`StatusFlags`]: what requests ask for and answer;
 //! * [`bitmap`]: which parts of a node have been written, say;
+//! * [`policy`]: what is done about requests that fail;
 //! * [`names`], [`paths`]: what a node may be called, and file names;
 //! * [`Value`]: options, and answers of drivers, as values;
 //! * [`sync`]: the one place that names `std::sync` or its model-checked twin.
@@ -28,6 +29,7 @@ pub mod limits;
 pub mod names;
 pub mod paths;
 pub mod perm;
+pub mod policy;
 pub mod role;
 pub mod status;
 pub mod sync;
@@ -37,6 +39,7 @@ pub use error::{GraphError, IoError, ParentDescription};
 pub use flags::{Preallocation, WriteFlags};
 pub use limits::BlockLimits;
 pub use perm::Perm;
+pub use policy::{ErrorAction, IoStatus, OnError, Operation};
 pub use role::Role;
 pub use status::StatusFlags;
 pub use value::Value;

@@ -76,6 +76,13 @@ pub struct BlockLimits {
     pub optimal_transfer: u64,
     /// How many pieces of memory one request may have.
     pub max_segments: usize,
+    /// The longest transfer of the hardware, 0 if unknown: what a command that
+    /// is passed through to a device must respect, because nobody cuts it
+    /// (`max_hw_transfer`).
+    pub max_hw_transfer: u64,
+    /// How many pieces of memory the hardware takes, 0 if unknown
+    /// (`max_hw_iov`).
+    pub max_hw_segments: usize,
     /// Zero writes are best aligned to this.
     pub zero_alignment: u32,
     /// The longest zero write.
@@ -89,6 +96,15 @@ pub struct BlockLimits {
     pub cluster_size: u32,
 }
 
+/// The smaller one; 0 is unknown (`MIN_NON_ZERO`).
+fn least_known<N: Ord + Default + Copy>(one: N, other: N) -> N {
+    match (one == N::default(), other == N::default()) {
+        (true, _) => other,
+        (_, true) => one,
+        _ => one.min(other),
+    }
+}
+
 impl Default for BlockLimits {
     /// No limits but those of the layer.
     fn default() -> Self {
@@ -99,6 +115,8 @@ impl Default for BlockLimits {
             max_transfer: MAX_REQUEST,
             optimal_transfer: 0,
             max_segments: MAX_SEGMENTS,
+            max_hw_transfer: 0,
+            max_hw_segments: 0,
             zero_alignment: 1,
             max_zeroes: MAX_LENGTH,
             discard_alignment: 1,
@@ -119,6 +137,22 @@ impl BlockLimits {
         self.max_transfer = self.max_transfer.min(child.max_transfer);
         self.optimal_transfer = self.optimal_transfer.max(child.optimal_transfer);
         self.max_segments = self.max_segments.min(child.max_segments);
+        self.max_hw_transfer = least_known(self.max_hw_transfer, child.max_hw_transfer);
+        self.max_hw_segments = least_known(self.max_hw_segments, child.max_hw_segments);
+    }
+
+    /// The longest transfer that a device may show its guest
+    /// (`blk_get_max_hw_transfer`), a multiple of the request alignment.
+    pub fn max_transfer_of_hardware(&self) -> u64 {
+        let most = least_known(self.max_hw_transfer, self.max_transfer);
+        let align = u64::from(self.request_alignment);
+        (least_known(most, MAX_REQUEST) & !(align - 1)).max(align)
+    }
+
+    /// How many pieces of memory a device may show its guest
+    /// (`blk_get_max_hw_iov`).
+    pub fn max_segments_of_hardware(&self) -> usize {
+        least_known(self.max_hw_segments, self.max_segments)
     }
 
     /// The limits with every length rounded so that requests can be cut by
@@ -202,5 +236,25 @@ mod tests {
         assert!(odd(3).checked().is_err());
         assert!(odd(0).checked().is_err());
         assert!(odd(1 << 31).checked().is_err());
+    }
+
+    #[test]
+    fn a_guest_sees_the_least_of_what_is_known() {
+        let mut limits = BlockLimits {
+            max_transfer: 1 << 20,
+            request_alignment: 4096,
+            ..BlockLimits::default()
+        };
+        assert_eq!(limits.max_transfer_of_hardware(), 1 << 20);
+        assert_eq!(limits.max_segments_of_hardware(), MAX_SEGMENTS);
+        let child = BlockLimits {
+            max_hw_transfer: 10_000,
+            max_hw_segments: 7,
+            ..BlockLimits::default()
+        };
+        limits.merge_child(&child);
+        limits.merge_child(&BlockLimits::default());
+        assert_eq!(limits.max_transfer_of_hardware(), 8192);
+        assert_eq!(limits.max_segments_of_hardware(), 7);
     }
 }

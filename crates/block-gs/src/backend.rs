@@ -68,7 +68,8 @@ impl Backend {
                 return Err(GraphError::DeviceNameIsNode(name.to_owned()));
             }
         }
-        let root = Root::new(name, bql.context().clone());
+        let events = Arc::clone(bql.events());
+        let root = Root::telling(name, bql.context().clone(), events);
         let layer = Arc::clone(bql.state().shared());
         let backends = &mut bql.graph_mut().backends;
         let key = backends.insert(BackendState {
@@ -81,6 +82,11 @@ impl Backend {
             inactive: false,
             force_allow_inactivate: false,
             hold: Default::default(),
+            monitor: None,
+            device: None,
+            device_quiesced: Default::default(),
+            closed_at: Default::default(),
+            root_state: Default::default(),
         });
         let hold = Arc::new(BackendHold { key, root, layer });
         backends[key].hold = Arc::downgrade(&hold);
@@ -93,7 +99,7 @@ impl Backend {
         Backend::of(bql, key)
     }
 
-    fn of(bql: &BqlGuard, key: BackendKey) -> Option<Backend> {
+    pub(crate) fn of(bql: &BqlGuard, key: BackendKey) -> Option<Backend> {
         bql.graph().backends[key].hold.upgrade().map(Backend)
     }
 
@@ -168,6 +174,9 @@ impl Backend {
     /// no medium. A node that nobody else refers to is closed.
     pub fn remove(&self, bql: &mut BqlGuard) {
         let key = self.key(bql);
+        if let Some(device) = self.device(bql) {
+            device.removing_medium(bql);
+        }
         detach(bql, key);
     }
 
@@ -331,6 +340,16 @@ impl Backend {
         Err(GraphError::BackendHasNode(self.name().to_owned()))
     }
 
+    pub(crate) fn hold(&self) -> &Arc<BackendHold> {
+        &self.0
+    }
+
+    /// Lets the main loop run `f`, as soon as it looks for what nobody needs.
+    pub(crate) fn when_unused(&self, f: impl FnOnce(&mut BqlGuard, BackendKey) + Send + 'static) {
+        let key = self.0.key;
+        self.0.layer.schedule_reap(Box::new(move |bql| f(bql, key)));
+    }
+
     pub(crate) fn key(&self, bql: &BqlGuard) -> BackendKey {
         assert!(
             self.0.layer.id() == bql.layer_id(),
@@ -374,6 +393,18 @@ impl Drop for Insertion<'_> {
 pub fn backends<'b>(bql: &'b BqlGuard) -> impl Iterator<Item = Backend> + use<'b> {
     let all = bql.graph().backends.values();
     all.filter_map(|state| state.hold.upgrade().map(Backend))
+}
+
+/// Opens the gate of a backend that goes away, for whatever sections over
+/// everything had closed it: what is parked there has to find out that nothing
+/// is left.
+pub(crate) fn let_go(bql: &mut BqlGuard, key: BackendKey) {
+    let backend = &mut bql.graph_mut().backends[key];
+    let closed = std::mem::take(&mut backend.closed_at);
+    let root = backend.root.clone();
+    for _ in closed {
+        root.open(bql.access());
+    }
 }
 
 /// Takes the node of a backend away for good.

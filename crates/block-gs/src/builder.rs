@@ -80,6 +80,25 @@ pub struct NodeOptions {
 }
 
 impl NodeOptions {
+    /// What the flags of a node say about how it was opened.
+    pub(crate) fn from_flags(flags: NodeFlags) -> Self {
+        let detect_zeroes = match (
+            flags.contains(NodeFlags::DETECT_ZEROES),
+            flags.contains(NodeFlags::DETECT_UNMAP),
+        ) {
+            (false, _) => DetectZeroes::Off,
+            (true, false) => DetectZeroes::On,
+            (true, true) => DetectZeroes::Unmap,
+        };
+        NodeOptions {
+            read_only: flags.contains(NodeFlags::READ_ONLY),
+            unmap: flags.contains(NodeFlags::UNMAP),
+            no_flush: flags.contains(NodeFlags::NO_FLUSH),
+            detect_zeroes,
+            ..NodeOptions::default()
+        }
+    }
+
     fn flags(self) -> NodeFlags {
         let mut flags = self.detect_zeroes.flags();
         flags.set(NodeFlags::READ_ONLY, self.read_only);

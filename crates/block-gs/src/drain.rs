@@ -342,7 +342,17 @@ impl fmt::Debug for DrainedAll<'_> {
 
 impl Drop for DrainedAll<'_> {
     fn drop(&mut self) {
-        crate::graph::quiesce::end_all(self.bql);
+        // Also when a device panics, the nodes are no longer quiesced.
+        let rest = EndAll(self.bql);
+        crate::backend_drain::open_empty_roots(rest.0);
+    }
+}
+
+struct EndAll<'a>(&'a mut BqlGuard);
+
+impl Drop for EndAll<'_> {
+    fn drop(&mut self) {
+        crate::graph::quiesce::end_all(self.0);
     }
 }
 
@@ -354,7 +364,8 @@ impl Deref for DrainedAll<'_> {
     }
 }
 
-/// Opens a drained section over the whole graph.
+/// Opens a drained section over the whole graph, and over the backends that
+/// have no node when it opens.
 pub fn drain_all(bql: &mut BqlGuard) -> DrainedAll<'_> {
     bql.graph_mut().sections += 1;
     let effects = bql.graph_mut().begin_all();
@@ -363,6 +374,7 @@ pub fn drain_all(bql: &mut BqlGuard) -> DrainedAll<'_> {
         exact: PhantomData,
     };
     effects.run(drained.bql);
+    crate::backend_drain::close_empty_roots(drained.bql);
     crate::graph::quiesce::wait_until_all_idle(drained.bql);
     drained
 }

@@ -10,8 +10,8 @@
 use std::future::Future;
 
 use block_common::IoError;
-use block_io::aio::{AioContext, AioError, HomeThread};
-use block_io::{Destination, Source};
+use block_io::aio::{AioContext, AioError, HomeThread, JoinHandle};
+use block_io::{Destination, Root, Source};
 
 use crate::{Backend, BqlGuard};
 
@@ -105,6 +105,53 @@ impl MainOrHome for HomeThread<'_> {
 }
 
 impl Backend {
+    /// Sends requests and waits for them: what QEMU generates as a wrapper
+    /// around each coroutine (`blk_pwrite_zeroes`, `blk_pdiscard`,
+    /// `blk_truncate`, `blk_eject`, ...) is one function here, for every
+    /// method of the [`Root`](block_io::Root) and for several of them.
+    ///
+    /// Waiting takes a proof of the main thread or of the home thread; I/O
+    /// code, which has neither, awaits the methods of the root.
+    ///
+    /// ```
+    /// # use block_gs::{Backend, BqlGuard, WaitError};
+    /// use block_io::WriteFlags;
+    ///
+    /// fn erase(disk: &Backend, bql: &mut BqlGuard) -> Result<(), WaitError> {
+    ///     disk.wait(bql, async |root| {
+    ///         root.make_zero(WriteFlags::MAY_UNMAP, |_, _| {}).await?;
+    ///         root.flush().await
+    ///     })
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`WaitError::WrongThread`] on a thread that is neither main nor the
+    /// backend's home, otherwise [`WaitError::Io`].
+    pub fn wait<T>(
+        &self,
+        at: &mut impl MainOrHome,
+        requests: impl AsyncFnOnce(&Root) -> Result<T, IoError>,
+    ) -> Result<T, WaitError> {
+        let root = self.root();
+        Ok(at.wait_for(&root.context(), requests(root))??)
+    }
+
+    /// Cancels a request of this backend, and waits until it has ended
+    /// (`blk_aio_cancel`): to its result if it was faster. What takes no
+    /// proof is [`JoinHandle::cancel_async`].
+    ///
+    /// # Errors
+    /// [`WaitError::WrongThread`] on a thread that is neither main nor the
+    /// backend's home; the request is cancelled all the same.
+    pub fn cancel<T>(
+        &self,
+        at: &mut impl MainOrHome,
+        request: JoinHandle<T>,
+    ) -> Result<Option<T>, WaitError> {
+        at.wait_for(&self.root().context(), request.cancel())
+    }
+
     /// Reads and waits (`blk_pread`).
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
+use block_io::Events;
 use block_io::aio::{AioContext, Entered, EventLoop, Wait};
 use crossbeam::queue::SegQueue;
 use futures_channel::oneshot;
@@ -33,6 +34,7 @@ pub(crate) struct LayerShared {
     /// and before anything that what is dead could stand in the way of.
     reaps: SegQueue<Job>,
     closed: AtomicBool,
+    events: Arc<Events>,
 }
 
 impl LayerShared {
@@ -205,6 +207,7 @@ impl BlockLayer {
             jobs: SegQueue::new(),
             reaps: SegQueue::new(),
             closed: AtomicBool::new(false),
+            events: Arc::default(),
         });
         let waker = Waker::from(Arc::new(MainWaker(Arc::clone(&shared))));
         Ok(BlockLayer {
@@ -353,6 +356,12 @@ impl BqlGuard {
         MainLoop {
             shared: Arc::clone(self.state().shared()),
         }
+    }
+
+    /// What backends of this layer tell, in whichever thread: listen there.
+    /// The value can be kept, and used without a proof.
+    pub fn events(&self) -> &Arc<Events> {
+        &self.state().shared().events
     }
 
     /// The main loop's AioContext (`qemu_get_aio_context`).

@@ -71,9 +71,10 @@
 //!   [`NodeView`], [`EdgeView`]: what is borrowed from the graph.
 //! * [`Drained`], [`DrainedSet`], [`DrainedAll`]: sections;
 //!   [`Transaction`]: several changes at once; [`FrozenChain`]: links that
-//!   must stay.
+//!   must stay; [`DrainedBackend`]: a backend, with a medium or without.
 //! * [`DirtyBitmap`], [`FrozenBitmap`], [`WriteTracker`]: which parts of a
 //!   node have been written.
+//! * [`DeviceOps`], [`Attachment`]: whom a backend works for.
 //! * [`NodeBuilder`], [`BlockDriver`]: making nodes, and what they are made
 //!   of.
 //! * [`IoThread`], [`MainOrHome`]: other threads.
@@ -82,6 +83,8 @@
 
 mod activation;
 mod backend;
+mod backend_drain;
+mod backend_names;
 mod bitmaps;
 mod blocker;
 #[allow(unsafe_code)]
@@ -91,6 +94,7 @@ mod chain;
 mod context_change;
 mod context_notifier;
 mod debug;
+mod device;
 mod drain;
 mod driver;
 mod extension;
@@ -117,6 +121,8 @@ mod transaction;
 
 pub use activation::{activate_all, inactivate_all};
 pub use backend::{Backend, backends};
+pub use backend_drain::DrainedBackend;
+pub use backend_names::{named_backends, next_backend, remove_all_media};
 pub use bitmaps::{
     BitmapBackup, BitmapInfo, BitmapOptions, BitmapUse, BitmapView, DirtyBitmap, FrozenBitmap,
     StoredState, WriteTracker,
@@ -129,6 +135,7 @@ pub use bql::{BqlCell, BqlGuard};
 pub use builder::{DetectZeroes, NodeBuilder, NodeOptions};
 pub use context_notifier::{ContextNotification, ContextNotifier};
 pub use debug::{Breakpoints, GraphPicture, PictureEdge, PictureKind, PicturePlace, graph_picture};
+pub use device::{Attachment, DeviceOps, RemovableOps, tell_resized};
 pub use drain::{Drained, DrainedAll, DrainedSet, drain_all, drain_many, sections_opened};
 pub use driver::{BlockDriver, ChildPermQuery};
 pub use frozen::FrozenChain;

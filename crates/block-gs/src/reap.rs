@@ -126,6 +126,7 @@ pub(crate) fn reap_backend(bql: &mut BqlGuard, key: BackendKey) {
     };
     if unreferenced(bql) {
         crate::backend::detach(bql, key);
+        crate::backend::let_go(bql, key);
         bql.graph_mut().backends.remove(key);
     }
 }

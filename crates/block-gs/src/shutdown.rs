@@ -18,7 +18,19 @@ pub(crate) fn close_all(bql: &mut BqlGuard) {
         drop(extensions);
     });
     for key in closing.bql.graph().backends.keys().collect::<Vec<_>>() {
-        closing.step(|bql| backend::detach(bql, key));
+        closing.step(|bql| {
+            // What runs while we wait may have removed it.
+            let Some(state) = bql.graph_mut().backends.get_mut(key) else {
+                return;
+            };
+            // A device may keep its own attachment, and so itself.
+            let kept = (state.monitor.take(), state.device.take());
+            let root = state.root.clone();
+            root.set_device(bql.access(), None);
+            backend::detach(bql, key);
+            backend::let_go(bql, key);
+            drop(kept);
+        });
     }
     for key in closing.bql.graph().others.keys().collect::<Vec<_>>() {
         closing.step(|bql| reap::reap_parent(bql, key));

@@ -40,6 +40,9 @@
 //! * [`GraphCell`]: data of a driver that requests read and a drained section
 //!   replaces.
 //! * [`DriverIo`]: what a driver does with requests.
+//! * [`accounting`]: what a device counts of its requests.
+//! * [`Events`]: what backends tell, in any thread; [`DeviceIo`]: what they ask
+//!   of a device.
 //! * [`file`](mod@file): transfers between a file and a buffer.
 //! * [`dirty`]: which parts of a node have been written.
 //! * [`block_ioctl`]: what only block devices do.
@@ -47,6 +50,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod accounting;
 mod after;
 pub mod aio;
 #[allow(unsafe_code)]
@@ -57,7 +61,9 @@ mod driver;
 #[allow(unsafe_code)]
 mod edge;
 pub mod engine;
+mod events;
 pub mod file;
+mod front;
 mod future;
 #[allow(unsafe_code)]
 mod graph_cell;
@@ -70,13 +76,19 @@ mod operations;
 mod request;
 #[allow(unsafe_code)]
 mod root;
+mod root_io;
 pub mod signposts;
 mod turn;
 
-pub use block_common::{BlockLimits, IoError, Perm, Preallocation, StatusFlags, WriteFlags};
+pub use block_common::{
+    BlockLimits, ErrorAction, IoError, IoStatus, OnError, Operation, Perm, Preallocation,
+    StatusFlags, WriteFlags,
+};
 pub use buffer::{Buffer, Destination, DestinationVec, Source, SourceVec};
 pub use driver::{Capabilities, CopyEnd, DriverIo, Truncation};
 pub use edge::{Children, IoEdge};
+pub use events::{BackendEvent, BlockIoError, DeviceTrayMoved, Events, Listening, Machine};
+pub use front::{AttachedDevice, DeviceIdentity, DeviceIo};
 pub use future::IoFuture;
 pub use graph_cell::GraphCell;
 pub use gs_access::GsAccess;
@@ -87,3 +99,4 @@ pub use operations::{
 };
 pub use request::{Activity, Request};
 pub use root::{InFlight, Root};
+pub use root_io::{CopyTarget, DeviceLimits, RangeStatus};

@@ -14,7 +14,8 @@ use block_common::{IoError, Preallocation, WriteFlags};
 
 use crate::aio::{AioContext, Home, JoinHandle};
 use crate::engine::{Count, Gate, GatedCell, shard_count, thread_shard};
-use crate::{Destination, GsAccess, IoEdge, Request, Source, turn};
+use crate::front::Front;
+use crate::{Destination, Events, GsAccess, IoEdge, Request, Source, turn};
 
 /// The I/O half of a backend (`BlockBackend`): submits requests, from any
 /// number of threads at once.
@@ -30,6 +31,7 @@ struct Inner {
     home: Arc<Home>,
     grows: AtomicBool,
     writes_through: AtomicBool,
+    front: Front,
 }
 
 impl fmt::Debug for Root {
@@ -41,13 +43,24 @@ impl fmt::Debug for Root {
 impl Root {
     /// A root without a node, at home in `context`.
     pub fn new(name: &str, context: AioContext) -> Self {
+        Root::telling(name, context, Arc::default())
+    }
+
+    /// As [`new`](Root::new), of a block layer that hears of its events.
+    pub fn telling(name: &str, context: AioContext, events: Arc<Events>) -> Self {
         Root(Arc::new(Inner {
             name: name.to_owned(),
             below: GatedCell::new(shard_count(), None),
             home: Arc::new(Home::new(context)),
             grows: AtomicBool::new(false),
             writes_through: AtomicBool::new(false),
+            front: Front::new(events),
         }))
+    }
+
+    /// What is not about requests.
+    pub(crate) fn front(&self) -> &Front {
+        &self.0.front
     }
 
     /// The name of the backend; empty for an unnamed one.
@@ -169,7 +182,7 @@ impl Root {
         !self.0.writes_through.load(Ordering::Relaxed)
     }
 
-    fn flags(&self, flags: WriteFlags) -> WriteFlags {
+    pub(crate) fn flags(&self, flags: WriteFlags) -> WriteFlags {
         match self.has_write_cache() {
             true => flags,
             false => flags | WriteFlags::FUA,
@@ -278,7 +291,10 @@ impl Root {
     ) -> Result<(), IoError> {
         let in_flight = self.begin().await;
         let request = in_flight.request()?;
-        request.truncate(length, exact, preallocation).await
+        request.truncate(length, exact, preallocation).await?;
+        drop(in_flight);
+        self.tell_resized();
+        Ok(())
     }
 
     /// Makes earlier writes durable (`blk_co_flush`).
@@ -299,7 +315,7 @@ impl Root {
         self.begin().await.request()?.length().await
     }
 
-    async fn check_write(
+    pub(crate) async fn check_write(
         &self,
         request: Request<'_>,
         offset: u64,
@@ -327,14 +343,18 @@ impl Root {
 }
 
 /// A backend does not read or write beyond its node, a node's parent may.
-fn ends_inside(request: Request<'_>, offset: u64, bytes: u64) -> bool {
+pub(crate) fn ends_inside(request: Request<'_>, offset: u64, bytes: u64) -> bool {
     let end = offset.checked_add(bytes);
     end.is_some_and(|end| end <= request.node().length())
 }
 
 /// Perhaps the node has grown meanwhile.
 #[cold]
-async fn check_end(request: Request<'_>, offset: u64, bytes: u64) -> Result<(), IoError> {
+pub(crate) async fn check_end(
+    request: Request<'_>,
+    offset: u64,
+    bytes: u64,
+) -> Result<(), IoError> {
     let length = request.length().await?;
     match offset.checked_add(bytes) {
         Some(end) if end <= length => Ok(()),

@@ -13,7 +13,7 @@ pub(crate) mod section;
 #[allow(unsafe_code)]
 pub(crate) mod write;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 
@@ -23,10 +23,12 @@ use block_io::{IoEdge, IoNode, Root};
 use slotmap::{SlotMap, new_key_type};
 use smallvec::SmallVec;
 
-use crate::backend::BackendHold;
+use crate::backend::{Backend, BackendHold};
 use crate::bitmaps::NamedBitmap;
 use crate::blocker::Blocker;
+use crate::builder::NodeOptions;
 use crate::context_notifier::Registered;
+use crate::device::DeviceState;
 use crate::driver::BlockDriver;
 use crate::extension::Extensions;
 use crate::node::NodeHold;
@@ -124,6 +126,16 @@ pub(crate) struct BackendState {
     /// Its node may be inactivated whatever it does.
     pub force_allow_inactivate: bool,
     pub hold: Weak<BackendHold>,
+    /// The handle of the monitor, if that keeps it.
+    pub monitor: Option<Backend>,
+    pub device: Option<DeviceState>,
+    /// What the device was last told.
+    pub device_quiesced: Cell<bool>,
+    /// The sections over everything that closed the root because it had no
+    /// node, by how deep they nest.
+    pub closed_at: SmallVec<[u32; 1]>,
+    /// How its node was open, when that was last noted.
+    pub root_state: NodeOptions,
 }
 
 /// A parent that is neither node nor backend, such as a job.
@@ -152,6 +164,8 @@ pub(crate) struct Graph {
     pub sections: u64,
     /// How often the owner of a section has done I/O inside it.
     pub owner_io: u64,
+    /// Devices attached so far.
+    pub attachments: u64,
     /// How many times operations have been blocked.
     pub blockers: u64,
     /// How many notifiers of contexts have been registered.

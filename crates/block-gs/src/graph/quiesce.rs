@@ -22,9 +22,9 @@ use block_io::{IoNode, Root};
 use smallvec::SmallVec;
 
 use super::{BackendKey, EdgeKey, Graph, NodeKey, ParentKey, ParentRef};
-use crate::BqlGuard;
 use crate::driver::BlockDriver;
 use crate::parent::EdgeParent;
+use crate::{BqlGuard, device};
 
 /// How many sections may be open over one node. Sections can be forgotten, and
 /// a counter that wraps would let requests into one that is open. What a node
@@ -36,8 +36,8 @@ const TOO_MANY_SECTIONS: &str = "too many drained sections have been forgotten";
 enum Effect {
     CloseNode(Arc<IoNode>),
     OpenNode(Arc<IoNode>),
-    CloseRoot(Root),
-    OpenRoot(Root),
+    CloseRoot(Root, BackendKey),
+    OpenRoot(Root, BackendKey),
     DriverBegin(Arc<dyn BlockDriver>),
     DriverEnd(Arc<dyn BlockDriver>),
     ParentBegin(Arc<dyn EdgeParent>),
@@ -79,8 +79,14 @@ impl Remaining<'_> {
             match effect {
                 Effect::CloseNode(node) => node.close(access),
                 Effect::OpenNode(node) => node.open(access),
-                Effect::CloseRoot(root) => root.close(access),
-                Effect::OpenRoot(root) => root.open(access),
+                Effect::CloseRoot(root, key) => {
+                    root.close(access);
+                    device::tell_quiesced(self.bql, key);
+                }
+                Effect::OpenRoot(root, key) => {
+                    root.open(access);
+                    device::tell_quiesced(self.bql, key);
+                }
                 Effect::DriverBegin(driver) => driver.drain_begin(self.bql),
                 Effect::DriverEnd(driver) => driver.drain_end(self.bql),
                 Effect::ParentBegin(parent) => parent.drained_begin(self.bql),
@@ -149,8 +155,8 @@ impl Graph {
             Some(match due {
                 Due::CloseNode(key) => Effect::CloseNode(node(key)),
                 Due::OpenNode(key) => Effect::OpenNode(node(key)),
-                Due::CloseRoot(key) => Effect::CloseRoot(root(key)),
-                Due::OpenRoot(key) => Effect::OpenRoot(root(key)),
+                Due::CloseRoot(key) => Effect::CloseRoot(root(key), key),
+                Due::OpenRoot(key) => Effect::OpenRoot(root(key), key),
                 Due::DriverBegin(key) => Effect::DriverBegin(driver(key)?),
                 Due::DriverEnd(key) => Effect::DriverEnd(driver(key)?),
                 Due::ParentBegin(key) => Effect::ParentBegin(class(key)),
@@ -224,7 +230,9 @@ impl Graph {
                 match self.edges[edge].parent {
                     ParentRef::Node(parent) => stack.push(parent),
                     ParentRef::Backend(parent) => {
-                        senders.roots.push(self.backends[parent].root.clone());
+                        senders
+                            .roots
+                            .push((parent, self.backends[parent].root.clone()));
                     }
                     ParentRef::Other(parent) => {
                         senders.others.push(Arc::clone(&self.others[parent].class));
@@ -240,7 +248,7 @@ impl Graph {
 #[derive(Default)]
 struct Senders {
     nodes: SmallVec<[Arc<IoNode>; 8]>,
-    roots: SmallVec<[Root; 4]>,
+    roots: SmallVec<[(BackendKey, Root); 4]>,
     others: SmallVec<[Arc<dyn EdgeParent>; 2]>,
 }
 
@@ -250,8 +258,9 @@ impl Senders {
         let waker = bql.waker();
         let cx = &mut Context::from_waker(&waker);
         let mut busy = false;
-        for root in &self.roots {
+        for (key, root) in &self.roots {
             busy |= root.poll_idle(cx) == Poll::Pending;
+            busy |= device::is_busy(bql, *key);
         }
         for node in &self.nodes {
             busy |= node.poll_idle(cx) == Poll::Pending;
@@ -277,7 +286,14 @@ pub(crate) fn wait_until_idle(bql: &mut BqlGuard, nodes: &[NodeKey]) {
 pub(crate) fn wait_until_all_idle(bql: &mut BqlGuard) {
     wait_while_busy(bql, |bql| {
         let all: Vec<_> = bql.graph().all_nodes().collect();
-        bql.graph_mut().senders_above(all)
+        let graph = bql.graph_mut();
+        let mut senders = graph.senders_above(all);
+        let closed = graph.backends.iter();
+        let closed = closed.filter(|(_, backend)| !backend.closed_at.is_empty());
+        senders
+            .roots
+            .extend(closed.map(|(key, backend)| (key, backend.root.clone())));
+        senders
     });
 }
 

@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 
 use super::quiesce::{Effects, wait_until_idle};
 use super::{BackendKey, Graph, NodeKey};
-use crate::{BqlGuard, Node};
+use crate::{BqlGuard, Node, device};
 
 /// The nodes of one drained section.
 #[derive(Default)]
@@ -137,14 +137,18 @@ impl ClosedRoot {
     pub fn close(bql: &mut BqlGuard, key: BackendKey) -> ClosedRoot {
         let root = bql.graph().backends[key].root.clone();
         root.close(bql.access());
+        device::tell_quiesced(bql, key);
         let waker = bql.waker();
         let mut closing = Closing {
             bql,
             root,
+            key,
             idle: false,
         };
         let cx = &mut Context::from_waker(&waker);
-        let is_busy = |closing: &mut Closing<'_>| closing.root.poll_idle(cx).is_pending();
+        let is_busy = |closing: &mut Closing<'_>| {
+            closing.root.poll_idle(cx).is_pending() | device::is_busy(closing.bql, key)
+        };
         wait_while::<NoFaults, _>(&mut closing, is_busy, |closing| {
             closing.bql.poll(Wait::Until(None));
         });
@@ -166,6 +170,7 @@ impl ClosedRoot {
     /// Opens the gate again: nothing was attached.
     pub fn reopen(self, bql: &BqlGuard) {
         bql.graph().backends[self.0].root.open(bql.access());
+        device::tell_quiesced(bql, self.0);
     }
 
     /// Uses the reason up.
@@ -178,6 +183,7 @@ impl ClosedRoot {
 struct Closing<'a> {
     bql: &'a mut BqlGuard,
     root: Root,
+    key: BackendKey,
     idle: bool,
 }
 
@@ -185,6 +191,7 @@ impl Drop for Closing<'_> {
     fn drop(&mut self) {
         if !self.idle {
             self.root.open(self.bql.access());
+            device::tell_quiesced(self.bql, self.key);
         }
     }
 }

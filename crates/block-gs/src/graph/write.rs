@@ -79,6 +79,7 @@ pub(crate) fn link(bql: &mut BqlGuard, section: &Section, new: NewEdge<'_>) -> E
     track_below(bql, section, parent, new.child);
     effects.run(bql);
     publish(bql, parent, Some(io), child_is_quiesced);
+    tell_device(bql, parent);
     key
 }
 
@@ -118,6 +119,7 @@ pub(crate) fn relink(bql: &mut BqlGuard, section: &Section, edge: EdgeKey, new: 
     // handed over afterwards: it never sees the new child unquiesced.
     let show = |bql: &mut BqlGuard| publish(bql, parent, Some(io), child_is_quiesced);
     move_edge::<NoFaults, _>(bql, show, |bql| hand_over(bql, edge, child_is_quiesced));
+    tell_device(bql, parent);
 }
 
 /// Takes an edge out of the graph (`bdrv_detach_child`). Does not look at
@@ -150,6 +152,7 @@ pub(crate) fn unlink(bql: &mut BqlGuard, section: &Section, edge: EdgeKey) {
     }
     let show = |bql: &mut BqlGuard| publish(bql, parent, None, false);
     move_edge::<NoFaults, _>(bql, show, |bql| hand_over(bql, edge, false));
+    tell_device(bql, parent);
 }
 
 /// Takes an edge away that was made below a root whose gate has stayed closed
@@ -166,6 +169,7 @@ pub(crate) fn unlink_unseen(bql: &mut BqlGuard, closed: &ClosedRoot, edge: EdgeK
     graph.edges[edge].quiesced_parent = false;
     // The edge's own reason goes with it; there is one if the child is quiesced.
     publish(bql, parent, None, !quiesced);
+    tell_device(bql, parent);
 }
 
 /// Puts an edge back that [`unlink`] took from a node.
@@ -341,6 +345,14 @@ fn hand_over(bql: &mut BqlGuard, edge: EdgeKey, child_is_quiesced: bool) {
     effects.run(bql);
 }
 
+/// A gate can lose its reason, or get one, when its edge is written. The
+/// device hears of it when the graph is whole again.
+fn tell_device(bql: &BqlGuard, parent: ParentRef) {
+    if let ParentRef::Backend(key) = parent {
+        crate::device::tell_quiesced(bql, key);
+    }
+}
+
 /// Shows requests what the graph says now.
 fn publish(
     bql: &mut BqlGuard,
@@ -362,10 +374,12 @@ fn publish(
         }
         ParentRef::Backend(key) => {
             let root = graph.backends[key].root.clone();
+            let node = io.as_ref().map(|edge| Arc::clone(edge.node()));
             // SAFETY: the gate is closed and idle: for the edge whose child the
             // section covers, or for the `ClosedRoot` that the caller was given. The
             // `BqlGuard` makes us the only writer.
             drop(unsafe { root.replace_edge(io, child_is_quiesced) });
+            root.note_node(bql.access(), node.as_ref());
         }
         ParentRef::Other(_) => {}
     }

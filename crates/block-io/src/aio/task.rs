@@ -35,6 +35,13 @@ impl<T> JoinHandle<T> {
         async move { task?.cancel().await }
     }
 
+    /// As [`cancel`](Self::cancel), without waiting: the task ends some time later, in its own
+    /// context (`bdrv_aio_cancel_async`). Takes no proof, so a device may call it in any thread; to
+    /// wait besides, await `cancel`, or on a thread that may block use `block_gs::Backend::cancel`.
+    pub fn cancel_async(self) {
+        drop(self.cancel());
+    }
+
     /// Lets the task go on by itself, as dropping the handle does.
     pub fn detach(self) {}
 

@@ -1,6 +1,6 @@
 //! The graph, requests in iothreads, backends.
 
-use super::{Scenario, differs, nearest, no_counterpart, same};
+use super::{Scenario, differs, same};
 
 const BITS: &str = "offsets are not signed: -2 is the number of the same bits, which is beyond \
                     the highest offset, and fails with the same errno before any I/O";
@@ -23,17 +23,11 @@ pub(super) const BLOCK_IOTHREAD: &[Scenario] = &[
     differs("/sync-op/preadv_part", BITS),
     differs("/sync-op/pwrite_compressed", BITS),
     differs("/sync-op/pwrite_zeroes", BITS),
-    no_counterpart(
-        "/sync-op/save_vmstate",
-        "there are no snapshots, and so no place for the state of a machine",
-    ),
+    same("/sync-op/save_vmstate"),
     differs("/sync-op/pdiscard", BITS),
     same("/sync-op/block_status"),
     same("/sync-op/flush"),
-    no_counterpart(
-        "/sync-op/activate",
-        "nothing makes a node inactive yet, so there is no function that activates one",
-    ),
+    same("/sync-op/activate"),
     differs("/attach/blockjob", JOB),
     same("/attach/preserve_blk_ctx"),
     differs(
@@ -45,14 +39,6 @@ pub(super) const BLOCK_IOTHREAD: &[Scenario] = &[
 
 /// Backends without a node.
 pub(super) const BLOCK_BACKEND: &[Scenario] = &[
-    nearest(
-        "/block-backend/drain_aio_error",
-        "a drained section is over a node; the scenario is played with moving the backend, which \
-         waits for its requests, with the same errno",
-    ),
-    nearest(
-        "/block-backend/drain_all_aio_error",
-        "a section over everything is one over all nodes; a backend without a node has nothing \
-         that could change under its requests, which fail in their own time with the same errno",
-    ),
+    same("/block-backend/drain_aio_error"),
+    same("/block-backend/drain_all_aio_error"),
 ];

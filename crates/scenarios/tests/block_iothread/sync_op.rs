@@ -258,3 +258,32 @@ fn sync_op_flush() {
         });
     }
 }
+
+/// `/sync-op/save_vmstate`
+#[test]
+fn sync_op_save_vmstate() {
+    with_plain_disk(|bql, disk| {
+        let before = outcome!(bql, disk, |root| {
+            let buffer = Buffer::zeroed(512);
+            root.save_vmstate(0, buffer.source()).await
+        });
+        assert_eq!(before, errno::ENOTSUP);
+        let waited = disk.front.wait(bql, async |root| {
+            let mut buffer = Buffer::zeroed(512);
+            root.load_vmstate(0, buffer.destination()).await
+        });
+        assert!(waited.is_err(), "nothing was kept");
+    });
+}
+
+/// `/sync-op/activate`
+#[test]
+fn sync_op_activate() {
+    with_plain_disk(|bql, disk| {
+        let node = disk.front.node(bql).expect("inserted");
+        let home = node.io().context();
+        node.activate(bql).expect("it is active");
+        assert_eq!(node.io().context(), home);
+        assert!(!node.view(bql).is_inactive());
+    });
+}
