@@ -74,6 +74,8 @@ mutants! {
     TurnBeforeTheMove: TURN_BEFORE_THE_MOVE,
     MoveWithoutATurn: MOVE_WITHOUT_A_TURN,
     PausedWhenTold: PAUSED_WHEN_TOLD,
+    LookThenLeave: LOOK_THEN_LEAVE,
+    KickWakesOnly: KICK_WAKES_ONLY,
 }
 
 /// A race that QEMU 10.0.2 has, and the mistake that reproduces its order of

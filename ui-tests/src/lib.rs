@@ -10,9 +10,11 @@
 #![forbid(unsafe_code)]
 
 pub mod fixtures;
+pub mod jobs;
 pub mod reasons;
 pub mod shapes;
 pub mod suite;
 pub mod table;
 
 pub use fixtures::*;
+pub use jobs::*;

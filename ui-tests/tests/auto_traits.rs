@@ -13,6 +13,7 @@ use block_io::{
     Activity, Buffer, Destination, DestinationVec, GraphCell, GsAccess, InFlight, IoEdge, IoFuture,
     IoNode, NodeIdentity, Request, Root, Source, SourceVec,
 };
+use block_jobs::{CreatedJob, Job, JobBackend, JobContext, JobTransaction, PauseHold};
 use static_assertions::{assert_impl_all, assert_not_impl_any, const_assert_eq};
 
 // Proofs of the main thread: on it, and once.
@@ -73,6 +74,17 @@ assert_impl_all!(SourceVec<'static>: Send, Clone);
 // Whoever may write to memory is the only one.
 assert_not_impl_any!(Destination<'static>: Clone, Copy);
 assert_not_impl_any!(DestinationVec<'static>: Clone, Copy);
+
+// Jobs: handles everywhere, one right to start, one context on one thread at a
+// time.
+assert_impl_all!(Job: Send, Sync, Clone);
+assert_impl_all!(JobTransaction: Send, Sync, Clone);
+assert_impl_all!(CreatedJob: Send);
+assert_not_impl_any!(CreatedJob: Clone, Copy, Default);
+assert_impl_all!(JobContext<'static>: Send);
+assert_not_impl_any!(JobContext<'static>: Sync, Clone, Copy, Default);
+assert_not_impl_any!(JobBackend: Clone, Copy, Default);
+assert_not_impl_any!(PauseHold: Clone, Copy, Default);
 
 // A count is given back once; an identity is one node's.
 assert_not_impl_any!(InFlight<'static>: Clone, Copy, Default);

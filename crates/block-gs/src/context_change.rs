@@ -264,7 +264,36 @@ pub(crate) fn merge(
     Ok(())
 }
 
-/// Undoes [`merge`], newest first. What cannot go back stays: both places are
+/// As [`merge`], for a parent of another kind: the child to the parent, or
+/// else the parent with the nodes that it has to the child.
+///
+/// # Errors
+/// Why the child could not be moved.
+pub(crate) fn merge_parent(
+    bql: &mut BqlGuard,
+    parent: ParentKey,
+    child: &Node,
+    moved: &mut Vec<(Node, AioContext)>,
+) -> Result<(), GraphError> {
+    let graph = bql.graph();
+    let first = graph.others[parent].edges.first();
+    let held = first.map(|&edge| Node::of(bql, graph.edges[edge].child));
+    if let Some(held) = held {
+        return merge(bql, &held, child, moved);
+    }
+    let below = child.io().context();
+    let above = graph.others[parent].class.context();
+    let Some(above) = above.filter(|above| *above != below) else {
+        return Ok(());
+    };
+    // Nothing of the graph would stop a parent without nodes, so only the
+    // child can move.
+    change(bql, child, &above, None)?;
+    moved.push((child.clone(), below));
+    Ok(())
+}
+
+/// Undoes [`merge`] and [`merge_parent`], newest first. What cannot go back stays: both places are
 /// valid.
 pub(crate) fn move_back(bql: &mut BqlGuard, moved: Vec<(Node, AioContext)>) {
     for (node, context) in moved.into_iter().rev() {

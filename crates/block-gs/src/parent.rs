@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use block_common::role::PermPair;
 use block_common::{GraphError, Perm, Role};
 use block_io::aio::AioContext;
 
@@ -11,8 +12,7 @@ use crate::graph::write::{self, NewEdge, NewParent};
 use crate::graph::{NodeKey, OtherParent, ParentKey, ParentRef};
 use crate::layer::LayerShared;
 use crate::node::EdgeId;
-use crate::permissions;
-use crate::{BqlGuard, Node, reap};
+use crate::{BqlGuard, Node, context_change, permissions, reap};
 
 /// What the graph asks of, and tells to, a parent of its own kind
 /// (`BdrvChildClass`).
@@ -63,6 +63,13 @@ pub trait EdgeParent: Send + Sync + 'static {
     /// The node stays inactive.
     fn activate(&self, _bql: &BqlGuard) -> Result<(), GraphError> {
         Ok(())
+    }
+
+    /// Where the parent works, if it matters: what is attached to it comes
+    /// there (`get_parent_aio_context`). By default it does not matter before
+    /// the first node is attached; from then on all are in one context.
+    fn context(&self) -> Option<AioContext> {
+        None
     }
 
     /// Whether the parent follows its nodes to another context
@@ -118,9 +125,14 @@ impl Parent {
     /// requests, hence the parent needs not be drained; if the node is, the
     /// parent is told so before this returns.
     ///
+    /// The nodes of a parent are in one context. So the node comes to that of
+    /// the parent, or else the parent, with the nodes that it has, to that of
+    /// the node.
+    ///
     /// # Errors
     /// [`GraphError::PermissionConflict`] and the other refusals of the
-    /// permission system. Nothing has changed then.
+    /// permission system; why the node cannot come, when the parent cannot go
+    /// either. Nothing has changed then.
     pub fn attach(
         &self,
         bql: &mut BqlGuard,
@@ -130,16 +142,36 @@ impl Parent {
         shared: Perm,
     ) -> Result<EdgeId, GraphError> {
         let child = node.key(bql);
-        bql.graph().check_not_closing(child)?;
         permissions::check_inactive(bql.graph(), child, perm)?;
+        let mut moved = Vec::new();
+        context_change::merge_parent(bql, self.key(bql), node, &mut moved)?;
+        // Moving polls.
+        let attached = match bql.graph().check_not_closing(child) {
+            Ok(()) => self.attach_here(bql, name, child, PermPair { perm, shared }),
+            Err(error) => Err(error),
+        };
+        if attached.is_err() {
+            context_change::move_back(bql, moved);
+        }
+        attached
+    }
+
+    /// Adds an edge to a node that is in the parent's context.
+    fn attach_here(
+        &self,
+        bql: &mut BqlGuard,
+        name: &str,
+        child: NodeKey,
+        perms: PermPair,
+    ) -> Result<EdgeId, GraphError> {
         let parent = self.key(bql);
         let new = NewEdge {
             parent: NewParent::Other(parent),
             name,
             role: Role::empty(),
             child,
-            perm,
-            shared,
+            perm: perms.perm,
+            shared: perms.shared,
         };
         let before = bql.graph().others[parent].edges.len();
         let attachment = Attachment {

@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use block_gs::{Backend, GraphError, IoThread, Perm, Role, WaitError, iothreads};
+use block_gs::{
+    Backend, BqlGuard, EdgeId, EdgeParent, GraphError, IoThread, Node, Parent, Perm, Role,
+    WaitError, iothreads,
+};
 use block_io::Buffer;
 use block_io::aio::{AioContext, sleep};
 use common::{Mem, above, backend, filter, in_layer, node, spin_until};
@@ -220,5 +223,124 @@ fn io_code_asks_the_main_loop_for_a_change() {
             .expect("the loop runs")
             .expect("replaced");
         assert_eq!(front.node(bql), Some(next));
+    });
+}
+
+/// A parent of its own kind that is somewhere, and perhaps stays there.
+struct Settled {
+    home: Mutex<AioContext>,
+    moves: bool,
+}
+
+impl EdgeParent for Settled {
+    fn describe(&self) -> String {
+        "test parent".to_owned()
+    }
+
+    fn context(&self) -> Option<AioContext> {
+        Some(self.home.lock().expect("no panic").clone())
+    }
+
+    fn may_change_context(&self, _bql: &BqlGuard, _context: &AioContext) -> Result<(), GraphError> {
+        if self.moves {
+            return Ok(());
+        }
+        Err(GraphError::ContextNotSupported(self.describe()))
+    }
+
+    fn context_changed(&self, _bql: &BqlGuard, context: &AioContext) {
+        *self.home.lock().expect("no panic") = context.clone();
+    }
+}
+
+fn settled(bql: &mut BqlGuard, home: &AioContext, moves: bool) -> (Arc<Settled>, Parent) {
+    let class = Arc::new(Settled {
+        home: Mutex::new(home.clone()),
+        moves,
+    });
+    let parent = Parent::new(bql, class.clone());
+    (class, parent)
+}
+
+fn attach(bql: &mut BqlGuard, parent: &Parent, node: &Node) -> Result<EdgeId, GraphError> {
+    parent.attach(bql, "node", node, Perm::empty(), Perm::all())
+}
+
+#[test]
+fn the_nodes_of_a_parent_are_in_one_context() {
+    in_layer(|bql| {
+        let io0 = IoThread::create(bql, "io0").expect("an iothread");
+        let io1 = IoThread::create(bql, "io1").expect("an iothread");
+        let (one, _) = node(bql, "one", Mem::of(512));
+        let (two, _) = node(bql, "two", Mem::of(512));
+        let (fixed, _) = node(bql, "fixed", Mem::of(512));
+        let front = backend(bql, "front", &fixed);
+        front.set_iothread(bql, Some(&io1)).expect("moved");
+
+        let (class, parent) = settled(bql, io0.context(), true);
+        let name = |class: &Settled| class.home.lock().expect("no panic").name().to_owned();
+        attach(bql, &parent, &one).expect("it comes");
+        assert_eq!(one.io().context().name(), "io0", "the node comes");
+        attach(bql, &parent, &two).expect("it comes");
+        assert_eq!(two.io().context().name(), "io0");
+        attach(bql, &parent, &fixed).expect("the parent goes");
+        for node in [&one, &two, &fixed] {
+            assert_eq!(node.io().context().name(), "io1", "{node:?}");
+        }
+        assert_eq!(name(&class), "io1");
+        // So no node is left behind when one moves.
+        front.set_allow_context_change(bql, true);
+        one.set_iothread(bql, None).expect("moved");
+        for node in [&one, &two, &fixed] {
+            assert_eq!(node.io().context().name(), "main", "{node:?}");
+        }
+        assert_eq!(name(&class), "main");
+    });
+}
+
+#[test]
+fn a_parent_that_cannot_be_where_a_node_is_does_not_get_it() {
+    in_layer(|bql| {
+        let io0 = IoThread::create(bql, "io0").expect("an iothread");
+        let io1 = IoThread::create(bql, "io1").expect("an iothread");
+        let (fixed, _) = node(bql, "fixed", Mem::of(512));
+        let front = backend(bql, "front", &fixed);
+        front.set_iothread(bql, Some(&io1)).expect("moved");
+
+        // One without nodes does not go: nothing would stop it meanwhile.
+        let (_, bare) = settled(bql, io0.context(), true);
+        let refused = attach(bql, &bare, &fixed);
+        assert!(matches!(refused, Err(GraphError::ContextOfActiveBackend)));
+
+        let (_, parent) = settled(bql, io0.context(), false);
+        let (one, _) = node(bql, "one", Mem::of(512));
+        attach(bql, &parent, &one).expect("it comes");
+        let refused = attach(bql, &parent, &fixed);
+        assert!(matches!(refused, Err(GraphError::ContextOfActiveBackend)));
+        assert_eq!(one.io().context().name(), "io0");
+        assert_eq!(fixed.io().context().name(), "io1");
+        assert_eq!(fixed.view(bql).parents().count(), 1);
+    });
+}
+
+#[test]
+fn a_node_that_is_refused_goes_back() {
+    in_layer(|bql| {
+        let io0 = IoThread::create(bql, "io0").expect("an iothread");
+        let (disk, _) = node(bql, "disk", Mem::of(512));
+        let here = bql.context().clone();
+        let (_, first) = settled(bql, &here, true);
+        let nothing = Perm::empty();
+        first
+            .attach(bql, "node", &disk, nothing, nothing)
+            .expect("nobody else is there");
+        let (_, second) = settled(bql, io0.context(), true);
+        let refused = second.attach(bql, "node", &disk, Perm::WRITE, Perm::all());
+        assert!(matches!(
+            refused,
+            Err(GraphError::PermissionConflict { .. })
+        ));
+        assert_eq!(disk.io().context().name(), "main");
+        assert_eq!(disk.view(bql).parents().count(), 1);
     });
 }

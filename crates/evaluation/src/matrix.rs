@@ -123,7 +123,7 @@ pub const COMPARED: &[Compared] = &[
         c: "run time: the job mutex, assertions",
         annotations: NO,
         cells: NO,
-        left: "jobs do not exist yet",
+        left: "what the code does with what it was given",
     },
     Compared {
         id: "R14",

@@ -1,13 +1,18 @@
-//! A parent that behaves as a job does.
+//! A job for the scenarios: it works in rounds, and ends as it is told to.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use block_common::error::errno;
-use block_gs::{BqlGuard, EdgeParent, GraphError, MainLoop, Node, Parent, Perm};
-use block_io::aio::{AioContext, Home, sleep};
+use block_gs::{BqlGuard, Node, Perm};
+use block_io::aio::AioContext;
+use block_jobs::{
+    CreatedJob, Failure, JobBuilder, JobContext, JobDriver, JobError, JobRun, JobStatus, JobType,
+};
 
-use crate::{LATENCY, Watch};
+use crate::LATENCY;
 
 /// How the work of a [`Job`] ends, with `EIO` or well.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,197 +25,215 @@ pub enum Failing {
     Prepare,
 }
 
+/// When the code of a [`Job`] ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ends {
+    /// When it was told to complete, for which it is ready from the beginning.
+    WhenCompleted,
+    /// When it was told to complete, for which it is ready after so many
+    /// rounds.
+    ReadyAfter(u64),
+    /// By itself, after so many rounds.
+    After(u64),
+}
+
 type Prepare = Box<dyn FnOnce(&mut BqlGuard) + Send>;
 
-/// A background activity that holds nodes: what a `BlockJob` is to a drained
-/// section. This block layer has no jobs yet, only the kind of parent that
-/// they will be.
-///
-/// Its code runs in an event loop, round after round; between two of them it
-/// pauses if it was told to. When it was told to complete it returns, and the
-/// rest is done in the main loop: `prepare`, and letting go of the nodes.
-pub struct Job(Arc<Shared>);
-
-struct Shared {
-    state: Watch<State>,
-    /// Where the code runs.
-    home: Arc<Home>,
-    main: MainLoop,
-    parent: Mutex<Option<Parent>>,
-    prepare: Mutex<Option<Prepare>>,
-    failing: Failing,
+/// A job whose code does nothing, round after round.
+pub struct Job {
+    job: block_jobs::Job,
+    watch: Arc<Watch>,
 }
 
 #[derive(Default)]
-struct State {
-    /// Reasons to pause, one for each edge that leads to a quiesced node.
-    pause_count: u32,
-    paused: bool,
-    should_complete: bool,
-    returned: bool,
-    /// 0, or an errno.
-    outcome: Option<i32>,
-    rounds: u64,
+struct Watch {
+    told_to_complete: AtomicBool,
+    rounds: AtomicU64,
     /// Rounds that ran elsewhere than at home.
-    strays: u64,
+    strays: AtomicU64,
+    outcome: Mutex<Option<i32>>,
 }
 
-impl EdgeParent for Shared {
-    fn describe(&self) -> String {
-        "test job 'job0'".to_owned()
-    }
-
-    fn drained_begin(&self, _bql: &BqlGuard) {
-        self.state.update(|state| state.pause_count += 1);
-    }
-
-    fn drained_poll(&self, _bql: &BqlGuard) -> bool {
-        self.state.read(|state| !state.paused && !state.returned)
-    }
-
-    fn drained_end(&self, _bql: &BqlGuard) {
-        self.state.update(|state| state.pause_count -= 1);
-    }
-
-    fn stays_at_node(&self) -> bool {
-        true
-    }
-
-    fn may_change_context(&self, _bql: &BqlGuard, _context: &AioContext) -> Result<(), GraphError> {
-        Ok(())
-    }
-
-    fn context_changed(&self, _bql: &BqlGuard, context: &AioContext) {
-        self.home.set(context.clone());
-    }
+/// The driver of a [`Job`].
+pub struct Rounds {
+    watch: Arc<Watch>,
+    ends: Ends,
+    failing: Failing,
+    prepare: Mutex<Option<Prepare>>,
 }
 
-impl Shared {
-    /// The code of the job.
-    async fn run(&self) {
-        loop {
-            self.pause_point().await;
-            if self.state.read(|state| state.should_complete) {
-                return;
-            }
-            let strays = match AioContext::current() {
-                Some(here) if self.home.is(&here) => 0,
-                _ => 1,
-            };
-            self.state.update(|state| {
-                state.rounds += 1;
-                state.strays += strays;
-            });
-            self.main.kick();
-            sleep(LATENCY).await;
-        }
+/// The code of a [`Job`].
+pub struct RoundsRun {
+    watch: Arc<Watch>,
+    job: block_jobs::Job,
+    ends: Ends,
+    failing: Failing,
+}
+
+impl JobDriver for Rounds {
+    type Run = RoundsRun;
+
+    fn kind(&self) -> JobType {
+        JobType::Mirror
     }
 
-    async fn pause_point(&self) {
-        let has_to_pause = self.state.update(|state| {
-            state.paused = state.pause_count > 0;
-            state.paused
-        });
-        if has_to_pause {
-            self.main.kick();
-            // In one step: a section that begins meanwhile finds it paused
-            // still, or running.
-            let resume = |state: &mut State| {
-                state.paused = state.pause_count > 0;
-                (!state.paused).then_some(())
-            };
-            self.state.when(resume).await;
-            self.main.kick();
-        }
+    fn start(&self, _bql: &mut BqlGuard, job: &block_jobs::Job) -> Result<RoundsRun, Failure> {
+        Ok(RoundsRun {
+            watch: Arc::clone(&self.watch),
+            job: job.clone(),
+            ends: self.ends,
+            failing: self.failing,
+        })
     }
 
-    /// The end, in the main loop.
-    fn conclude(&self, bql: &mut BqlGuard) {
+    fn prepare(&self, bql: &mut BqlGuard, _job: &block_jobs::Job) -> Result<(), Failure> {
         let prepare = self.prepare.lock().expect("no panic").take();
-        if self.failing != Failing::Run
-            && let Some(prepare) = prepare
-        {
+        if let Some(prepare) = prepare {
             prepare(bql);
         }
-        let parent = self.parent.lock().expect("no panic").take();
-        drop(parent);
-        let outcome = match self.failing {
-            Failing::Nothing => 0,
-            Failing::Run | Failing::Prepare => errno::EIO,
+        match self.failing {
+            Failing::Prepare => Err(Failure::from_errno(errno::EIO)),
+            _ => Ok(()),
+        }
+    }
+
+    fn complete(&self, _bql: &mut BqlGuard, job: &block_jobs::Job) -> Result<(), JobError> {
+        self.watch.told_to_complete.store(true, Ordering::Relaxed);
+        job.kick();
+        Ok(())
+    }
+}
+
+impl JobRun for RoundsRun {
+    async fn run(self, job: &mut JobContext<'_>) -> Result<(), Failure> {
+        let ready_after = match self.ends {
+            Ends::WhenCompleted => Some(0),
+            Ends::ReadyAfter(rounds) => Some(rounds),
+            Ends::After(_) => None,
         };
-        self.state.update(|state| state.outcome = Some(outcome));
+        for round in 0.. {
+            if ready_after == Some(round) {
+                job.ready();
+            }
+            let told = self.watch.told_to_complete.load(Ordering::Relaxed);
+            if told || self.ends == Ends::After(round) || job.is_cancelled() {
+                break;
+            }
+            if AioContext::current() != Some(self.job.context()) {
+                self.watch.strays.fetch_add(1, Ordering::Relaxed);
+            }
+            self.watch.rounds.fetch_add(1, Ordering::Relaxed);
+            job.sleep(LATENCY).await;
+        }
+        match self.failing {
+            Failing::Run => Err(Failure::from_errno(errno::EIO)),
+            _ => Ok(()),
+        }
     }
 }
 
 impl Job {
-    /// Starts one in the context of the first of `nodes`. It holds them all,
-    /// and asks nothing of them. `prepare` runs in the main loop after its
-    /// code, unless that fails.
+    /// Makes one over `nodes`, of which it asks nothing. `prepare` runs in the
+    /// main loop after its code, unless that fails.
+    ///
+    /// # Errors
+    /// Those of [`JobBuilder::create_block_job`].
+    pub fn create(
+        bql: &mut BqlGuard,
+        builder: JobBuilder,
+        nodes: &[&Node],
+        ends: Ends,
+        failing: Failing,
+        prepare: impl FnOnce(&mut BqlGuard) + Send + 'static,
+    ) -> Result<(CreatedJob, Job), JobError> {
+        let watch = Arc::new(Watch::default());
+        let driver = Rounds {
+            watch: Arc::clone(&watch),
+            ends,
+            failing,
+            prepare: Mutex::new(Some(Box::new(prepare))),
+        };
+        let noted = Arc::clone(&watch);
+        let builder = builder.on_end(move |_, end| {
+            let outcome = end.map_or_else(|failure| failure.errno(), |()| 0);
+            *noted.outcome.lock().expect("no panic") = Some(outcome);
+        });
+        let (first, others) = nodes.split_first().expect("a node");
+        let (nothing, all) = (Perm::empty(), Perm::all());
+        let created = builder.create_block_job(bql, first, nothing, all, driver)?;
+        for node in others {
+            created.job().add_node(bql, "node", node, nothing, all)?;
+        }
+        let job = created.job().clone();
+        Ok((created, Job { job, watch }))
+    }
+
+    /// Starts one over `nodes`, which is ready and ends when told to.
     pub fn start(
         bql: &mut BqlGuard,
         nodes: &[&Node],
         failing: Failing,
         prepare: impl FnOnce(&mut BqlGuard) + Send + 'static,
     ) -> Job {
-        let context = nodes.first().expect("a node").io().context();
-        let shared = Arc::new(Shared {
-            state: Watch::default(),
-            home: Arc::new(Home::new(context)),
-            main: bql.main_loop(),
-            parent: Mutex::default(),
-            prepare: Mutex::new(Some(Box::new(prepare))),
-            failing,
-        });
-        let parent = Parent::new(bql, shared.clone());
-        for (index, node) in nodes.iter().enumerate() {
-            let name = format!("node {index}");
-            let attached = parent.attach(bql, &name, node, Perm::empty(), Perm::all());
-            attached.expect("it asks for nothing");
-        }
-        *shared.parent.lock().expect("no panic") = Some(parent);
-        let worker = Arc::clone(&shared);
-        let task = shared.home.spawn(async move {
-            worker.run().await;
-            worker.state.update(|state| state.returned = true);
-            let main = worker.main.clone();
-            main.schedule(move |bql| worker.conclude(bql));
-        });
-        task.detach();
-        let job = Job(shared);
+        let builder = JobBuilder::new().id("job0");
+        let ends = Ends::WhenCompleted;
+        let made = Job::create(bql, builder, nodes, ends, failing, prepare);
+        let (created, job) = made.expect("it asks for nothing");
+        created.start(bql).expect("it has nothing to prepare");
         job.wait_for_rounds(bql, 1);
         job
     }
 
+    /// The job itself.
+    pub fn job(&self) -> &block_jobs::Job {
+        &self.job
+    }
+
+    /// Its state.
+    pub fn status(&self) -> JobStatus {
+        self.job.status()
+    }
+
     /// Reasons to pause (`job->pause_count`).
     pub fn pause_count(&self) -> u32 {
-        self.0.state.read(|state| state.pause_count)
+        self.job.pause_count()
     }
 
     /// Whether its code stands still (`job->paused`, and not `job->busy`).
     pub fn is_paused(&self) -> bool {
-        self.0.state.read(|state| state.paused)
+        self.job.is_paused() && !self.job.is_busy()
     }
 
     /// Where its code runs (`job->aio_context`).
     pub fn context(&self) -> AioContext {
-        self.0.home.context()
+        self.job.context()
     }
 
     /// How many rounds have run elsewhere.
     pub fn strays(&self) -> u64 {
-        self.0.state.read(|state| state.strays)
+        self.watch.strays.load(Ordering::Relaxed)
     }
 
     /// What came out, 0 or an errno, if it has ended.
     pub fn outcome(&self) -> Option<i32> {
-        self.0.state.read(|state| state.outcome)
+        *self.watch.outcome.lock().expect("no panic")
+    }
+
+    fn rounds(&self) -> u64 {
+        self.watch.rounds.load(Ordering::Relaxed)
     }
 
     /// Runs the main loop until `rounds` more have been run.
     pub fn wait_for_rounds(&self, bql: &mut BqlGuard, rounds: u64) {
-        let now = || self.0.state.read(|state| state.rounds);
-        let enough = now() + rounds;
-        bql.poll_until(|_| now() >= enough);
+        let enough = self.rounds() + rounds;
+        while self.rounds() < enough {
+            bql.run_for(Duration::from_micros(100));
+        }
+    }
+
+    /// Runs the main loop until it is in this state.
+    pub fn wait_for(&self, bql: &mut BqlGuard, status: JobStatus) {
+        bql.poll_until(|_| self.status() == status);
     }
 
     /// Runs the main loop until the code goes on.
@@ -219,14 +242,14 @@ impl Job {
     }
 
     /// Tells it to complete (`job_complete`).
-    pub fn tell_to_complete(&self) {
-        self.0.state.update(|state| state.should_complete = true);
+    pub fn tell_to_complete(&self, bql: &mut BqlGuard) {
+        self.job.complete(bql).expect("it is ready");
     }
 
     /// Tells it to complete, and waits until it has: 0 or an errno
     /// (`job_complete_sync`).
     pub fn complete(&self, bql: &mut BqlGuard) -> i32 {
-        self.tell_to_complete();
+        self.tell_to_complete(bql);
         bql.poll_until(|_| self.outcome().is_some());
         self.outcome().expect("it has ended")
     }
@@ -234,8 +257,6 @@ impl Job {
 
 impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Job")
-            .field("pause_count", &self.pause_count())
-            .finish_non_exhaustive()
+        write!(f, "{:?}", self.job)
     }
 }

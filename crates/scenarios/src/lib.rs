@@ -26,5 +26,5 @@ pub use fixture::{
     Pair, SIZE, above, backend, begin_read, child_name, in_layer, node, overlay, quiesced,
     try_above,
 };
-pub use job::{Failing, Job};
+pub use job::{Ends, Failing, Job};
 pub use watch::Watch;

@@ -321,7 +321,7 @@ fn the_graph_is_drawn_with_every_edge() {
         let picture = graph_picture(bql);
         let names: Vec<_> = picture.places.iter().map(|place| &*place.name).collect();
         assert_eq!(names, ["device", "above", "disk"]);
-        assert_eq!(picture.places[0].kind, PictureKind::Backend);
+        assert_eq!(picture.places[0].kind, PictureKind::BlockBackend);
         let edges: Vec<_> = picture
             .edges
             .iter()

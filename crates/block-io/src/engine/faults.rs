@@ -119,6 +119,10 @@ pub trait Faults: Send + Sync + 'static {
     const MOVE_WITHOUT_A_TURN: bool = false;
     /// Work that was told to pause is taken to have paused.
     const PAUSED_WHEN_TOLD: bool = false;
+    /// Whoever goes to rest looks whether it may before it leaves its waker.
+    const LOOK_THEN_LEAVE: bool = false;
+    /// A kick wakes who rests, and is forgotten if nobody does.
+    const KICK_WAKES_ONLY: bool = false;
 }
 
 /// `order`, or no ordering at all where the mistake is to forget it.

@@ -13,6 +13,7 @@
 //! * [`Overlaps`]: requests that overlap wait for each other, in the order of
 //!   their arrival;
 //! * [`Pause`]: work that pauses when it is told to, and resumes once;
+//!   [`Rest`]: how it sleeps without missing that;
 //! * [`ledger`]: which gates a section over a node closes, and in which order
 //!   the graph is written and parents are let go;
 //! * [`moving`]: the order of the steps of a move to another loop.
@@ -30,6 +31,7 @@ pub mod ledger;
 pub mod moving;
 mod overlaps;
 mod pause;
+mod rest;
 mod sleeper;
 mod wake_all;
 
@@ -39,4 +41,5 @@ pub use gate::{Begin, Count, Gate, nth_shard, shard_count, thread_shard};
 pub use gated_cell::GatedCell;
 pub use overlaps::{Enter, Entered, Overlaps, Ticket};
 pub use pause::{Pause, Working};
+pub use rest::Rest;
 pub use sleeper::Sleeper;

@@ -5,8 +5,6 @@ use super::{Scenario, differs, same};
 const BITS: &str = "offsets are not signed: -2 is the number of the same bits, which is beyond \
                     the highest offset, and fails with the same errno before any I/O";
 
-const JOB: &str = "there are no jobs yet: a parent that behaves as one stands in for it";
-
 /// Permissions and changes of the graph.
 pub(super) const BDRV_GRAPH_MOD: &[Scenario] = &[
     same("/bdrv-graph-mod/update-perm-tree"),
@@ -28,13 +26,16 @@ pub(super) const BLOCK_IOTHREAD: &[Scenario] = &[
     same("/sync-op/block_status"),
     same("/sync-op/flush"),
     same("/sync-op/activate"),
-    differs("/attach/blockjob", JOB),
+    same("/attach/blockjob"),
     same("/attach/preserve_blk_ctx"),
     differs(
         "/propagate/basic",
         "there is no blkverify driver: a node with the same two children stands in for it",
     ),
-    differs("/propagate/mirror", JOB),
+    differs(
+        "/propagate/mirror",
+        "there is no mirror job yet: one that copies nothing holds the same nodes",
+    ),
 ];
 
 /// Backends without a node.

@@ -5,9 +5,8 @@ use super::{Scenario, differs, same};
 const IN_A_TASK: &str = "a task opens no section: it asks the main loop for one and awaits what \
                          was done inside; what is drained, and how often, is the same";
 
-const JOB: &str = "there are no jobs yet: a parent that pauses, is polled and goes on as a job \
-                   does stands in for one; it goes on when its event loop next turns, not inside \
-                   the end of the section, which polls nothing";
+const JOB: &str = "a job goes on when its event loop next turns, not inside the end of the section, \
+                   which polls nothing";
 
 const DETACH: &str = "a section waits for the request too, so it asks the main loop for the \
                       change and ends, and does not make it itself; the change is made in the \

@@ -1,22 +1,22 @@
-//! What needs jobs.
+//! Jobs.
 
-use super::{Scenario, waits};
+use super::{Scenario, same};
 
 /// States of a job.
 pub(super) const BLOCKJOB: &[Scenario] = &[
-    waits("/blockjob/ids", "jobs"),
-    waits("/blockjob/cancel/created", "jobs"),
-    waits("/blockjob/cancel/paused", "jobs"),
-    waits("/blockjob/cancel/ready", "jobs"),
-    waits("/blockjob/cancel/pending", "jobs"),
-    waits("/blockjob/cancel/concluded", "jobs"),
+    same("/blockjob/ids"),
+    same("/blockjob/cancel/created"),
+    same("/blockjob/cancel/paused"),
+    same("/blockjob/cancel/ready"),
+    same("/blockjob/cancel/pending"),
+    same("/blockjob/cancel/concluded"),
 ];
 
 /// Jobs that end together.
 pub(super) const BLOCKJOB_TXN: &[Scenario] = &[
-    waits("/single/success", "jobs"),
-    waits("/single/failure", "jobs"),
-    waits("/pair/success", "jobs"),
-    waits("/pair/failure", "jobs"),
-    waits("/pair/fail-cancel-race", "jobs"),
+    same("/single/success"),
+    same("/single/failure"),
+    same("/pair/success"),
+    same("/pair/failure"),
+    same("/pair/fail-cancel-race"),
 ];

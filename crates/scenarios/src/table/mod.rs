@@ -103,14 +103,6 @@ const fn no_counterpart(path: &'static str, why: &'static str) -> Scenario {
     }
 }
 
-const fn waits(path: &'static str, what: &'static str) -> Scenario {
-    Scenario {
-        path,
-        test: Test::None,
-        outcome: Outcome::WaitsFor(what),
-    }
-}
-
 /// The same scenario, replayed elsewhere.
 const fn there(scenario: Scenario, file: &'static str, name: &'static str) -> Scenario {
     Scenario {

@@ -19,7 +19,7 @@ fn blockjob_commit_by_drained_end() {
                 parent.drain(bql).detach_child("child").expect("detached");
             }
         });
-        job.tell_to_complete();
+        job.tell_to_complete(bql);
         let mut section = child.drain(bql);
         section.block_on(async {
             yield_now().await;
@@ -56,7 +56,7 @@ fn bdrv_drop_intermediate_poll() {
         let of_job = held.clone();
         let job = Job::start(bql, &[&held], Failing::Nothing, |_| drop(of_job));
         drop(held);
-        job.tell_to_complete();
+        job.tell_to_complete(bql);
         let mut section = middle.drain(bql);
         for _ in 0..2 {
             section.block_on(yield_now());
