@@ -1,19 +1,17 @@
-//! Twin of bad.rs: a function that I/O code calls reads an atomic.
+//! Twin of bad.rs: the root keeps it in an atomic.
 
 use block_gs::BqlGuard;
 use block_io::{IoError, Root, aio::HomeThread};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::{sync::Arc, sync::mpsc};
 use ui_tests::{disk, in_main_loop, iothread, null};
 
 struct BlockBackend {
     root: Root,
-    iostatus_enabled: AtomicBool,
 }
 
 impl BlockBackend {
     fn blk_iostatus_is_enabled(&self) -> bool {
-        self.iostatus_enabled.load(Relaxed)
+        self.root.keeps_io_status()
     }
 
     fn send_qmp_error_event(&self, home: &HomeThread<'_>, error: &IoError) -> String {
@@ -34,8 +32,8 @@ fn main() {
         let disk = disk(bql, "disk", &node);
         let blk = Arc::new(BlockBackend {
             root: disk.root().clone(),
-            iostatus_enabled: AtomicBool::new(true),
         });
+        blk.root.enable_io_status();
         let (report, event) = mpsc::channel();
         let main = bql.main_loop();
         iothread(bql, "io0").context().schedule(move |home| {
