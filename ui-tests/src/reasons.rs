@@ -225,6 +225,7 @@ fn proofs(rule: &str) -> &'static [&'static str] {
             "Drained",
             "Request",
             "NodeUid",
+            "AmendReady",
             "home thread",
         ],
         _ => &["BqlGuard", "bql", "Request"],

@@ -38,6 +38,15 @@ impl Perm {
         (Perm::RESIZE, "resize"),
     ];
 
+    /// The permission that users call `name`: `consistent-read`, `write`,
+    /// `write-unchanged` or `resize` (`BlockPermission`,
+    /// `bdrv_qapi_perm_to_blk_perm`).
+    pub fn by_name(name: &str) -> Option<Perm> {
+        let mut known = Perm::NAMES.iter();
+        let found = known.find(|(_, known)| known.replace(' ', "-") == name);
+        found.map(|&(perm, _)| perm)
+    }
+
     /// The permissions needed to change the contents at all.
     pub const WRITES: Perm = Perm::WRITE.union(Perm::WRITE_UNCHANGED);
 }
@@ -72,6 +81,17 @@ mod tests {
             "consistent read, resize"
         );
         assert_eq!(Perm::empty().to_string(), "");
+    }
+
+    #[test]
+    fn users_write_them_with_a_hyphen() {
+        assert_eq!(
+            Perm::by_name("write-unchanged"),
+            Some(Perm::WRITE_UNCHANGED)
+        );
+        assert_eq!(Perm::by_name("resize"), Some(Perm::RESIZE));
+        assert_eq!(Perm::by_name("write unchanged"), None);
+        assert_eq!(Perm::by_name(""), None);
     }
 
     #[test]

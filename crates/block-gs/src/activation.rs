@@ -63,7 +63,7 @@ impl Node {
         if has_active_parent {
             return Err(GraphError::ActiveParent);
         }
-        inactivate(bql, &[self.clone()])
+        inactivate(bql, std::slice::from_ref(self))
             .map_err(|error| GraphError::CouldNotInactivate(Box::new(error)))
     }
 
@@ -74,7 +74,7 @@ impl Node {
     /// Refusals of the permission system, of drivers and of parents;
     /// "Could not refresh total sector count". All is as before then.
     pub fn activate(&self, bql: &mut BqlGuard) -> Result<(), GraphError> {
-        activate(bql, &[self.clone()])
+        activate(bql, std::slice::from_ref(self))
     }
 }
 
@@ -364,6 +364,8 @@ fn handles(bql: &BqlGuard, keys: &[NodeKey]) -> Vec<Node> {
 }
 
 fn set_inactive(scope: &mut Scope<'_>, node: &Node, inactive: bool) {
+    // The drivers' own I/O has passed the gates.
+    scope.settle();
     let key = node.key(scope.bql);
     scope.bql.graph_mut().nodes[key].inactive = inactive;
     let flag = NodeFlags::INACTIVE;

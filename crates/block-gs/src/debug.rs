@@ -83,9 +83,9 @@ impl Node {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum PictureKind {
     /// A node (`block-driver`).
-    GraphNode,
+    Image,
     /// A backend (`block-backend`).
-    BlockBackend,
+    Device,
     /// A parent of another kind, as a job is (`block-job`).
     Other,
 }
@@ -135,14 +135,14 @@ pub fn graph_picture(bql: &BqlGuard) -> GraphPicture {
         picture.places.push(PicturePlace { kind, name });
     };
     for (key, backend) in &graph.backends {
-        place(ParentRef::Backend(key), PictureKind::BlockBackend, &backend.name);
+        place(ParentRef::Backend(key), PictureKind::Device, &backend.name);
     }
     for (key, other) in &graph.others {
         let words = other.class.describe();
         place(ParentRef::Other(key), PictureKind::Other, &words);
     }
     for node in crate::named_nodes(bql) {
-        place(ParentRef::Node(node.key), PictureKind::GraphNode, node.name());
+        place(ParentRef::Node(node.key), PictureKind::Image, node.name());
     }
     let index: std::collections::HashMap<ParentRef, usize> = at.into_iter().zip(0..).collect();
     for edge in nodes(bql).flat_map(NodeView::parents) {

@@ -187,6 +187,19 @@ impl<'a> Drained<'a> {
         Transaction::new(self.scope.bql, &mut self.scope.section, key)
     }
 
+    /// Asks the driver anew what the node needs of its requests, and what is
+    /// above as far as that changes it (`bdrv_refresh_limits`). Changes of the
+    /// graph do it by themselves.
+    ///
+    /// # Errors
+    /// [`GraphError::Refused`] for limits that cannot be; they are as before
+    /// then.
+    pub fn refresh_limits(&mut self) -> Result<(), GraphError> {
+        let mut transaction = self.transaction();
+        transaction.touch();
+        transaction.commit()
+    }
+
     /// Adds `child` below this node (`bdrv_attach_child`).
     ///
     /// # Errors

@@ -75,6 +75,11 @@
 //! * [`DirtyBitmap`], [`FrozenBitmap`], [`WriteTracker`]: which parts of a
 //!   node have been written.
 //! * [`DeviceOps`], [`Attachment`]: whom a backend works for.
+//! * [`NodeView`] has the ways down a chain; [`top_nodes`], [`Walk`]: walks
+//!   over nodes, also while things change.
+//! * [`OpBlock`]: operations that somebody does not want. [`Node::activate`],
+//!   [`Node::inactivate`]: images that change hands. [`snapshot`]: snapshots
+//!   inside images.
 //! * [`NodeBuilder`], [`BlockDriver`]: making nodes, and what they are made
 //!   of.
 //! * [`IoThread`], [`MainOrHome`]: other threads.

@@ -102,7 +102,7 @@ pub fn scsi(device: impl AsFd, command: ScsiCommand) -> io::Result<ScsiReply> {
         timeout,
     } = command;
     let (direction, mut data) = match transfer {
-        ScsiTransfer::None => (-1, Vec::new()),
+        ScsiTransfer::Nothing => (-1, Vec::new()),
         ScsiTransfer::ToDevice(data) => (-2, data),
         ScsiTransfer::FromDevice(most) if most <= MOST_DATA => (-3, vec![0; most]),
         ScsiTransfer::FromDevice(_) => return Err(invalid()),
@@ -190,7 +190,7 @@ mod tests {
             timeout: std::time::Duration::from_secs(1),
         };
         for transfer in [
-            ScsiTransfer::None,
+            ScsiTransfer::Nothing,
             ScsiTransfer::ToDevice(vec![1; 512]),
             ScsiTransfer::FromDevice(96),
         ] {
@@ -200,7 +200,7 @@ mod tests {
         let too_long = inquiry(ScsiTransfer::FromDevice(usize::MAX));
         let error = scsi(&file, too_long).expect_err("too long");
         assert_eq!(Errno::from_io_error(&error), Some(Errno::INVAL));
-        let mut no_command = inquiry(ScsiTransfer::None);
+        let mut no_command = inquiry(ScsiTransfer::Nothing);
         no_command.command.clear();
         let error = scsi(&file, no_command).expect_err("no command");
         assert_eq!(Errno::from_io_error(&error), Some(Errno::INVAL));

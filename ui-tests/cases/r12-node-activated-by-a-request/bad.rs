@@ -18,7 +18,8 @@ fn main() {
         let node = null(bql, "node");
         node.inactivate(bql)?;
         let handle = node.clone();
-        node.drain(bql).io(async |request| look_again(&handle, request).await)?;
+        node.drain(bql)
+            .io(async |request| look_again(&handle, request).await)?;
         assert!(!node.view(bql).is_inactive());
         Ok(())
     });

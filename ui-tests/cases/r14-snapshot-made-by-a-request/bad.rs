@@ -7,10 +7,7 @@ use block_gs::{BqlGuard, GraphError, SnapshotInfo, Snapshots};
 use block_io::Request;
 use ui_tests::{in_main_loop, null};
 
-fn snapshot(
-    driver: &dyn Snapshots,
-    request: &mut Request<'_>,
-) -> Result<SnapshotInfo, GraphError> {
+fn snapshot(driver: &dyn Snapshots, request: &mut Request<'_>) -> Result<SnapshotInfo, GraphError> {
     let mut info = SnapshotInfo::default();
     driver.create(request, &mut info)?;
     //~^ E0308 "expected `&mut Drained<'_>`, found `&mut Request<'_>`"

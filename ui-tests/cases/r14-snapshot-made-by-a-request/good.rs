@@ -3,10 +3,7 @@
 use block_gs::{BqlGuard, Drained, GraphError, SnapshotInfo, Snapshots};
 use ui_tests::{in_main_loop, null};
 
-fn snapshot(
-    driver: &dyn Snapshots,
-    section: &mut Drained<'_>,
-) -> Result<SnapshotInfo, GraphError> {
+fn snapshot(driver: &dyn Snapshots, section: &mut Drained<'_>) -> Result<SnapshotInfo, GraphError> {
     let mut info = SnapshotInfo::default();
     driver.create(section, &mut info)?;
     Ok(info)

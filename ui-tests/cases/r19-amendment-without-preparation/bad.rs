@@ -1,6 +1,5 @@
 //! Rule R19: Nobody makes by hand what an amendment needs from the main loop.
-//! QEMU: Hanna Reitz about the luks amendment, whose run took permissions that only the main
-//! thread may take; bdrv_amend_pre_run() came of it, and nothing makes a caller call it.
+//! QEMU: V069, the run of a luks amendment took permissions, until bdrv_amend_pre_run() did.
 //! Shape: literal.
 //! Why: `AmendReady` has private fields; `Node::prepare_amend` makes one, with the proof.
 
@@ -11,9 +10,8 @@ use ui_tests::{in_main_loop, null};
 async fn amend(request: Request<'_>, options: &Value) -> Result<(), IoError> {
     let ready = AmendReady {
         node: request.node().uid(),
-        //~^ E0451 "field `node` of struct `AmendReady` is private"
+        //~^ E0451 "fields `node` and `kept` of struct `AmendReady` are private"
         kept: Box::new(options.clone()),
-        //~^ E0451 "field `kept` of struct `AmendReady` is private"
     };
     request.amend(&ready).await
 }
@@ -22,7 +20,9 @@ fn main() {
     in_main_loop(|bql: &mut BqlGuard| {
         let node = null(bql, "node");
         let options = Value::map([("size", 1u64.into())]);
-        let refused = node.drain(bql).io(async |request| amend(request, &options).await);
+        let refused = node
+            .drain(bql)
+            .io(async |request| amend(request, &options).await);
         assert!(refused.is_err());
         Ok(())
     });

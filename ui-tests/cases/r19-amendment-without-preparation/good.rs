@@ -17,7 +17,9 @@ fn main() {
                 .drain(bql)
                 .io(async |request| amend(request, &prepared).await)
                 .is_err(),
-            Err(error) => error.to_string().contains("does not support option amendment"),
+            Err(error) => error
+                .to_string()
+                .contains("does not support option amendment"),
         };
         assert!(refused);
         Ok(())

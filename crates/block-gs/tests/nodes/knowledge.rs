@@ -321,12 +321,35 @@ fn the_graph_is_drawn_with_every_edge() {
         let picture = graph_picture(bql);
         let names: Vec<_> = picture.places.iter().map(|place| &*place.name).collect();
         assert_eq!(names, ["device", "above", "disk"]);
-        assert_eq!(picture.places[0].kind, PictureKind::BlockBackend);
+        assert_eq!(picture.places[0].kind, PictureKind::Device);
         let edges: Vec<_> = picture
             .edges
             .iter()
             .map(|edge| (edge.parent, edge.child, &*edge.name))
             .collect();
         assert_eq!(edges, [(1, 2, "file"), (0, 1, "root")]);
+    });
+}
+
+#[test]
+fn allocation_is_that_of_the_node_or_of_the_chain() {
+    in_layer(|bql| {
+        let (base, _) = node(bql, "base", Mem::of(8192));
+        let (top, _) = image(bql, "top", Some(&base));
+        let below = base.io().clone();
+        ask(bql, &top, async |request| {
+            // The drivers say nothing, so all is data of the first.
+            let here = request.is_allocated(0, 8192).await;
+            assert_eq!(here.expect("known"), (true, 4096));
+            let above = request.is_allocated_above(Some(&below), 0, 512).await;
+            assert_eq!(above.expect("known"), (Some(1), 512));
+            assert!(!request.is_zero_fast(0, 512).await.expect("known"));
+            assert!(request.is_zero_fast(4096, 0).await.expect("empty"));
+        });
+        ask(bql, &base, async |request| {
+            let above = request.is_allocated_above(Some(&below), 0, 512).await;
+            assert_eq!(above.expect("nothing above itself"), (None, 512));
+        });
+        top.drain(bql).refresh_limits().expect("as they were");
     });
 }

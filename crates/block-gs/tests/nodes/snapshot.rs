@@ -173,7 +173,7 @@ fn what_cannot_have_snapshots_is_named() {
             text(snapshot_nodes(bql, Some(&[]))),
             "At least one device is required for snapshot"
         );
-        let none = find_vmstate_node(bql, None, &[plain.clone()]);
+        let none = find_vmstate_node(bql, None, std::slice::from_ref(&plain));
         assert_eq!(text(none), "No block device supports snapshots");
         let find = |name| find_vmstate_node(bql, Some(name), &nodes);
         assert_eq!(

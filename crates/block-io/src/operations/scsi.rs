@@ -19,8 +19,8 @@ pub struct ScsiCommand {
 /// What a SCSI command transfers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ScsiTransfer {
-    /// Nothing.
-    None,
+    /// Nothing at all.
+    Nothing,
     /// These bytes to the device.
     ToDevice(Vec<u8>),
     /// At most so many bytes from the device.

@@ -97,6 +97,58 @@ impl<'r> Request<'r> {
         IoFuture::new(async move { self.status_of_chain(base, offset, bytes, precise).await })
     }
 
+    /// Whether this node itself, and not its backing image, decides what is
+    /// read at `offset`, and for how many of `bytes` bytes that is so
+    /// (`bdrv_co_is_allocated`).
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn is_allocated(self, offset: u64, bytes: u64) -> IoFuture<'r, (bool, u64)> {
+        let status = self.block_status(offset, bytes, false);
+        IoFuture::new(async move {
+            let status = status.await?;
+            let allocated = status.flags.contains(StatusFlags::ALLOCATED);
+            Ok((allocated, status.bytes))
+        })
+    }
+
+    /// How many nodes down the chain, above `base`, the one is that decides
+    /// what is read at `offset` (1 for this one), and for how many of `bytes`
+    /// bytes that is so (`bdrv_co_is_allocated_above`); `None` for none of
+    /// them.
+    ///
+    /// # Errors
+    /// The drivers'.
+    pub fn is_allocated_above(
+        self,
+        base: Option<&'r IoNode>,
+        offset: u64,
+        bytes: u64,
+    ) -> IoFuture<'r, (Option<usize>, u64)> {
+        let status = self.block_status_above(base, offset, bytes, false);
+        IoFuture::new(async move {
+            let (status, depth) = status.await?;
+            let allocated = status.flags.contains(StatusFlags::ALLOCATED);
+            Ok((allocated.then_some(depth), status.bytes))
+        })
+    }
+
+    /// Whether the whole range is known to read as zeroes, without an effort
+    /// to find out (`bdrv_co_is_zero_fast`). An empty one does.
+    ///
+    /// # Errors
+    /// The drivers'.
+    pub fn is_zero_fast(self, offset: u64, bytes: u64) -> IoFuture<'r, bool> {
+        if bytes == 0 {
+            return IoFuture::ready(Ok(true));
+        }
+        let status = self.block_status_above(None, offset, bytes, false);
+        IoFuture::new(async move {
+            let (status, _) = status.await?;
+            Ok(status.bytes == bytes && status.flags.contains(StatusFlags::ZERO))
+        })
+    }
+
     async fn status_of_chain(
         self,
         base: Option<&'r IoNode>,
