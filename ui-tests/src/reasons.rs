@@ -217,6 +217,16 @@ fn proofs(rule: &str) -> &'static [&'static str] {
         // Memory that a request uses is lent to it like its count.
         "R11" => &["Request", "InFlight", "in_flight", "root", "buffer"],
         "R12" => &["BqlGuard", "GsAccess"],
+        "R13" => &[
+            "JobContext",
+            "JobRun",
+            "JobDriver",
+            "CreatedJob",
+            "AmendRun",
+            "Drained",
+            "BqlGuard",
+            "job",
+        ],
         "R17" => &["Drained", "section", "Transaction", "changes"],
         "R18" => &[],
         "R19" => &[

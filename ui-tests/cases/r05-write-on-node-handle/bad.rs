@@ -11,7 +11,7 @@ fn main() {
         let (old, new) = (null(bql, "old"), null(bql, "new"));
         let format = raw(bql, "format", &old);
         format.replace_child("file", &new)?;
-        //~^ E0277 "writing the graph takes a `Drained` section, and `block_gs::Node` is none"
+        //~^ E0277 "writing the graph takes a `Drained` section, and `Node` is none"
         let edge = format.view(bql).child("file").expect("a file");
         assert_eq!(edge.child().name(), "new");
         Ok(())

@@ -8,8 +8,9 @@ use block_jobs::{JobContext, JobRun};
 use ui_tests::{Amend, in_main_loop, null, run_job};
 
 async fn run_at_once(job: &mut JobContext<'_>) {
-    let outcome = Amend.run(job).await;
-    //~^ E0599 "no method named `run`"
+    let outcome = JobRun::run(Amend, job).await;
+    //~^ E0277 "the code is what `JobDriver::start` returns, with the guard"
+    //~^^ E0277 "is not the code of a job"
     assert_eq!(outcome, Ok(()));
 }
 
