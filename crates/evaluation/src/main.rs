@@ -1,5 +1,7 @@
 //! `evaluation`: gathers the evidence on `design/evaluation.md`.
 
+#![forbid(unsafe_code)]
+
 use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
