@@ -49,6 +49,15 @@ pub enum DetectZeroes {
 }
 
 impl DetectZeroes {
+    pub(crate) fn of(flags: NodeFlags) -> Self {
+        let on = flags.contains(NodeFlags::DETECT_ZEROES);
+        match (on, flags.contains(NodeFlags::DETECT_UNMAP)) {
+            (false, _) => DetectZeroes::Off,
+            (true, false) => DetectZeroes::On,
+            (true, true) => DetectZeroes::Unmap,
+        }
+    }
+
     pub(crate) fn flags(self) -> NodeFlags {
         match self {
             DetectZeroes::Off => NodeFlags::empty(),

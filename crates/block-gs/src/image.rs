@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use block_common::error::errno;
 use block_common::{GraphError, IoError, Perm, Value};
-use block_io::AmendReady;
+use block_io::{AmendReady, NodeFlags};
 
 use crate::driver::BlockDriver;
 use crate::layer::LayerShared;
-use crate::{BqlGuard, Drained, Node, NodeView, Operations};
+use crate::{BqlGuard, DetectZeroes, Drained, Node, NodeView, Operations};
 
 /// What a device wants its blocks to look like (`BlockSizes`), in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,6 +62,14 @@ pub struct NodeInfo {
     pub read_only: bool,
     /// Not owned by another process.
     pub active: bool,
+    /// Put there by a job and not by a user.
+    pub implicit: bool,
+    /// What it does with writes of zeroes.
+    pub detect_zeroes: DetectZeroes,
+    /// Discards reach the driver.
+    pub unmap: bool,
+    /// Flushes end before the disk.
+    pub no_flush: bool,
     /// The file name of the backing image, if there is one.
     pub backing_filename: Option<String>,
     /// How many images are below.
@@ -78,17 +86,30 @@ fn refused(errno: i32, message: String) -> GraphError {
     GraphError::Refused { message, errno }
 }
 
+impl<'g> NodeView<'g> {
+    /// This node, and as far as these are filters what they show: whom to ask
+    /// until somebody knows.
+    fn shown(self) -> impl Iterator<Item = NodeView<'g>> {
+        std::iter::successors(Some(self), |node| node.filter_node())
+    }
+}
+
 impl NodeView<'_> {
     /// What the node is, for users (`bdrv_block_device_info`).
     pub fn info(self, bql: &BqlGuard) -> NodeInfo {
         let images =
             std::iter::successors(self.backing_chain_next(), |node| node.backing_chain_next());
+        let flags = self.io().flags();
         NodeInfo {
             node_name: self.name().to_owned(),
             driver: self.driver().format_name(),
             filename: self.filename(bql),
             read_only: !self.is_writable(),
             active: !self.is_inactive(),
+            implicit: self.is_implicit(),
+            detect_zeroes: DetectZeroes::of(flags),
+            unmap: flags.contains(NodeFlags::UNMAP),
+            no_flush: flags.contains(NodeFlags::NO_FLUSH),
             backing_filename: self.cow_node().map(|below| below.filename(bql)),
             backing_depth: images.count(),
             length: self.length(),
@@ -100,39 +121,34 @@ impl NodeView<'_> {
     /// The block sizes of the device below (`bdrv_probe_blocksizes`); filters
     /// show those of their child. `None` where any will do.
     pub fn probe_block_sizes(self, bql: &BqlGuard) -> Option<BlockSizes> {
-        let own = self.driver().block_sizes(bql, self);
-        own.or_else(|| self.filter_node()?.probe_block_sizes(bql))
+        let mut shown = self.shown();
+        shown.find_map(|node| node.driver().block_sizes(bql, node))
     }
 
     /// The geometry of the disk below (`bdrv_probe_geometry`); filters show
     /// that of their child. `None` for what never had one.
     pub fn probe_geometry(self, bql: &BqlGuard) -> Option<DiskGeometry> {
-        let own = self.driver().disk_geometry(bql, self);
-        own.or_else(|| self.filter_node()?.probe_geometry(bql))
+        let mut shown = self.shown();
+        shown.find_map(|node| node.driver().disk_geometry(bql, node))
     }
 
     /// Whether an image that was just made reads as zeroes
     /// (`bdrv_has_zero_init`). One with a backing image reads as that.
     pub fn has_zero_init(self, bql: &BqlGuard) -> bool {
-        if self.cow_child().is_some() {
-            return false;
-        }
-        let below = || {
-            let below = self.filter_node();
-            below.is_some_and(|below| below.has_zero_init(bql))
-        };
-        let own = self.driver().has_zero_init(bql, self);
-        own.unwrap_or_else(below)
+        let known = self.shown().find_map(|node| {
+            let reads_as_backing = node.cow_child().map(|_| false);
+            reads_as_backing.or_else(|| node.driver().has_zero_init(bql, node))
+        });
+        known.unwrap_or(false)
     }
 
     /// Whether compressed writes reach a driver that stores them so
     /// (`bdrv_supports_compressed_writes`).
     pub fn supports_compressed_writes(self) -> bool {
-        let flags = self.io().capabilities().write_flags;
-        flags.contains(block_io::WriteFlags::COMPRESSED)
-            && self
-                .filter_node()
-                .is_none_or(NodeView::supports_compressed_writes)
+        self.shown().all(|node| {
+            let flags = node.io().capabilities().write_flags;
+            flags.contains(block_io::WriteFlags::COMPRESSED)
+        })
     }
 
     /// Counters of the driver (`bdrv_get_specific_stats`).
@@ -143,15 +159,11 @@ impl NodeView<'_> {
     /// Whether what is read here is what is read at `other`, so that `other`
     /// could be replaced by a copy of this node (`bdrv_recurse_can_replace`).
     pub fn can_replace(self, bql: &BqlGuard, other: NodeView<'_>) -> bool {
-        if self == other {
-            return true;
-        }
-        let below = || {
-            let below = self.filter_node();
-            below.is_some_and(|below| below.can_replace(bql, other))
-        };
-        let own = self.driver().can_replace(bql, self, other);
-        own.unwrap_or_else(below)
+        let known = self.shown().find_map(|node| {
+            let is_it = (node == other).then_some(true);
+            is_it.or_else(|| node.driver().can_replace(bql, node, other))
+        });
+        known.unwrap_or(false)
     }
 
     /// The node called `name`, if it can be replaced by a copy of this one

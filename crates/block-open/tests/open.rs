@@ -203,3 +203,28 @@ fn an_unknown_driver_comes_with_the_known_ones() {
         assert!(matches!(error, OpenError::UnknownDriver(name) if name == "raww"));
     });
 }
+
+#[test]
+fn a_node_can_be_opened_for_another_process_to_write() {
+    in_layer(|bql| {
+        let text = "driver=raw,active=off,node-name=top,size=1024,file.driver=null-co,\
+                    file.node-name=below";
+        let top = open(bql, pairs(text)).expect("opened");
+        let below = Node::find(bql, "below").expect("there");
+        assert!(top.view(bql).is_inactive());
+        assert!(below.view(bql).is_inactive(), "it inherits that");
+        let disk = Backend::new(bql, "disk", Perm::WRITE, Perm::all()).expect("new");
+        assert_eq!(
+            disk.insert(bql, &top).expect_err("not ours").to_string(),
+            "Permission 'write' unavailable on inactive node"
+        );
+        let active = "driver=stats,file=top";
+        assert_eq!(
+            refused(bql, &format!("{active},node-name=over")),
+            "Inactive 'top' can't be a file child of active 'over'"
+        );
+        top.activate(bql).expect("nobody minds");
+        assert!(!below.view(bql).is_inactive());
+        disk.insert(bql, &top).expect("ours now");
+    });
+}

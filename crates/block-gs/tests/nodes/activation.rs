@@ -153,6 +153,38 @@ fn every_parent_is_asked() {
     });
 }
 
+/// A parent that breaks down.
+struct Panics;
+
+impl EdgeParent for Panics {
+    fn describe(&self) -> String {
+        "a broken test".into()
+    }
+
+    fn inactivate(&self, _bql: &BqlGuard) -> Result<(), GraphError> {
+        panic!("on purpose")
+    }
+}
+
+#[test]
+fn a_parent_that_panics_leaves_all_nodes_active() {
+    in_layer(|bql| {
+        let (file, _) = node(bql, "file", Mem::of(512));
+        let (top, _) = filter(bql, "top", &file);
+        let disk = backend(bql, "disk", &top);
+        let job = Parent::new(bql, Arc::new(Panics));
+        job.attach(bql, "main", &file, Perm::empty(), Perm::all())
+            .expect("attached");
+        let before = picture(bql);
+        let attempt = std::panic::AssertUnwindSafe(|| top.inactivate(bql));
+        let panicked = std::panic::catch_unwind(attempt).expect_err("on purpose");
+        assert_eq!(panicked.downcast_ref(), Some(&"on purpose"));
+        assert_eq!(picture(bql), before);
+        assert_eq!(top.view(bql).quiesce_count(), 0);
+        write(bql, &disk).expect("still ours");
+    });
+}
+
 #[test]
 fn all_nodes_change_or_none() {
     in_layer(|bql| {

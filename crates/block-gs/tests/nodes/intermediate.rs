@@ -182,5 +182,7 @@ fn relative_names_lead_to_files() {
         let info = view.info(bql);
         assert_eq!(info.backing_filename, Some(path("base")));
         assert_eq!((info.backing_depth, info.length), (1, 4096));
+        assert_eq!(info.detect_zeroes, block_gs::DetectZeroes::Off);
+        assert!(info.active && !info.implicit && !info.unmap && !info.no_flush);
     });
 }
