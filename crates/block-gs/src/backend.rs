@@ -399,7 +399,10 @@ pub fn backends<'b>(bql: &'b BqlGuard) -> impl Iterator<Item = Backend> + use<'b
 /// everything had closed it: what is parked there has to find out that nothing
 /// is left.
 pub(crate) fn let_go(bql: &mut BqlGuard, key: BackendKey) {
-    let backend = &mut bql.graph_mut().backends[key];
+    // Taking its node away polls, and its last handle may have gone meanwhile.
+    let Some(backend) = bql.graph_mut().backends.get_mut(key) else {
+        return;
+    };
     let closed = std::mem::take(&mut backend.closed_at);
     let root = backend.root.clone();
     for _ in closed {

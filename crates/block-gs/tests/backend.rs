@@ -136,3 +136,34 @@ fn a_refused_insertion_moves_nothing_and_stands_in_nobodys_way() {
     });
     outcome.expect("no error");
 }
+
+#[test]
+fn a_backend_may_lose_its_last_handle_while_its_layer_closes() {
+    let layer = BlockLayer::new().expect("a layer");
+    let reader = layer.enter(|bql| {
+        let io = IoThread::create(bql, "io0").expect("an iothread");
+        let (disk, _) = slow_disk(bql).expect("a disk");
+        disk.set_iothread(bql, Some(&io)).expect("moved");
+        let root = disk.root().clone();
+        let reader = io.context().spawn(async move {
+            let request = root.begin().await;
+            let mut buffer = Buffer::zeroed(512);
+            let read = async { request.request()?.read(0, buffer.destination()).await };
+            let outcome = read.await;
+            // Counted until here: closing waits for it, and finds no backend.
+            drop(disk);
+            drop(request);
+            outcome
+        });
+        while layer_is_idle(bql) {
+            bql.run_for(Duration::from_millis(1));
+        }
+        reader
+    });
+    drop(layer);
+    assert!(reader.is_finished());
+}
+
+fn layer_is_idle(bql: &BqlGuard) -> bool {
+    block_gs::backends(bql).all(|backend| backend.root().in_flight() == 0)
+}
