@@ -1,0 +1,210 @@
+//! What is wrong with the table, or with the code.
+
+use std::collections::BTreeSet;
+
+use crate::api::Api;
+use crate::exercise::Tests;
+use crate::proof::Proof;
+use crate::table::Row;
+
+/// How a row that has no place explains itself.
+pub const REASONS: [&str; 3] = [
+    "replaced by ",
+    "not needed because ",
+    "out of scope because ",
+];
+
+/// How many rows the inventory has: functions and callbacks.
+pub const ROWS: usize = 789;
+
+/// Whether functions of a layer take this proof.
+fn fits(layer: &str, proof: Proof) -> bool {
+    match layer {
+        "gs" => matches!(proof, Proof::Shared | Proof::Exclusive | Proof::Section),
+        "io" => matches!(proof, Proof::Request | Proof::None),
+        "home" => proof == Proof::Home,
+        "job" => proof == Proof::Job,
+        "any" | "common" => proof == Proof::None,
+        _ => false,
+    }
+}
+
+/// Everything that is wrong with the rows.
+pub fn complaints(rows: &[Row], api: &Api) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let mut seen = BTreeSet::new();
+    for row in rows {
+        if !seen.insert((&row.owner, &row.name)) {
+            complaints.push(format!("{}: there twice", row.title()));
+        }
+        match row.place.as_str() {
+            "" => complaints.extend(absent(row)),
+            _ => complaints.extend(present(row, api)),
+        }
+    }
+    complaints
+}
+
+fn absent(row: &Row) -> Option<String> {
+    let is_reason = REASONS.iter().any(|reason| row.why.starts_with(reason));
+    let rest = [&row.layer, &row.proof, &row.tests];
+    if !is_reason {
+        Some(format!(
+            "{}: not there, and no reason: `{}`",
+            row.title(),
+            row.why
+        ))
+    } else if rest.iter().any(|cell| !cell.is_empty()) {
+        Some(format!(
+            "{}: not there, but has a layer, proof or test",
+            row.title()
+        ))
+    } else {
+        None
+    }
+}
+
+fn present(row: &Row, api: &Api) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let mut complain = |what: String| complaints.push(format!("{}: {what}", row.title()));
+    let Some(proof) = Proof::parse(&row.proof) else {
+        complain(format!("`{}` is no proof", row.proof));
+        return complaints;
+    };
+    if !fits(&row.layer, proof) {
+        complain(format!("`{proof}` is no proof of layer `{}`", row.layer));
+    }
+    for place in row.place.split(' ') {
+        match api.function(place) {
+            Some(function) if function.proof != proof => {
+                complain(format!("{place} takes `{}`, not `{proof}`", function.proof));
+            }
+            Some(_) => {}
+            None if api.has(place) => {}
+            None => complain(format!("there is no {place}")),
+        }
+    }
+    complaints
+}
+
+/// What is wrong with the tests that the rows name: each must be there, and
+/// call something of that name.
+pub fn complaints_about_tests(rows: &[Row], tests: &Tests) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for row in rows {
+        for test in row.tests.split(' ').filter(|test| !test.is_empty()) {
+            let Some(words) = tests.words_of(test) else {
+                complaints.push(format!("{}: there is no test {test}", row.title()));
+                continue;
+            };
+            let mut places = row.place.split(' ');
+            let is_called = places.any(|place| {
+                let name = place.rsplit("::").next().unwrap_or_default();
+                words.contains(name)
+            });
+            if !is_called {
+                let place = &row.place;
+                complaints.push(format!("{}: {test} names none of {place}", row.title()));
+            }
+        }
+    }
+    complaints
+}
+
+/// What part of the functions that still exist in QEMU 10.0.2 has a place and
+/// a test.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Share {
+    /// Functions and callbacks that exist there.
+    pub existing: usize,
+    /// Of them, those with a place here.
+    pub placed: usize,
+    /// Of those, those with a test.
+    pub tested: usize,
+}
+
+impl Share {
+    /// Counts.
+    pub fn of(rows: &[Row]) -> Share {
+        let existing = rows.iter().filter(|row| row.exists_in_qemu());
+        let placed = existing.clone().filter(|row| !row.place.is_empty());
+        Share {
+            existing: existing.count(),
+            placed: placed.clone().count(),
+            tested: placed.filter(|row| !row.tests.is_empty()).count(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(place: &str, layer: &str, proof: &str, why: &str) -> Row {
+        Row {
+            name: "bdrv_x".to_owned(),
+            owner: String::new(),
+            area: "graph".to_owned(),
+            qemu: "gs".to_owned(),
+            place: place.to_owned(),
+            layer: layer.to_owned(),
+            proof: proof.to_owned(),
+            tests: String::new(),
+            why: why.to_owned(),
+        }
+    }
+
+    fn api() -> Api {
+        let mut api = Api::default();
+        let text = "pub fn f(bql: &BqlGuard) {}";
+        let file = syn::parse_file(text).expect("it parses");
+        api.add("k", &file.items, &BTreeSet::new());
+        api
+    }
+
+    fn complaint(row: Row) -> String {
+        complaints(&[row], &api()).join("; ")
+    }
+
+    #[test]
+    fn rows_that_fit_the_code_are_fine() {
+        assert_eq!(complaint(row("k::f", "gs", "&BqlGuard", "")), "");
+        assert_eq!(complaint(row("", "", "", "replaced by `Clone`")), "");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_noticed() {
+        for (row, words) in [
+            (row("k::g", "gs", "&BqlGuard", ""), "there is no k::g"),
+            (row("k::f", "gs", "&mut BqlGuard", ""), "takes `&BqlGuard`"),
+            (row("k::f", "io", "&BqlGuard", ""), "no proof of layer"),
+            (row("k::f", "gs", "bql", ""), "is no proof"),
+            (row("", "", "", "later"), "no reason"),
+            (row("", "gs", "", "replaced by x"), "but has a layer"),
+        ] {
+            let complaint = complaint(row);
+            assert!(complaint.contains(words), "{complaint}");
+        }
+        let twice = [
+            row("k::f", "gs", "&BqlGuard", ""),
+            row("k::f", "gs", "&BqlGuard", ""),
+        ];
+        assert_eq!(complaints(&twice, &api()), ["bdrv_x(): there twice"]);
+    }
+
+    #[test]
+    fn tests_that_are_not_there_or_call_something_else_are_noticed() {
+        let mut tests = Tests::default();
+        tests
+            .add("t.rs", "#[test]\nfn a() { f(1); }\nfn b() { f(1); }")
+            .expect("it parses");
+        let mut with = row("k::f", "gs", "&BqlGuard", "");
+        with.tests = "t.rs::a".to_owned();
+        assert!(complaints_about_tests(&[with.clone()], &tests).is_empty());
+        with.tests = "t.rs::b".to_owned();
+        assert_eq!(complaints_about_tests(&[with.clone()], &tests).len(), 1);
+        with.tests = "t.rs::a".to_owned();
+        with.place = "k::g".to_owned();
+        assert_eq!(complaints_about_tests(&[with], &tests).len(), 1);
+    }
+}

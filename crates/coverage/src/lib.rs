@@ -1,0 +1,62 @@
+//! Every function and callback of QEMU's block layer, and its place here.
+//!
+//! `design/api.csv` has a row for each: where it is, in which layer, which
+//! proof it takes, which tests call it, or why it is not there. This crate
+//! reads the table and the sources of the block layer, and says where the two
+//! disagree; its tests fail then.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`api`] | the public functions of the block layer, from their sources |
+//! | [`proof`] | the proofs that functions take |
+//! | [`table`] | the rows |
+//! | [`exercise`] | the tests, and what they call |
+//! | [`check`] | what is wrong with them |
+
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod check;
+pub mod exercise;
+pub mod proof;
+pub mod table;
+
+use std::path::{Path, PathBuf};
+
+/// What went wrong while something was read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// A file cannot be read.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: std::io::Error,
+    },
+    /// A source does not parse.
+    #[error("{}: {error}", path.display())]
+    Source {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: syn::Error,
+    },
+    /// The table is no table.
+    #[error("{}: {error}", path.display())]
+    Table {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: csv::Error,
+    },
+}
+
+/// The root of the workspace.
+pub fn workspace() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.ancestors().nth(2).unwrap_or(package)
+}

@@ -1,0 +1,75 @@
+//! `coverage`: what of QEMU's block layer has its place here.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use coverage::api::{Api, CRATES};
+use coverage::check::{Share, complaints, complaints_about_tests};
+use coverage::exercise::Tests;
+use coverage::{ReadError, table};
+
+const HELP: &str = "\
+Says what of QEMU's block layer has its place here, and where `design/api.csv` and the
+code disagree.
+
+usage: coverage          the shares, and complaints
+       coverage api      every public function, with the proof that it takes
+       coverage tests    every test, with the words in it
+";
+
+fn main() -> ExitCode {
+    let outcome = match std::env::args().nth(1).as_deref() {
+        None => report(),
+        Some("api") => api(),
+        Some("tests") => tests(),
+        Some(_) => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("coverage: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn report() -> Result<bool, ReadError> {
+    let rows = table::read()?;
+    let mut wrong = complaints(&rows, &Api::read()?);
+    wrong.extend(complaints_about_tests(&rows, &Tests::read()?));
+    for complaint in &wrong {
+        println!("{complaint}");
+    }
+    let share = Share::of(&rows);
+    println!(
+        "{} rows; {} exist in QEMU 10.0.2; {} of those have a place here; {} a test",
+        rows.len(),
+        share.existing,
+        share.placed,
+        share.tested
+    );
+    Ok(wrong.is_empty())
+}
+
+fn api() -> Result<bool, ReadError> {
+    let api = Api::read()?;
+    for krate in CRATES {
+        for (path, function) in api.functions_of(&krate.replace('-', "_")) {
+            println!("{path}\t{}", function.proof);
+        }
+    }
+    Ok(true)
+}
+
+fn tests() -> Result<bool, ReadError> {
+    for (name, words) in Tests::read()?.all() {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        println!("{name}\t{}", words.join(" "));
+    }
+    Ok(true)
+}
