@@ -11,7 +11,12 @@ use crate::api::rust_files;
 
 /// The tests, by `crates/block-gs/tests/drain.rs::name`.
 #[derive(Clone, Default, Debug)]
-pub struct Tests(BTreeMap<String, BTreeSet<String>>);
+pub struct Tests {
+    /// The words of each.
+    words: BTreeMap<String, BTreeSet<String>>,
+    /// The functions that a file defines: the callbacks of its drivers.
+    defined: BTreeMap<String, BTreeSet<String>>,
+}
 
 impl Tests {
     /// Of all crates.
@@ -43,6 +48,7 @@ impl Tests {
     /// What the parser says.
     pub fn add(&mut self, file: &str, text: &str) -> Result<(), syn::Error> {
         let parsed = syn::parse_file(text)?;
+        self.defined.insert(file.to_owned(), BTreeSet::new());
         let mut walk = Walk { file, tests: self };
         walk.visit_file(&parsed);
         Ok(())
@@ -50,12 +56,27 @@ impl Tests {
 
     /// The words in a test: what it may call.
     pub fn words_of(&self, test: &str) -> Option<&BTreeSet<String>> {
-        self.0.get(test)
+        self.words.get(test)
+    }
+
+    /// Whether the file of a test, or one beside it, has a driver, device or
+    /// parent with this callback.
+    pub fn implements(&self, test: &str, callback: &str) -> bool {
+        let file = test.split("::").next().unwrap_or_default();
+        let dir = file.rsplit_once('/').map_or("", |(dir, _)| dir);
+        let package = dir.split("/tests").next().unwrap_or_default();
+        let near = |known: &str| {
+            known.starts_with(dir) || known.starts_with(&format!("{package}/tests/common"))
+        };
+        let mut files = self.defined.iter().filter(|(known, _)| near(known));
+        files.any(|(_, defined)| defined.contains(callback))
     }
 
     /// All of them.
     pub fn all(&self) -> impl Iterator<Item = (&str, &BTreeSet<String>)> {
-        self.0.iter().map(|(name, words)| (name.as_str(), words))
+        self.words
+            .iter()
+            .map(|(name, words)| (name.as_str(), words))
     }
 }
 
@@ -71,9 +92,20 @@ impl<'ast> Visit<'ast> for Walk<'_> {
             let mut words = BTreeSet::new();
             collect(item.block.to_token_stream(), &mut words);
             let name = format!("{}::{}", self.file, item.sig.ident);
-            self.tests.0.insert(name, words);
+            self.tests.words.insert(name, words);
         }
         visit::visit_item_fn(self, item);
+    }
+
+    fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
+        if item.trait_.is_some() {
+            let defined = self.tests.defined.entry(self.file.to_owned()).or_default();
+            defined.extend(item.items.iter().filter_map(|member| match member {
+                syn::ImplItem::Fn(function) => Some(function.sig.ident.to_string()),
+                _ => None,
+            }));
+        }
+        visit::visit_item_impl(self, item);
     }
 }
 
@@ -101,5 +133,20 @@ mod tests {
         let words = tests.words_of("f.rs::a").expect("a test");
         assert!(words.contains("call") && words.contains("inner"));
         assert_eq!(tests.all().count(), 1);
+    }
+
+    #[test]
+    fn a_callback_is_that_of_a_driver_in_the_file_or_beside_it() {
+        let mut tests = Tests::default();
+        let driver = "impl BlockDriver for Mem { fn close(&self) {} }";
+        tests
+            .add("crates/k/tests/common/mod.rs", driver)
+            .expect("it parses");
+        tests
+            .add("crates/k/tests/t.rs", "#[test] fn a() {}")
+            .expect("it parses");
+        assert!(tests.implements("crates/k/tests/t.rs::a", "close"));
+        assert!(!tests.implements("crates/k/tests/t.rs::a", "open"));
+        assert!(!tests.implements("crates/l/tests/t.rs::a", "close"));
     }
 }

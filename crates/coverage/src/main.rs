@@ -40,8 +40,9 @@ fn main() -> ExitCode {
 
 fn report() -> Result<bool, ReadError> {
     let rows = table::read()?;
-    let mut wrong = complaints(&rows, &Api::read()?);
-    wrong.extend(complaints_about_tests(&rows, &Tests::read()?));
+    let api = Api::read()?;
+    let mut wrong = complaints(&rows, &api);
+    wrong.extend(complaints_about_tests(&rows, &api, &Tests::read()?));
     for complaint in &wrong {
         println!("{complaint}");
     }

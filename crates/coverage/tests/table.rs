@@ -15,6 +15,7 @@ fn every_row_fits_the_code() {
     let mut wrong = complaints(&rows, &api);
     wrong.extend(complaints_about_tests(
         &rows,
+        &api,
         &Tests::read().expect("the tests"),
     ));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
