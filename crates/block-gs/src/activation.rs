@@ -228,6 +228,8 @@ impl<'b> Turning<'b> {
         for parent in self.parents(node) {
             self.turn_parent(parent)?;
         }
+        // Drivers' own I/O has passed the gates, and waiting for it polls.
+        self.scope.settle();
         let key = node.key(self.scope.bql);
         let PermPair { perm, .. } = self.scope.bql.graph().cumulative(key);
         if perm.intersects(Perm::WRITES) {
@@ -353,9 +355,26 @@ impl<'b> Turning<'b> {
 
 impl Drop for Turning<'_> {
     fn drop(&mut self) {
-        while let Some(done) = self.done.pop() {
-            self.undo(done);
+        // A step back that panics does not keep the others from being taken.
+        let mut back = WayBack(self);
+        back.take();
+    }
+}
+
+/// The steps back not yet taken.
+struct WayBack<'t, 'b>(&'t mut Turning<'b>);
+
+impl WayBack<'_, '_> {
+    fn take(&mut self) {
+        while let Some(done) = self.0.done.pop() {
+            self.0.undo(done);
         }
+    }
+}
+
+impl Drop for WayBack<'_, '_> {
+    fn drop(&mut self) {
+        self.take();
     }
 }
 
@@ -386,7 +405,10 @@ fn take(scope: &mut Scope<'_>, node: &Node) -> Result<(), GraphError> {
 /// An inactive backend does nothing with its node, and lets others do
 /// anything.
 fn turn_backend(bql: &mut BqlGuard, key: BackendKey, inactive: bool) -> Result<(), GraphError> {
-    let state = &bql.graph().backends[key];
+    // Drivers poll, and its last handle may have gone meanwhile.
+    let Some(state) = bql.graph().backends.get(key) else {
+        return Ok(());
+    };
     let pair = match inactive {
         true => PermPair {
             perm: Perm::empty(),
@@ -400,6 +422,8 @@ fn turn_backend(bql: &mut BqlGuard, key: BackendKey, inactive: bool) -> Result<(
     if let Some(edge) = state.edge {
         permissions::try_set_perm(bql, edge, pair)?;
     }
-    bql.graph_mut().backends[key].inactive = inactive;
+    if let Some(state) = bql.graph_mut().backends.get_mut(key) {
+        state.inactive = inactive;
+    }
     Ok(())
 }

@@ -59,6 +59,7 @@ impl Backend {
         perm: Perm,
         shared: Perm,
     ) -> Result<Backend, GraphError> {
+        bql.reap();
         if !name.is_empty() {
             names::check_node_name(name)?;
             if bql.graph().backend_by_name(name).is_some() {
@@ -135,14 +136,20 @@ impl Backend {
         self.check_empty(bql)?;
         permissions::check_inactive(bql.graph(), child, self.perms_in_force(bql).perm)?;
         let homes = (self.root().context(), node.io().context());
-        self.merge_context(bql, node)?;
-        let closed = ClosedRoot::close(bql, key);
-        // Somebody else may have come first while we waited.
-        let free = self.check_empty(bql);
-        if let Err(error) = free.and_then(|()| bql.graph().check_not_closing(child)) {
+        let closed = loop {
+            self.merge_context(bql, node)?;
+            let closed = ClosedRoot::close(bql, key);
+            // Somebody else may have come first while we waited,
+            if let Err(error) = self.check_free_for(bql, child) {
+                closed.reopen(bql);
+                return Err(error);
+            }
+            if self.root().context() == node.io().context() {
+                break closed;
+            }
+            // or have moved one of the two.
             closed.reopen(bql);
-            return Err(error);
-        }
+        };
         let PermPair { perm, shared } = self.perms_in_force(bql);
         // A second reason keeps requests out until permissions are granted.
         let second = closed.again(bql);
@@ -333,6 +340,13 @@ impl Backend {
         }
     }
 
+    /// Whether a node may come here, as things are.
+    fn check_free_for(&self, bql: &BqlGuard, child: NodeKey) -> Result<(), GraphError> {
+        self.check_empty(bql)?;
+        bql.graph().check_not_closing(child)?;
+        permissions::check_inactive(bql.graph(), child, self.perms_in_force(bql).perm)
+    }
+
     fn check_empty(&self, bql: &BqlGuard) -> Result<(), GraphError> {
         if bql.graph().backends[self.key(bql)].edge.is_none() {
             return Ok(());
@@ -452,9 +466,12 @@ fn replace_edge(
         .edge
         .ok_or(GraphError::StaleEdge)?;
     let (old, new) = (bql.graph().edges[edge].child, node.key(bql));
-    if !section.covers(old) {
+    let backend = &bql.graph().backends[key];
+    if !section.covers(old) || backend.root.context() != node.io().context() {
         return Err(GraphError::StaleEdge);
     }
+    bql.graph().check_not_closing(new)?;
+    permissions::check_inactive(bql.graph(), new, bql.graph().edges[edge].perm)?;
     write::relink(bql, section, edge, new);
     let replacement = Replacement {
         bql,

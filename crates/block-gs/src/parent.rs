@@ -142,18 +142,44 @@ impl Parent {
         shared: Perm,
     ) -> Result<EdgeId, GraphError> {
         let child = node.key(bql);
-        permissions::check_inactive(bql.graph(), child, perm)?;
+        self.check_may_attach(bql, child, perm)?;
         let mut moved = Vec::new();
-        context_change::merge_parent(bql, self.key(bql), node, &mut moved)?;
-        // Moving polls.
-        let attached = match bql.graph().check_not_closing(child) {
-            Ok(()) => self.attach_here(bql, name, child, PermPair { perm, shared }),
-            Err(error) => Err(error),
+        let attached = loop {
+            context_change::merge_parent(bql, self.key(bql), node, &mut moved)?;
+            // Moving polls.
+            if let Err(error) = self.check_may_attach(bql, child, perm) {
+                break Err(error);
+            }
+            if self.is_with(bql, node) {
+                break self.attach_here(bql, name, child, PermPair { perm, shared });
+            }
         };
         if attached.is_err() {
             context_change::move_back(bql, moved);
         }
         attached
+    }
+
+    /// The layer may be closing, and have let the parent go.
+    fn check_may_attach(
+        &self,
+        bql: &BqlGuard,
+        child: NodeKey,
+        perm: Perm,
+    ) -> Result<(), GraphError> {
+        if !bql.graph().others.contains_key(self.key(bql)) {
+            return Err(GraphError::StaleEdge);
+        }
+        bql.graph().check_not_closing(child)?;
+        permissions::check_inactive(bql.graph(), child, perm)
+    }
+
+    /// Whether the node is in the context of those that the parent has.
+    fn is_with(&self, bql: &BqlGuard, node: &Node) -> bool {
+        let graph = bql.graph();
+        let first = graph.others[self.key(bql)].edges.first();
+        let held = first.map(|&edge| graph.node(graph.edges[edge].child));
+        held.is_none_or(|held| held.io.context() == node.io().context())
     }
 
     /// Adds an edge to a node that is in the parent's context.

@@ -56,13 +56,13 @@ pub(crate) fn delete_node(bql: &mut BqlGuard, key: NodeKey) {
     if state.opened && !std::mem::replace(&mut state.farewell, true) {
         // Nobody is left to whom the error could be reported; what the
         // writers cared about they have flushed themselves.
-        let stored = bitmaps::to_store(scope.bql, key);
+        let farewell = Farewell(&mut scope, key);
+        let stored = bitmaps::to_store(farewell.0.bql, key);
         if !stored.is_empty() {
             let store = async |request: Request<'_>| bitmaps::store(request, &stored).await;
-            let _ = owner_io::run(scope.bql, &node, &scope.section, store);
+            let _ = owner_io::run(farewell.0.bql, &node, &farewell.0.section, store);
         }
         let flush = async |request: Request<'_>| request.flush().await;
-        let farewell = Farewell(&mut scope, key);
         let _ = owner_io::run(farewell.0.bql, &node, &farewell.0.section, flush);
         drop(farewell);
     }
@@ -107,7 +107,7 @@ impl Drop for Leaving<'_> {
     }
 }
 
-/// Closes the driver when dropped: also when its flush has panicked.
+/// Closes the driver when dropped: also when storing or flushing has panicked.
 struct Farewell<'f, 'a>(&'f mut Scope<'a>, NodeKey);
 
 impl Drop for Farewell<'_, '_> {

@@ -17,28 +17,13 @@ pub(crate) fn close_all(bql: &mut BqlGuard) {
         let extensions = std::mem::take(&mut bql.graph_mut().extensions);
         drop(extensions);
     });
-    for key in closing.bql.graph().backends.keys().collect::<Vec<_>>() {
-        closing.step(|bql| {
-            // What runs while we wait may have removed it.
-            let Some(state) = bql.graph_mut().backends.get_mut(key) else {
-                return;
-            };
-            // A device may keep its own attachment, and so itself.
-            let kept = (state.monitor.take(), state.device.take());
-            let root = state.root.clone();
-            root.set_device(bql.access(), None);
-            backend::detach(bql, key);
-            backend::let_go(bql, key);
-            drop(kept);
-        });
-    }
-    for key in closing.bql.graph().others.keys().collect::<Vec<_>>() {
-        closing.step(|bql| reap::reap_parent(bql, key));
-    }
+    closing.cut();
     closing.step(BqlGuard::settle);
     // Nodes go from here on although there may be handles, so nothing that has
     // one may run. And no iothread may wait for us while we wait for it.
     closing.bql.state().shared().close();
+    // What ran until now may have made new links.
+    closing.cut();
     // Whatever handles keep alive goes top down, until nothing is left.
     let mut failures = 0;
     while let Some(key) = parentless(closing.bql) {
@@ -74,6 +59,28 @@ struct Closing<'b> {
 }
 
 impl Closing<'_> {
+    /// Takes the nodes away from all backends and other parents.
+    fn cut(&mut self) {
+        for key in self.bql.graph().backends.keys().collect::<Vec<_>>() {
+            self.step(|bql| {
+                // What runs while we wait may have removed it.
+                let Some(state) = bql.graph_mut().backends.get_mut(key) else {
+                    return;
+                };
+                // A device may keep its own attachment, and so itself.
+                let kept = (state.monitor.take(), state.device.take());
+                let root = state.root.clone();
+                root.set_device(bql.access(), None);
+                backend::detach(bql, key);
+                backend::let_go(bql, key);
+                drop(kept);
+            });
+        }
+        for key in self.bql.graph().others.keys().collect::<Vec<_>>() {
+            self.step(|bql| reap::reap_parent(bql, key));
+        }
+    }
+
     /// Says whether nothing has panicked. What has is tried once more: it
     /// may have been somebody else who was in the way.
     fn step(&mut self, step: impl Fn(&mut BqlGuard)) -> bool {

@@ -601,6 +601,7 @@ impl Step<'_> {
     fn replace(&mut self, edge: EdgeKey, new: NodeKey) -> Result<(), GraphError> {
         let state = &self.graph().edges[edge];
         let (old, name, parent) = (state.child, state.name.clone(), state.parent);
+        let perm = state.perm;
         if old == new {
             return Ok(());
         }
@@ -609,6 +610,8 @@ impl Step<'_> {
             self.check_inactive_child(parent, &name, new)?;
             self.check_cycle(parent, &name, new)?;
             self.reshaped(parent);
+        } else {
+            permissions::check_inactive(self.graph(), new, perm)?;
         }
         let kept = Node::of(self.bql, old);
         write::relink(self.bql, self.section, edge, new);

@@ -214,6 +214,11 @@ impl Drained<'_> {
 
 /// Lets requests pass that nobody wants to see any more.
 pub(super) fn forget_unused(bql: &mut BqlGuard, node: &Node) {
+    // A node that was closed while somebody held a handle has nothing to
+    // forget.
+    if !node.is_open(bql) {
+        return;
+    }
     let key = node.key(bql);
     let recorded = node.io().flags().contains(NodeFlags::RECORDED);
     if recorded && io(bql, key).is_empty(bql.access()) {
