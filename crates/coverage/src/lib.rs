@@ -1,9 +1,11 @@
-//! Every function and callback of QEMU's block layer, and its place here.
+//! Every function and callback of QEMU's block layer, and its place here; every
+//! violation recorded in it, and what answers here.
 //!
 //! `design/api.csv` has a row for each: where it is, in which layer, which
 //! proof it takes, which tests call it, or why it is not there. This crate
 //! reads the table and the sources of the block layer, and says where the two
-//! disagree; its tests fail then.
+//! disagree; its tests fail then. `design/violations.csv` has a row for each
+//! violation, and is checked against the cases and the tests in the same way.
 //!
 //! | module | what |
 //! |---|---|
@@ -12,6 +14,7 @@
 //! | [`table`] | the rows |
 //! | [`exercise`] | the tests, and what they call |
 //! | [`check`] | what is wrong with them |
+//! | [`violations`] | the violations, and what answers each |
 
 #![forbid(unsafe_code)]
 
@@ -20,6 +23,7 @@ pub mod check;
 pub mod exercise;
 pub mod proof;
 pub mod table;
+pub mod violations;
 
 use std::path::{Path, PathBuf};
 
@@ -44,6 +48,9 @@ pub enum ReadError {
         #[source]
         error: syn::Error,
     },
+    /// The cases of `ui-tests` cannot be read.
+    #[error("{0}")]
+    Cases(String),
     /// The table is no table.
     #[error("{}: {error}", path.display())]
     Table {

@@ -1,6 +1,7 @@
 //! `design/api.csv`.
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::ReadError;
 
@@ -52,7 +53,12 @@ impl Row {
 /// # Errors
 /// [`ReadError::Table`].
 pub fn read() -> Result<Vec<Row>, ReadError> {
-    let path = crate::workspace().join(TABLE);
+    rows(TABLE)
+}
+
+/// The rows of a table, by its path from the root of the workspace.
+pub(crate) fn rows<R: DeserializeOwned>(table: &str) -> Result<Vec<R>, ReadError> {
+    let path = crate::workspace().join(table);
     let failed = |error| ReadError::Table {
         path: path.clone(),
         error,
