@@ -140,6 +140,12 @@ fn words(case: &Case) -> Result<String, String> {
     let expected = Expected::parse_all(&source)?.into_iter().next();
     let more = expected.and_then(|expected| expected.words);
     let more = more.filter(|words| !first.message.contains(words.as_str()));
+    // Half a quotation would quote the rest of the row.
+    let is_whole = |words: &String| words.matches('`').count().is_multiple_of(2);
+    let more = more.map(|words| match is_whole(&words) {
+        true => words,
+        false => words.replace('`', ""),
+    });
     let code = first
         .code
         .map_or("error".to_owned(), |code| format!("error {code}"));
