@@ -11,8 +11,9 @@ use super::{Evidence, GROUPS, Row};
 const HEAD: &str = "\
 # Violations recorded in QEMU's block layer, and what answers here
 
-Each row is one that was found in QEMU: by the review of the split into global state and
-I/O, by the assertions that came with it, or in the sources since. The functions keep the
+Each row is one that was found in QEMU: by those who reviewed and revised the split into
+global state and I/O, by the assertions that came with it, when the locks of contexts
+went, or in the sources of 10.0.2. The functions keep the
 names that they have there. Where the compiler answers, the words are those with which it
 rejects the case, and the link leads to the program; a case that does not name the
 violation, but has its shape, says so.
