@@ -84,16 +84,45 @@ fn abort_group(bql: &mut BqlGuard, job: &Job) {
             request_cancel(bql, &other, true);
         }
     }
-    while let Some(next) = group.jobs(bql).into_iter().next() {
+    end_group(bql, group);
+}
+
+/// Ends the jobs of a transaction whose fate is decided, one after the other.
+fn end_group(bql: &mut BqlGuard, group: Arc<Group>) {
+    let rest = Rest {
+        bql: &mut *bql,
+        group,
+    };
+    while let Some(next) = rest.group.jobs(rest.bql).into_iter().next() {
         if !next.is_completed() {
-            if next.main(bql).started {
+            if next.main(rest.bql).started {
                 next.kick();
-                bql.poll_until(|_| next.is_completed());
+                rest.bql.poll_until(|_| next.is_completed());
             } else {
-                settle_outcome(bql, &next);
+                settle_outcome(rest.bql, &next);
             }
         }
-        finalize_single(bql, &next);
+        if !finalize_single(rest.bql, &next) {
+            // Another call on the stack is at it, and goes on with the rest.
+            break;
+        }
+    }
+}
+
+/// The jobs of a transaction that have not ended yet. When a driver panics
+/// they end in a later turn of the main loop.
+struct Rest<'b> {
+    bql: &'b mut BqlGuard,
+    group: Arc<Group>,
+}
+
+impl Drop for Rest<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let group = Arc::clone(&self.group);
+            let main = self.bql.main_loop();
+            main.schedule(move |bql| end_group(bql, group));
+        }
     }
 }
 
@@ -136,9 +165,7 @@ pub(crate) fn finalize(bql: &mut BqlGuard, job: &Job) {
         // One was cancelled while another polled.
         return;
     }
-    for next in group.jobs(bql) {
-        finalize_single(bql, &next);
-    }
+    end_group(bql, group);
 }
 
 fn prepare(bql: &mut BqlGuard, job: &Job) -> Result<(), Failure> {
@@ -153,26 +180,44 @@ fn prepare(bql: &mut BqlGuard, job: &Job) -> Result<(), Failure> {
     outcome
 }
 
-/// The end of one job (`job_finalize_single_locked`).
-fn finalize_single(bql: &mut BqlGuard, job: &Job) {
+/// The end of one job (`job_finalize_single_locked`). `false` when another
+/// call on the stack is at it.
+fn finalize_single(bql: &mut BqlGuard, job: &Job) -> bool {
     if !job.main(bql).begin_end() {
-        // Another call on the stack is at it.
-        return;
+        return false;
     }
     // It may have failed late, with its transaction.
     settle_outcome(bql, job);
+    let end = End { bql, job };
     let driver = &job.0.driver;
-    if job.failure(bql).is_none() {
-        driver.commit(bql, job);
+    if job.failure(end.bql).is_none() {
+        driver.commit(end.bql, job);
     } else {
-        driver.abort(bql, job);
+        driver.abort(end.bql, job);
     }
-    driver.clean(bql, job);
-    let outcome = job.outcome(bql);
-    let on_end = job.main(bql).on_end.take();
+    driver.clean(end.bql, job);
+    let outcome = job.outcome(end.bql);
+    let on_end = job.main(end.bql).on_end.take();
     if let Some(on_end) = on_end {
-        on_end(bql, outcome);
+        on_end(end.bql, outcome);
     }
+    true
+}
+
+/// A job that is being told of its end. It ends also when its driver panics
+/// then.
+struct End<'b> {
+    bql: &'b mut BqlGuard,
+    job: &'b Job,
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        conclude(self.bql, self.job);
+    }
+}
+
+fn conclude(bql: &mut BqlGuard, job: &Job) {
     let started = job.main(bql).started;
     if started {
         let error = job.failure(bql).map(|failure| failure.to_string());

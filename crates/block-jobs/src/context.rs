@@ -84,7 +84,13 @@ pub(crate) async fn run(job: Job, code: Box<dyn AnyRun>) {
     };
     // A job may be told to pause before it is started.
     context.work().await;
-    ending.outcome = Some(code.run(&mut context).await);
+    let outcome = code.run(&mut context).await;
+    if context.step.is_none() {
+        // The code has given up a pause point half way. Whoever made it pause
+        // has been told that it does.
+        context.work().await;
+    }
+    ending.outcome = Some(outcome);
 }
 
 impl<'j> JobContext<'j> {
