@@ -6,9 +6,9 @@ use crate::error::errno;
 
 /// What is to be done about a request that fails (`BlockdevOnError`).
 ///
-/// `auto` is resolved by whoever reads options: for a device it means
-/// [`Report`](OnError::Report) for reads and [`Enospc`](OnError::Enospc) for
-/// writes.
+/// `auto` is resolved by whoever reads options: for a job it means
+/// [`Enospc`](OnError::Enospc); for a device that for writes, and
+/// [`Report`](OnError::Report) for reads.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[repr(u8)]
 pub enum OnError {
