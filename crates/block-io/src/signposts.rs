@@ -6,6 +6,8 @@
 //! and a bound that nothing meets; so the message says which proof is missing,
 //! and who hands it out. None of them can be called, and so they stay out of
 //! the documentation.
+//!
+//! They are written out: of a macro the compiler would show the inside.
 
 use block_common::{Preallocation, WriteFlags};
 
