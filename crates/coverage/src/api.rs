@@ -76,6 +76,15 @@ impl Api {
         self.functions.get(path)
     }
 
+    /// Whether functions of several types, or several free ones, have the name
+    /// of this one: a test that has the word may mean another.
+    pub fn is_ambiguous(&self, path: &str) -> bool {
+        let name = path.rsplit("::").next().unwrap_or_default();
+        let ends = format!("::{name}");
+        let same = self.functions.keys().filter(|known| known.ends_with(&ends));
+        same.count() > 1
+    }
+
     /// Whether there is anything of this path.
     pub fn has(&self, path: &str) -> bool {
         self.functions.contains_key(path) || self.others.contains_key(path)

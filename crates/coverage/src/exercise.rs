@@ -65,8 +65,10 @@ impl Tests {
         let file = test.split("::").next().unwrap_or_default();
         let dir = file.rsplit_once('/').map_or("", |(dir, _)| dir);
         let package = dir.split("/tests").next().unwrap_or_default();
+        // Files of a directory of tests are one program, files beside it not.
+        let program = if dir.contains("/tests/") { dir } else { file };
         let near = |known: &str| {
-            known.starts_with(dir) || known.starts_with(&format!("{package}/tests/common"))
+            known.starts_with(program) || known.starts_with(&format!("{package}/tests/common"))
         };
         let mut files = self.defined.iter().filter(|(known, _)| near(known));
         files.any(|(_, defined)| defined.contains(callback))

@@ -91,7 +91,6 @@ fn what_is_the_same_is_shown_to_be() {
                 assert!(has_test && why.len() > 20, "{}", scenario.path);
             }
             Outcome::NoCounterpart(why) => assert!(why.len() > 20, "{}", scenario.path),
-            Outcome::WaitsFor(_) => assert!(!has_test, "{}", scenario.path),
         }
     }
 }

@@ -66,8 +66,6 @@ pub enum Outcome {
     Differs(&'static str),
     /// There is nothing here that it could be about. Why, in a sentence.
     NoCounterpart(&'static str),
-    /// What it needs does not exist here yet.
-    WaitsFor(&'static str),
 }
 
 const fn same(path: &'static str) -> Scenario {

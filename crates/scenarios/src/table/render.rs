@@ -13,8 +13,8 @@ const END: &str = "<!-- generated: end -->";
 /// # Errors
 /// That a source cannot be read.
 pub fn render() -> Result<String, String> {
-    let mut text = String::from("\n| | in QEMU | here | same | differ | no counterpart | wait |\n");
-    text.push_str("|---|---|---|---|---|---|---|\n");
+    let mut text = String::from("\n| | in QEMU | here | same | differ | no counterpart |\n");
+    text.push_str("|---|---|---|---|---|---|\n");
     for suite in &SUITES {
         let name = format!("[{}](#{})", suite.origin, anchor(suite.origin));
         count(&mut text, &name, std::slice::from_ref(suite));
@@ -40,14 +40,13 @@ fn anchor(heading: &str) -> String {
 
 fn count(text: &mut String, name: &str, suites: &[Suite]) {
     let in_qemu: usize = suites.iter().map(|suite| suite.in_qemu).sum();
-    let mut counts = [0; 5];
+    let mut counts = [0; 4];
     for scenario in suites.iter().flat_map(|suite| suite.scenarios) {
         counts[0] += 1;
         counts[match scenario.outcome {
             Outcome::Same => 1,
             Outcome::Differs(_) => 2,
             Outcome::NoCounterpart(_) => 3,
-            Outcome::WaitsFor(_) => 4,
         }] += 1;
     }
     let counts = counts.map(|count: usize| count.to_string()).join(" | ");
@@ -73,7 +72,6 @@ fn words(outcome: Outcome) -> String {
         Outcome::Same => "same".to_owned(),
         Outcome::Differs(why) => format!("differs: {why}"),
         Outcome::NoCounterpart(why) => format!("no counterpart: {why}"),
-        Outcome::WaitsFor(what) => format!("waits for {what}"),
     }
 }
 
