@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use quote::ToTokens;
 use syn::{Attribute, ImplItem, Item, TraitItem, Visibility};
 
 use crate::ReadError;
@@ -28,6 +29,22 @@ pub struct Function {
     pub is_async: bool,
     /// It is declared in a trait: a callback.
     pub is_callback: bool,
+    /// What it returns, in the words of the source: nothing, `bool`.
+    pub returns: String,
+}
+
+impl Function {
+    fn of(signature: &syn::Signature, owner: Option<&str>, is_callback: bool) -> Function {
+        Function {
+            proof: Proof::of(signature, owner),
+            is_async: signature.asyncness.is_some(),
+            is_callback,
+            returns: match &signature.output {
+                syn::ReturnType::Default => String::new(),
+                syn::ReturnType::Type(_, ty) => ty.to_token_stream().to_string(),
+            },
+        }
+    }
 }
 
 /// All of them, by path: `block_gs::Node::drain`, `block_gs::drain_all`. The
@@ -108,11 +125,7 @@ impl Api {
                     }
                 }
                 Item::Fn(item) if is_public(&item.vis) && !is_left_out(&item.attrs) => {
-                    let function = Function {
-                        proof: Proof::of(&item.sig, None),
-                        is_async: item.sig.asyncness.is_some(),
-                        is_callback: false,
-                    };
+                    let function = Function::of(&item.sig, None, false);
                     let path = format!("{krate}::{}", item.sig.ident);
                     self.functions.insert(path, function);
                 }
@@ -155,11 +168,7 @@ impl Api {
             };
             if is_public(&function.vis) && !is_left_out(&function.attrs) {
                 let path = format!("{krate}::{owner}::{}", function.sig.ident);
-                let function = Function {
-                    proof: Proof::of(&function.sig, Some(&owner)),
-                    is_async: function.sig.asyncness.is_some(),
-                    is_callback: false,
-                };
+                let function = Function::of(&function.sig, Some(&owner), false);
                 self.functions.insert(path, function);
             }
         }
@@ -170,11 +179,8 @@ impl Api {
         for member in &item.items {
             if let TraitItem::Fn(function) = member {
                 let path = format!("{krate}::{}::{}", item.ident, function.sig.ident);
-                let function = Function {
-                    proof: Proof::of(&function.sig, Some(&item.ident.to_string())),
-                    is_async: function.sig.asyncness.is_some(),
-                    is_callback: true,
-                };
+                let owner = item.ident.to_string();
+                let function = Function::of(&function.sig, Some(&owner), true);
                 self.functions.insert(path, function);
             }
         }
