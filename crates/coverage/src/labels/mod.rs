@@ -147,7 +147,7 @@ pub struct Row {
     pub here: String,
     /// What it rests on.
     pub source: String,
-    /// Cases and tests that show what the types force: `case:…` and `test:…`.
+    /// Cases and tests that show it, there or here: `case:…` and `test:…`.
     pub shown: String,
     /// Recorded violations that are about it, separated by spaces.
     pub violations: String,
