@@ -59,6 +59,11 @@ pub struct Driver {
 }
 
 impl Driver {
+    /// Whether file names can say it, so that it needs no child.
+    pub fn is_protocol(&self) -> bool {
+        self.protocol.is_some()
+    }
+
     /// The driver called `name` (`bdrv_find_format`).
     pub fn find(name: &str) -> Option<&'static Driver> {
         DRIVERS.iter().copied().find(|known| known.name == name)
