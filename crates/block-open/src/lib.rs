@@ -50,6 +50,7 @@
 
 #![forbid(unsafe_code)]
 
+mod create;
 mod drivers;
 mod error;
 mod filename;
@@ -61,6 +62,7 @@ mod schema;
 mod size;
 mod values;
 
+pub use create::{Create, CreateKind, CreateOption};
 pub use drivers::{Child, Driver, Key, Kind, drivers, general_options};
 pub use error::{OpenError, ParseError};
 pub use filename::for_filename;

@@ -35,6 +35,9 @@ pub(super) static FILE: Driver = Driver {
         },
     }),
     is_format: false,
+    probe: None,
+    create: None,
+    compresses: false,
     open: |opening| open(opening, HostProtocol::File),
 };
 
@@ -54,6 +57,9 @@ pub(super) static HOST_DEVICE: Driver = Driver {
         },
     }),
     is_format: false,
+    probe: None,
+    create: None,
+    compresses: false,
     open: |opening| open(opening, HostProtocol::HostDevice),
 };
 

@@ -5,6 +5,7 @@ use block_gs::Node;
 
 pub(crate) use file::{driver_for_path, set_path};
 
+use crate::create::Create;
 use crate::opening::Opening;
 use crate::{OpenError, Options, general};
 
@@ -55,6 +56,14 @@ pub struct Driver {
     /// Whether it is a format, whose child is then whatever the file name
     /// says, or a filter, which keeps what the user said about itself.
     pub(crate) is_format: bool,
+    /// How sure it is that an image is one of its own, from none to 100
+    /// (`BlockDriver.bdrv_probe`): gets the beginning of the image, 512 bytes
+    /// or all there is, and its file name.
+    pub(crate) probe: Option<fn(&[u8], &str) -> u8>,
+    /// How its images are made; `None` if they are not.
+    pub create: Option<Create>,
+    /// Whether it writes compressed (`block_driver_can_compress`).
+    pub compresses: bool,
     pub(crate) open: fn(&mut Opening<'_>) -> Result<Node, OpenError>,
 }
 

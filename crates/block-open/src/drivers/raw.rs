@@ -23,6 +23,9 @@ pub(super) static RAW: Driver = Driver {
     }],
     protocol: None,
     is_format: true,
+    probe: None,
+    create: None,
+    compresses: false,
     open: |opening| {
         let raw = Raw::over(&opening.child("file")?)
             .offset(opening.size(&OFFSET)?.unwrap_or(0))
