@@ -1,7 +1,7 @@
 //! What can go wrong, in QEMU's words where QEMU has words for it.
 
 use block_common::error::errno;
-use block_gs::GraphError;
+use block_gs::{GraphError, IoError};
 
 use crate::options::{MAX_DEPTH, MAX_KEY, MAX_OPTIONS, MAX_TEXT};
 
@@ -56,6 +56,15 @@ pub enum OpenError {
     /// The file name begins with a protocol that no driver has.
     #[error("Unknown protocol '{0}'")]
     UnknownProtocol(String),
+    /// The driver is there and may not be used.
+    #[error("Driver '{0}' is not whitelisted")]
+    NotAllowed(&'static str),
+    /// The driver may not be used for nodes that can be written.
+    #[error("Driver '{0}' can only be used for read-only devices")]
+    AllowedForReading(&'static str),
+    /// The beginning of an image, which has to tell what it is.
+    #[error("Could not read image for determining its format: {0}")]
+    CouldNotProbe(#[source] IoError),
     /// Neither a driver nor something to choose one for.
     #[error("Must specify either driver or file")]
     NoDriver,
@@ -104,6 +113,8 @@ impl OpenError {
         match self {
             OpenError::Graph(error) => error.errno(),
             OpenError::UnknownProtocol(_) => errno::ENOENT,
+            OpenError::NotAllowed(_) | OpenError::AllowedForReading(_) => errno::ENOTSUP,
+            OpenError::CouldNotProbe(error) => error.errno(),
             _ => errno::EINVAL,
         }
     }

@@ -4,6 +4,7 @@ use block_common::Role;
 use block_drivers::Raw;
 
 use super::{Child, Driver, Key};
+use crate::probe;
 
 const OFFSET: Key = Key::size("offset", "where in the file the image begins (0)");
 const SIZE: Key = Key::size(
@@ -27,10 +28,13 @@ pub(super) static RAW: Driver = Driver {
     create: None,
     compresses: false,
     open: |opening| {
-        let raw = Raw::over(&opening.child("file")?)
+        let mut raw = Raw::over(&opening.child("file")?)
             .offset(opening.size(&OFFSET)?.unwrap_or(0))
             .size(opening.size(&SIZE)?)
             .options(opening.general().node);
+        if opening.probed() {
+            raw = raw.guarded(probe::is_raw);
+        }
         opening.make(|bql, name| raw.open(bql, name))
     },
 };
