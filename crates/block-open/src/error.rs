@@ -99,6 +99,40 @@ pub enum OpenError {
     /// A value that the option cannot have. The whole message.
     #[error("{0}")]
     Value(String),
+    /// As [`Value`](OpenError::Value), with advice: see
+    /// [`hint`](OpenError::hint).
+    #[error("{message}")]
+    ValueWithHint {
+        /// The whole message.
+        message: String,
+        /// The advice, in lines.
+        hint: String,
+    },
+    /// The image that a new one is to be based on could not be opened.
+    #[error(transparent)]
+    Backing(Box<OpenError>),
+    /// The format, or the file system, has no images so large.
+    #[error("The image size is too large for file format '{format}'{advice}")]
+    TooLarge {
+        /// The format.
+        format: &'static str,
+        /// What may help, in brackets, or nothing.
+        advice: &'static str,
+    },
+    /// The driver makes no files, and what is there already could not be
+    /// opened.
+    #[error(
+        "Protocol driver '{driver}' does not support creating new images, so an existing image \
+         must be selected as the target; however, opening the given target as an existing image \
+         failed: {error}"
+    )]
+    NoExistingImage {
+        /// The driver.
+        driver: &'static str,
+        /// Why it could not.
+        #[source]
+        error: Box<OpenError>,
+    },
     /// The node that the monitor is to own has no name.
     #[error("'node-name' must be specified for the root node")]
     NoNodeName,
@@ -115,18 +149,29 @@ impl OpenError {
             OpenError::UnknownProtocol(_) => errno::ENOENT,
             OpenError::NotAllowed(_) | OpenError::AllowedForReading(_) => errno::ENOTSUP,
             OpenError::CouldNotProbe(error) => error.errno(),
+            OpenError::Backing(error) | OpenError::NoExistingImage { error, .. } => error.errno(),
+            OpenError::TooLarge { .. } => errno::EFBIG,
             _ => errno::EINVAL,
         }
     }
 
     /// What to do about it, where more than the message can be said: for
-    /// people, in a line of its own.
+    /// people, in lines of its own.
     pub fn hint(&self) -> Option<String> {
         match self {
             OpenError::UnknownDriver(_) => {
                 let names: Vec<&str> = crate::drivers().iter().map(|known| known.name).collect();
                 Some(format!("Known drivers: {}", names.join(", ")))
             }
+            OpenError::ValueWithHint { hint, .. } => Some(hint.clone()),
+            OpenError::Backing(error) => {
+                let why = error
+                    .hint()
+                    .filter(|_| !matches!(**error, OpenError::UnknownDriver(_)));
+                let why = why.map(|why| why + "\n").unwrap_or_default();
+                Some(why + "Could not open backing image.")
+            }
+            OpenError::Graph(error) => error.hint().map(str::to_owned),
             _ => None,
         }
     }

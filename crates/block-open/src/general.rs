@@ -13,8 +13,9 @@ const DISCARD: Key = Key::word(
     "whether discards reach the image",
     &["ignore", "off", "unmap", "on"],
 );
-const CACHE_DIRECT: Key = Key::switch("cache.direct", "bypass the cache of the host");
-const CACHE_NO_FLUSH: Key = Key::switch("cache.no-flush", "never wait until data is on the medium");
+pub(crate) const CACHE_DIRECT: Key = Key::switch("cache.direct", "bypass the cache of the host");
+pub(crate) const CACHE_NO_FLUSH: Key =
+    Key::switch("cache.no-flush", "never wait until data is on the medium");
 const ACTIVE: Key = Key::switch(
     "active",
     "whether this process owns the image, and not another one",

@@ -54,6 +54,7 @@ mod create;
 mod drivers;
 mod error;
 mod filename;
+mod flags;
 mod general;
 mod object;
 mod opening;
@@ -61,15 +62,20 @@ mod options;
 mod probe;
 mod schema;
 mod size;
+mod temporary;
 mod values;
 
-pub use create::{Create, CreateKind, CreateOption};
+pub use create::{
+    Create, CreateKind, CreateOption, ImageSpec, PlannedImage, TypedImage, creation_help,
+};
 pub use drivers::{Child, Driver, Key, Kind, drivers, general_options};
 pub use error::{OpenError, ParseError};
 pub use filename::for_filename;
+pub use flags::{CacheMode, parse_aio, parse_discard};
 pub use general::inherit;
 pub use object::add_object;
 pub use opening::{Opener, Warning, add, open};
 pub use options::{Options, Value};
 pub use probe::probe;
 pub use size::{SizeError, parse_size};
+pub use temporary::TemporaryFile;

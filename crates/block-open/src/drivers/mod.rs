@@ -62,8 +62,8 @@ pub struct Driver {
     pub(crate) probe: Option<fn(&[u8], &str) -> u8>,
     /// How its images are made; `None` if they are not.
     pub create: Option<Create>,
-    /// Whether it writes compressed (`block_driver_can_compress`).
-    pub compresses: bool,
+    /// See [`can_compress`](Driver::can_compress).
+    pub(crate) compresses: bool,
     pub(crate) open: fn(&mut Opening<'_>) -> Result<Node, OpenError>,
 }
 
@@ -76,6 +76,12 @@ impl Driver {
     /// The driver called `name` (`bdrv_find_format`).
     pub fn find(name: &str) -> Option<&'static Driver> {
         DRIVERS.iter().copied().find(|known| known.name == name)
+    }
+
+    /// Whether it writes compressed (`block_driver_can_compress`). A filter
+    /// hands such writes on, and does not by itself.
+    pub fn can_compress(&self) -> bool {
+        self.compresses
     }
 }
 

@@ -4,6 +4,7 @@ use block_common::Role;
 use block_drivers::Raw;
 
 use super::{Child, Driver, Key};
+use crate::create::{Create, CreateKind, CreateOption, How};
 use crate::probe;
 
 const OFFSET: Key = Key::size("offset", "where in the file the image begins (0)");
@@ -25,7 +26,17 @@ pub(super) static RAW: Driver = Driver {
     protocol: None,
     is_format: true,
     probe: None,
-    create: None,
+    create: Some(Create {
+        options: &[CreateOption::new(
+            "size",
+            CreateKind::Size,
+            "Virtual disk size",
+        )],
+        typed: &[],
+        renamed: &[],
+        convert: |_| Ok(()),
+        how: How::AsItsFile,
+    }),
     compresses: false,
     open: |opening| {
         let mut raw = Raw::over(&opening.child("file")?)
