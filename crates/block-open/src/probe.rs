@@ -10,7 +10,8 @@ const RAW: u8 = 1;
 
 /// The name of the format whose image begins with `beginning` (512 bytes, or
 /// all of it) and is called `filename` (`bdrv_probe_all`). What no format
-/// knows is `raw`. It may be a format for which there is no driver.
+/// knows is `raw`, and so is what is empty. It may be a format for which there
+/// is no driver.
 ///
 /// ```
 /// assert_eq!(block_open::probe(b"QFI\xfb\0\0\0\x03", "disk.img"), "qcow2");
@@ -18,6 +19,9 @@ const RAW: u8 = 1;
 /// ```
 pub fn probe(beginning: &[u8], filename: &str) -> &'static str {
     let beginning = &beginning[..beginning.len().min(PROBED)];
+    if beginning.is_empty() {
+        return "raw";
+    }
     let ours = drivers().iter().filter_map(|driver| {
         let score = (driver.probe?)(beginning, filename);
         Some((driver.name, score))
@@ -53,7 +57,8 @@ type Probe = fn(&[u8], &str) -> u8;
 
 /// Formats that have no driver here. Who opens an image of one must not be
 /// given its bytes as if they were the guest's; and a guest must not be able
-/// to make its image one for another program.
+/// to make its image one for another program. Of two that are equally sure the
+/// first counts.
 static FOREIGN: &[(&str, Probe)] = &[
     ("bochs", |image, _| {
         let named = begins(image, b"Bochs Virtual HD Image\0");
@@ -61,11 +66,11 @@ static FOREIGN: &[(&str, Probe)] = &[
         let version = number_le(image, 64);
         sure(named && redolog && matches!(version, Some(0x0001_0000 | 0x0002_0000)))
     }),
-    ("cloop", |image, _| match begins(image, CLOOP) {
+    ("dmg", |_, filename| match filename.ends_with(".dmg") {
         true => 2,
         false => 0,
     }),
-    ("dmg", |_, filename| match filename.ends_with(".dmg") {
+    ("cloop", |image, _| match begins(image, CLOOP) {
         true => 2,
         false => 0,
     }),

@@ -61,10 +61,8 @@ impl Case<'_> {
         }
         let output = command.output().expect("qemu-img starts");
         let text = |bytes: Vec<u8>| {
-            String::from_utf8(bytes)
-                .expect("text")
-                .trim_end()
-                .to_owned()
+            let text = String::from_utf8(bytes).expect("text");
+            text.strip_suffix('\n').unwrap_or(&text).to_owned()
         };
         let failure = text(output.stderr);
         let prefix = format!("qemu-img: {}: ", self.name);
