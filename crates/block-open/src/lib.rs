@@ -35,6 +35,9 @@
 //!   child `file`. It is parsed from JSON and from `key=value,...`.
 //! * [`open`] makes the node and whatever it needs below; [`add`] is
 //!   `blockdev-add`: it checks like a schema and gives the node to the monitor.
+//!   An [`Opener`] does both with some of the drivers only, and has warnings.
+//! * [`ImageSpec`] makes an image as `qemu-img create` does, [`TypedImage`] as
+//!   `blockdev-create`; [`probe`](fn@probe) says what an image is.
 //! * [`for_filename`] turns what may stand for a file name (a path,
 //!   `json:{...}`, `null-co://`) into options.
 //! * [`add_object`] makes what nodes refer to by name: groups of limits.
@@ -46,7 +49,8 @@
 //! with types and a line of documentation each, its children, and a function
 //! that makes the node. Then a line in the list of `drivers/mod.rs`. Parsing,
 //! general options, children, inheritance and complaints about what the
-//! driver does not know are done for it.
+//! driver does not know are done for it. A format says there too how its
+//! images are made ([`Create`]) and recognised.
 
 #![forbid(unsafe_code)]
 

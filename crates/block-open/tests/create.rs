@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use block_gs::{BlockLayer, BqlGuard};
-use block_open::{ImageSpec, OpenError, Options, TypedImage, creation_help};
+use block_open::{ImageSpec, OpenError, Options, PlannedImage, TypedImage, creation_help};
 
 /// Where the tool is. Without it the test is skipped, or fails where
 /// `QUIESCE_REQUIRE_QEMU=1` says that it has to be there.
@@ -321,10 +321,8 @@ fn a_link_stays_and_what_it_leads_to_is_made() {
     symlink("target", &link).expect("linked");
     in_layer(|bql| {
         let spec = ImageSpec::new(link.to_str().expect("text"), "raw").size(512);
-        spec.plan(bql)
-            .expect("planned")
-            .create_now(bql)
-            .expect("made");
+        let planned = spec.plan(bql).expect("planned");
+        PlannedImage::create_now(planned, bql).expect("made");
     });
     assert!(fs::symlink_metadata(&link).expect("there").is_symlink());
     assert_eq!(fs::metadata(&target).expect("made").len(), 512);

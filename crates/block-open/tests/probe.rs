@@ -117,7 +117,7 @@ fn images_are_taken_for_what_qemu_takes_them_for() {
             let text = String::from_utf8_lossy(&info.stdout);
             let theirs_is_raw = text.contains("file format: raw");
             assert_eq!(
-                probe(&beginning, path) == "raw",
+                block_open::probe(&beginning, path) == "raw",
                 theirs_is_raw,
                 "{label} {name}"
             );

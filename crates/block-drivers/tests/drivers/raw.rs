@@ -6,7 +6,7 @@ use block_common::error::errno;
 use block_drivers::{File, NullCo, Raw};
 use block_gs::{BqlGuard, GraphError, IoThread, Node, Perm, Role};
 use block_io::aio::Wait;
-use block_io::{Buffer, Request};
+use block_io::{Buffer, CopyTarget, Request};
 use tempfile::TempDir;
 
 use crate::support::{
@@ -357,7 +357,11 @@ fn a_guarded_image_takes_no_copies_unseen() {
         let target = disk(bql, &node.expect("opened"));
         let none = block_io::WriteFlags::empty();
         let copy = |bql: &mut BqlGuard, to| {
-            let copied = source.root().copy_range(0, target.root(), to, 1024, none);
+            let end = CopyTarget {
+                root: target.root(),
+                offset: to,
+            };
+            let copied = source.root().copy_range(0, end, 1024, none);
             bql.block_on(copied).map_err(|error| error.errno())
         };
         assert_eq!(copy(bql, 0), Err(errno::ENOTSUP));

@@ -108,6 +108,20 @@ impl CreateImage for Label {
     }
 }
 
+/// It can be made by a job, in any thread.
+#[test]
+fn making_an_image_is_for_any_thread() {
+    fn is_send<T: Send>(_: &T) {}
+    let layer = BlockLayer::new().expect("a block layer");
+    let main = layer.main_loop();
+    layer.enter(|bql| {
+        let planned = ImageSpec::new("x", "labelled")
+            .size(512)
+            .plan_as(bql, &FORMAT);
+        is_send(&planned.expect("planned").create(&main));
+    });
+}
+
 /// Makes an image; what is said before, and what then.
 fn make(spec: ImageSpec) -> (Result<String, String>, Result<(), String>) {
     let full = |error: OpenError| match error.hint() {
