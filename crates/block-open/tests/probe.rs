@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use block_common::IoError;
-use block_drivers::Raw;
+use block_drivers::{Chance, Inject, Injector, Raw, RequestKind};
 use block_gs::{Backend, BlockLayer, BqlGuard, Node, Perm};
 use block_io::Buffer;
 use block_open::{Driver, Opener, Options, Warning, drivers, for_filename, open, probe};
@@ -262,7 +262,25 @@ fn the_warning_is_qemus() {
 }
 
 #[test]
-fn a_read_error_is_told_as_such() {
+fn an_image_that_cannot_be_read_is_taken_for_nothing() {
+    in_layer(|bql| {
+        let injector = Injector::new(1);
+        injector.set_errors(RequestKind::Read, Chance::ALWAYS, 5);
+        let null = open(bql, pairs("driver=null-co")).expect("opened");
+        let bad = Inject::over(&null).injector(&injector).open(bql, "bad");
+        let _bad = bad.expect("opened");
+        let refused = open(bql, pairs("file=bad")).expect_err("unreadable");
+        let message = "Could not read image for determining its format: Input/output error";
+        assert_eq!(
+            (refused.to_string().as_str(), refused.errno()),
+            (message, 5)
+        );
+        open(bql, pairs("driver=raw,file=bad")).expect("who says raw, means it");
+    });
+}
+
+#[test]
+fn what_has_no_contents_is_raw() {
     in_layer(|bql| {
         let mut opener = Opener::new();
         let directory = tempfile::tempdir().expect("a directory");

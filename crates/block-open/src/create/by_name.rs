@@ -6,6 +6,7 @@ use block_common::error::errno;
 use block_common::paths;
 use block_gs::{BqlGuard, MainLoop};
 
+use super::driver::SECTOR;
 use super::given::Given;
 use super::make::{self, make_file, make_in_file};
 use super::{Create, CreateOption, How};
@@ -103,10 +104,23 @@ impl ImageSpec {
     /// neither has or with values they do not take, no size, a base that
     /// cannot be opened.
     pub fn plan(self, bql: &mut BqlGuard) -> Result<PlannedImage, OpenError> {
+        self.plan_with(bql, &mut Opener::new())
+    }
+
+    /// As [`plan`](ImageSpec::plan); what the image is based on is opened by
+    /// `opener`.
+    ///
+    /// # Errors
+    /// Those of [`plan`](ImageSpec::plan), and what `opener` does not allow.
+    pub fn plan_with(
+        self,
+        bql: &mut BqlGuard,
+        opener: &mut Opener,
+    ) -> Result<PlannedImage, OpenError> {
         let format = Driver::find(&self.format);
         let format =
             format.ok_or_else(|| refuse(format!("Unknown file format '{}'", self.format)))?;
-        self.plan_as(bql, format)
+        self.plan_as(bql, format, opener)
     }
 
     /// As [`plan`](ImageSpec::plan), with the driver that was found.
@@ -114,6 +128,7 @@ impl ImageSpec {
         self,
         bql: &mut BqlGuard,
         format: &'static Driver,
+        opener: &mut Opener,
     ) -> Result<PlannedImage, OpenError> {
         let protocol = protocol_of(&self.filename)?;
         let mut given = Given::none(creates(format, "Format")?, creates(protocol, "Protocol")?);
@@ -145,7 +160,7 @@ impl ImageSpec {
             }
             given.set(option, value.clone())?;
         }
-        self.look_at_base(bql, &mut given)?;
+        self.look_at_base(bql, opener, &mut given)?;
         // The size that no image has is none, in QEMU too.
         if given.number(SIZE).is_none_or(|size| size == u64::MAX) {
             return Err(refuse("Image creation needs a size parameter"));
@@ -159,7 +174,12 @@ impl ImageSpec {
     }
 
     /// Opens the base, which has to be there, and may say what the size is.
-    fn look_at_base(&self, bql: &mut BqlGuard, given: &mut Given) -> Result<(), OpenError> {
+    fn look_at_base(
+        &self,
+        bql: &mut BqlGuard,
+        opener: &mut Opener,
+        given: &mut Given,
+    ) -> Result<(), OpenError> {
         let Some(base) = given.text(BACKING_FILE) else {
             return Ok(());
         };
@@ -179,7 +199,7 @@ impl ImageSpec {
                 None => Err(refuse(no_format)),
             };
         }
-        let opened = open_base(bql, &self.filename, base, base_format);
+        let opened = open_base(bql, opener, &self.filename, base, base_format);
         let (length, found) = opened.map_err(|error| OpenError::Backing(Box::new(error)))?;
         if base_format.is_none() {
             return Err(OpenError::ValueWithHint {
@@ -197,6 +217,7 @@ impl ImageSpec {
 /// How long the base is, and of what format.
 fn open_base(
     bql: &mut BqlGuard,
+    opener: &mut Opener,
     filename: &str,
     base: &str,
     format: Option<&str>,
@@ -209,7 +230,7 @@ fn open_base(
     let mut options = for_filename(&base, options)?;
     options.set_default("read-only", true);
     options.set_default("force-share", true);
-    let node = Opener::new().open(bql, options)?;
+    let node = opener.open(bql, options)?;
     let format = node.view(bql).driver().format_name();
     Ok((node.length(bql), format))
 }
@@ -247,8 +268,9 @@ impl PlannedImage {
     /// await it while holding a request that a section may wait for.
     ///
     /// # Errors
-    /// [`OpenError`]. The file is gone then if it is a regular one: it had to
-    /// be there, and is no image.
+    /// [`OpenError`]. A file that was made for it is gone then, and so is one
+    /// in which a format has not finished. Wrong options are found before any
+    /// file is touched.
     pub async fn create(self, main: &MainLoop) -> Result<(), OpenError> {
         let PlannedImage {
             filename,
@@ -265,6 +287,10 @@ impl PlannedImage {
             How::AsItsFile => make_file(main, protocol, &filename, &mut given).await,
             How::File(_) | How::Existing => make_file(main, format, &filename, &mut given).await,
             How::InFile(prepare) => {
+                // Who says typed options has to know that himself.
+                let size = given.number(SIZE).unwrap_or(0);
+                let whole = size.checked_next_multiple_of(SECTOR).unwrap_or(size);
+                given.set_number(SIZE, whole);
                 let image = make::prepare(prepare, given.take(create)?, format, false)?;
                 make_in_file(main, protocol, &filename, &mut given, image).await
             }

@@ -8,7 +8,7 @@ use block_io::Buffer;
 use super::given::Given;
 use super::*;
 use crate::drivers::{Child, Driver, Key};
-use crate::{OpenError, Options};
+use crate::{OpenError, Opener, Options};
 
 const SIZE: Key = Key::size("size", "how long").required();
 const WORD: Key = Key::word("level", "how", &["v2", "v3"]);
@@ -57,7 +57,7 @@ static FORMAT: Driver = Driver {
         },
         how: How::InFile(|creating| {
             Ok(Box::new(Label {
-                size: creating.whole_sectors(&SIZE)?,
+                size: creating.size(&SIZE)?.unwrap_or(0),
                 level: creating.word(&WORD)?.unwrap_or("v3"),
                 backing: creating.text(&BACKING)?,
                 format: creating.text(&BACKING_FORMAT)?,
@@ -115,9 +115,10 @@ fn making_an_image_is_for_any_thread() {
     let layer = BlockLayer::new().expect("a block layer");
     let main = layer.main_loop();
     layer.enter(|bql| {
-        let planned = ImageSpec::new("x", "labelled")
-            .size(512)
-            .plan_as(bql, &FORMAT);
+        let planned =
+            ImageSpec::new("x", "labelled")
+                .size(512)
+                .plan_as(bql, &FORMAT, &mut Opener::new());
         is_send(&planned.expect("planned").create(&main));
     });
 }
@@ -129,7 +130,7 @@ fn make(spec: ImageSpec) -> (Result<String, String>, Result<(), String>) {
         None => error.to_string(),
     };
     BlockLayer::new().expect("a block layer").enter(|bql| {
-        let planned = match spec.plan_as(bql, &FORMAT) {
+        let planned = match spec.plan_as(bql, &FORMAT, &mut Opener::new()) {
             Ok(planned) => planned,
             Err(error) => return (Err(full(error)), Ok(())),
         };
@@ -253,6 +254,37 @@ fn a_base_is_looked_at_unless_it_is_trusted() {
         refused(trusting().size(512)),
         "Backing file specified without backing format"
     );
+}
+
+#[test]
+fn an_opener_that_allows_little_makes_little() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    std::fs::write(path("base"), [0; 512]).expect("written");
+    BlockLayer::new().expect("a block layer").enter(|bql| {
+        let mut opener = Opener::new().allow_only(&["file"], &[]);
+        let spec = ImageSpec::new(&path("top"), "labelled")
+            .base("base")
+            .base_format("raw");
+        let refused = spec
+            .plan_as(bql, &FORMAT, &mut opener)
+            .expect_err("not allowed");
+        assert_eq!(refused.to_string(), "Driver 'raw' is not whitelisted");
+        let spec = ImageSpec::new(&path("top"), "raw").size(512);
+        assert!(
+            spec.plan_with(bql, &mut opener).is_ok(),
+            "what is made is not opened"
+        );
+    });
+    let options = |driver: &str| {
+        let json = format!(r#"{{"driver":"{driver}","filename":"x","size":5}}"#);
+        Options::from_json(&json).expect("parsed")
+    };
+    let opener = || Opener::new().allow_only(&["raw"], &["file"]);
+    let refused = TypedImage::check_for(options("file"), opener()).expect_err("not allowed");
+    assert_eq!(refused.to_string(), "Driver is not whitelisted");
+    let opener = Opener::new().allow_only(&["file"], &[]);
+    assert!(TypedImage::check_for(options("file"), opener).is_ok());
 }
 
 #[test]

@@ -31,6 +31,7 @@ pub struct TypedImage {
     driver: &'static Driver,
     create: &'static Create,
     options: Options,
+    opener: Opener,
 }
 
 /// The file of an image, which may be there or be described.
@@ -48,6 +49,16 @@ impl TypedImage {
     /// # Errors
     /// [`OpenError::Value`] in the words of a schema's reader.
     pub fn check(options: Options) -> Result<Self, OpenError> {
+        TypedImage::check_for(options, Opener::new())
+    }
+
+    /// As [`check`](TypedImage::check), for somebody who may use some drivers
+    /// only: what is described of the file is opened by `opener`.
+    ///
+    /// # Errors
+    /// Those of [`check`](TypedImage::check), and one for a driver that may
+    /// not be used.
+    pub fn check_for(options: Options, opener: Opener) -> Result<Self, OpenError> {
         let mut left = options.clone();
         let driver = match left.remove("driver") {
             None => return Err(refuse("Parameter 'options.driver' is missing")),
@@ -85,11 +96,15 @@ impl TypedImage {
             let key = key.split('.').next().unwrap_or(key);
             return Err(refuse(format!("Parameter 'options.{key}' is unexpected")));
         }
+        if !opener.allows(driver, false) {
+            return Err(refuse("Driver is not whitelisted"));
+        }
         match typed {
             Some(create) => Ok(TypedImage {
                 driver,
                 create,
                 options,
+                opener,
             }),
             None => Err(refuse("Driver does not support blockdev-create")),
         }
@@ -108,6 +123,7 @@ impl TypedImage {
             driver,
             create,
             mut options,
+            opener,
         } = self;
         options.remove("driver");
         match create.how {
@@ -115,7 +131,7 @@ impl TypedImage {
                 let work: Work = prepare(check, options, driver, false)?;
                 Ok(work(main.clone()).await?)
             }
-            How::InFile(check) => in_file(main, driver, check, options).await,
+            How::InFile(check) => in_file(main, driver, check, options, opener).await,
             How::AsItsFile | How::Existing => {
                 Err(refuse("Driver does not support blockdev-create"))
             }
@@ -140,9 +156,10 @@ async fn in_file(
     driver: &'static Driver,
     check: fn(&mut Creating) -> Result<Box<dyn CreateImage>, OpenError>,
     mut options: Options,
+    mut opener: Opener,
 ) -> Result<(), OpenError> {
     let opened = main.call(move |bql| {
-        let file = open_child(&mut Opener::new(), bql, &mut options, &FILE, true)?;
+        let file = open_child(&mut opener, bql, &mut options, &FILE, true)?;
         let file = file.ok_or(OpenError::NoChild(FILE.name))?;
         Ok::<_, OpenError>((file, options))
     });
