@@ -19,7 +19,7 @@ impl TemporaryFile {
     /// memory on many hosts.
     ///
     /// # Errors
-    /// [`GraphError::CouldNotOpen`] with the name that it could not have.
+    /// [`GraphError::Refused`] with the name of the directory.
     pub fn create() -> Result<Self, GraphError> {
         let directory = match env::var_os("TMPDIR") {
             Some(directory) if !directory.is_empty() => PathBuf::from(directory),
@@ -43,9 +43,12 @@ impl TemporaryFile {
                 let opened = options.open(path);
                 opened.inspect_err(|error| number = error.raw_os_error().unwrap_or(errno::EIO))
             });
-        let file = made.map_err(|_| GraphError::CouldNotOpen {
-            name: directory.join("vl.XXXXXX").display().to_string(),
-            error: IoError::from_errno(number),
+        let file = made.map_err(|_| {
+            let (directory, reason) = (directory.display(), IoError::from_errno(number));
+            GraphError::Refused {
+                message: format!("Could not open temporary file in '{directory}': {reason}"),
+                errno: number,
+            }
         })?;
         Ok(TemporaryFile(file.into_temp_path()))
     }
@@ -92,7 +95,7 @@ mod tests {
         let refused = TemporaryFile::create_in(Path::new("/nosuch")).expect_err("not there");
         assert_eq!(
             refused.to_string(),
-            "Could not open '/nosuch/vl.XXXXXX': No such file or directory"
+            "Could not open temporary file in '/nosuch': No such file or directory"
         );
         assert_eq!(refused.errno(), 2);
     }
