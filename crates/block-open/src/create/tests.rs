@@ -257,6 +257,57 @@ fn a_base_is_looked_at_unless_it_is_trusted() {
 }
 
 #[test]
+fn typed_options_make_an_image_in_a_file_that_is_described_or_there() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("image");
+    std::fs::write(&path, b"").expect("written");
+    let How::InFile(check) = FORMAT.create.as_ref().expect("it is made").how else {
+        panic!("it is in a file");
+    };
+    BlockLayer::new().expect("a block layer").enter(|bql| {
+        let main = bql.main_loop();
+        let mut make = |bql: &mut block_gs::BqlGuard, json: &str| {
+            let json = json.replace('@', path.to_str().expect("text"));
+            let options = Options::from_json(&json).expect("parsed");
+            let making = typed::in_file(&main, &FORMAT, check, options, Opener::new());
+            let made = bql.block_on(making).map_err(|error| error.to_string());
+            made.map(|()| std::fs::read_to_string(&path).expect("there"))
+        };
+        let file = r#"{"file":{"driver":"file","filename":"@"},"size":"#;
+        let made = make(bql, &format!(r#"{file}1000,"level":"v2"}}"#));
+        assert_eq!(made.as_deref(), Ok("1000 v2 None None None"));
+        assert_eq!(block_gs::nodes(bql).count(), 0);
+        for (rest, message) in [
+            (
+                r#"512,"level":"x"}"#,
+                "Parameter 'level' does not accept value 'x'",
+            ),
+            (
+                r#"512,"other":1}"#,
+                "Block format 'labelled' does not support the option 'other'",
+            ),
+            ("12242944}", "bad"),
+        ] {
+            let refused = make(bql, &format!("{file}{rest}")).expect_err(rest);
+            assert_eq!(refused, message);
+            assert_eq!(block_gs::nodes(bql).count(), 0, "nothing is left open");
+            assert!(path.exists(), "who gave the file, keeps it");
+        }
+        let refused = make(bql, r#"{"file":"nobody","size":512}"#).expect_err("not there");
+        assert_eq!(
+            refused,
+            "Cannot find device='nobody' nor node-name='nobody'"
+        );
+
+        let node = format!("driver=file,node-name=node,filename={}", path.display());
+        let node = crate::open(bql, Options::parse(&node).expect("parsed")).expect("opened");
+        let made = make(bql, r#"{"file":"node","size":512}"#).expect("made");
+        assert!(made.starts_with("512 v3 None None None"), "{made}");
+        assert_eq!(node.view(bql).cumulative_perm(), block_gs::Perm::empty());
+    });
+}
+
+#[test]
 fn an_opener_that_allows_little_makes_little() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = |name: &str| directory.path().join(name).display().to_string();

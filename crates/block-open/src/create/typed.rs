@@ -151,7 +151,7 @@ impl TypedImage {
 }
 
 /// Makes an image in a file that is there, or described.
-async fn in_file(
+pub(super) async fn in_file(
     main: &MainLoop,
     driver: &'static Driver,
     check: fn(&mut Creating) -> Result<Box<dyn CreateImage>, OpenError>,
