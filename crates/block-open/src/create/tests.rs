@@ -266,7 +266,7 @@ fn typed_options_make_an_image_in_a_file_that_is_described_or_there() {
     };
     BlockLayer::new().expect("a block layer").enter(|bql| {
         let main = bql.main_loop();
-        let mut make = |bql: &mut block_gs::BqlGuard, json: &str| {
+        let make = |bql: &mut block_gs::BqlGuard, json: &str| {
             let json = json.replace('@', path.to_str().expect("text"));
             let options = Options::from_json(&json).expect("parsed");
             let making = typed::in_file(&main, &FORMAT, check, options, Opener::new());
