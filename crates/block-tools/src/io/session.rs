@@ -8,7 +8,7 @@ use block_drivers::blkdebug::{Blkdebug, Progress};
 use block_gs::{Backend, BqlGuard, Node, Perm};
 use block_io::Root;
 use block_io::aio::JoinHandle;
-use block_open::Options;
+use block_open::{CacheMode, Opener, Options};
 
 use super::command::Failed;
 use crate::getopt::Parsed;
@@ -55,28 +55,25 @@ impl OpenWith {
     }
 
     fn set_discard(&mut self, mode: &str) -> Result<(), String> {
-        match mode {
-            "ignore" | "off" | "unmap" | "on" => {
-                self.options.set("discard", mode);
-                Ok(())
-            }
-            _ => Err(format!("Invalid discard option: {mode}")),
-        }
+        let unmap = block_open::parse_discard(mode);
+        let unmap = unmap.ok_or_else(|| format!("Invalid discard option: {mode}"))?;
+        self.options
+            .set("discard", if unmap { "unmap" } else { "ignore" });
+        Ok(())
     }
 
     fn set_aio(&mut self, mode: &str) -> Result<(), String> {
-        match mode {
-            "threads" | "native" | "io_uring" => {
-                self.aio = Some(mode.to_owned());
-                Ok(())
-            }
-            _ => Err(format!("Invalid aio option: {mode}")),
+        if block_open::parse_aio(mode).is_none() {
+            return Err(format!("Invalid aio option: {mode}"));
         }
+        self.aio = Some(mode.to_owned());
+        Ok(())
     }
 
     fn set_cache(&mut self, mode: &str) -> Result<(), String> {
-        let cache = CacheMode::parse(mode)?;
-        self.writes_through = cache.writes_through;
+        let cache = CacheMode::parse(mode);
+        let cache = cache.ok_or_else(|| format!("Invalid cache option: {mode}"))?;
+        self.writes_through = cache.writethrough;
         self.options.set("cache.direct", cache.direct);
         self.options.set("cache.no-flush", cache.no_flush);
         Ok(())
@@ -89,32 +86,6 @@ impl OpenWith {
             self.options.set(key, value.clone());
         }
         Ok(())
-    }
-}
-
-/// A mode of `-t` (`bdrv_parse_cache_mode`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct CacheMode {
-    pub writes_through: bool,
-    pub direct: bool,
-    pub no_flush: bool,
-}
-
-impl CacheMode {
-    pub fn parse(mode: &str) -> Result<Self, String> {
-        let (writes_through, direct, no_flush) = match mode {
-            "none" | "off" => (false, true, false),
-            "directsync" => (true, true, false),
-            "writeback" => (false, false, false),
-            "unsafe" => (false, false, true),
-            "writethrough" => (true, false, false),
-            _ => return Err(format!("Invalid cache option: {mode}")),
-        };
-        Ok(CacheMode {
-            writes_through,
-            direct,
-            no_flush,
-        })
     }
 }
 
@@ -251,13 +222,18 @@ fn open_image(bql: &mut BqlGuard, file: Option<&str>, with: OpenWith) -> Result<
         options = block_open::for_filename(file, options).map_err(|error| error.to_string())?;
     }
     if let Some(aio) = with.aio {
-        let key = match options.get("filename") {
-            Some(_) => "aio",
-            None => "file.aio",
-        };
-        options.set_default(key, aio);
+        for (driver, key) in [("driver", "aio"), ("file.driver", "file.aio")] {
+            if takes_aio(options.get(driver)) {
+                options.set_default(key, aio.as_str());
+            }
+        }
     }
-    let mut node = block_open::open(bql, options).map_err(|error| error.to_string())?;
+    let mut opener = Opener::new();
+    let opened = opener.open(bql, options);
+    for warning in opener.take_warnings() {
+        eprintln!("{warning}");
+    }
+    let mut node = opened.map_err(|error| error.to_string())?;
     if with.copy_on_read && !read_only {
         let filter = CopyOnRead::over(&node).open(bql, "");
         node = filter.map_err(|error| error.to_string())?;
@@ -276,6 +252,15 @@ fn open_image(bql: &mut BqlGuard, file: Option<&str>, with: OpenWith) -> Result<
         node,
         perm,
     })
+}
+
+/// Whether what the option `driver` says carries out transfers in some way.
+fn takes_aio(driver: Option<&block_open::Value>) -> bool {
+    let Some(block_open::Value::Text(name)) = driver else {
+        return false;
+    };
+    let driver = block_open::Driver::find(name);
+    driver.is_some_and(|driver| driver.options.iter().any(|key| key.name == "aio"))
 }
 
 /// Makes an object; the type comes first and needs no key.
