@@ -31,6 +31,8 @@ pub struct Function {
     pub is_callback: bool,
     /// What it returns, in the words of the source: nothing, `bool`.
     pub returns: String,
+    /// Its signature, as its source has it.
+    pub signature: String,
 }
 
 impl Function {
@@ -43,7 +45,14 @@ impl Function {
                 syn::ReturnType::Default => String::new(),
                 syn::ReturnType::Type(_, ty) => ty.to_token_stream().to_string(),
             },
+            signature: signature.to_token_stream().to_string(),
         }
+    }
+
+    /// Whether its caller promises something that no proof says.
+    pub fn is_unsafe(&self) -> bool {
+        let mut words = self.signature.split_whitespace();
+        words.any(|word| word == "unsafe")
     }
 }
 
@@ -54,6 +63,9 @@ pub struct Api {
     functions: BTreeMap<String, Function>,
     /// Types, traits, constants and macros, by path.
     others: BTreeMap<String, ()>,
+    /// Functions behind which another of the same path was found, in another
+    /// module: what is said of the path is said of that one.
+    hidden: Vec<(String, Function)>,
 }
 
 impl Api {
@@ -102,6 +114,12 @@ impl Api {
         same.count() > 1
     }
 
+    /// Functions behind which another of the same path was found.
+    pub fn hidden(&self) -> impl Iterator<Item = (&str, &Function)> {
+        let all = self.hidden.iter();
+        all.map(|(path, function)| (path.as_str(), function))
+    }
+
     /// Whether there is anything of this path.
     pub fn has(&self, path: &str) -> bool {
         self.functions.contains_key(path) || self.others.contains_key(path)
@@ -125,9 +143,8 @@ impl Api {
                     }
                 }
                 Item::Fn(item) if is_public(&item.vis) && !is_left_out(&item.attrs) => {
-                    let function = Function::of(&item.sig, None, false);
                     let path = format!("{krate}::{}", item.sig.ident);
-                    self.functions.insert(path, function);
+                    self.add_function(path, Function::of(&item.sig, None, false));
                 }
                 Item::Impl(item)
                     if item.trait_.is_none()
@@ -156,6 +173,12 @@ impl Api {
         }
     }
 
+    fn add_function(&mut self, path: String, function: Function) {
+        if let Some(hidden) = self.functions.insert(path.clone(), function) {
+            self.hidden.push((path, hidden));
+        }
+    }
+
     fn add_other(&mut self, before: &str, name: &syn::Ident) {
         self.others.insert(format!("{before}::{name}"), ());
     }
@@ -168,8 +191,7 @@ impl Api {
             };
             if is_public(&function.vis) && !is_left_out(&function.attrs) {
                 let path = format!("{krate}::{owner}::{}", function.sig.ident);
-                let function = Function::of(&function.sig, Some(&owner), false);
-                self.functions.insert(path, function);
+                self.add_function(path, Function::of(&function.sig, Some(&owner), false));
             }
         }
     }
@@ -180,8 +202,7 @@ impl Api {
             if let TraitItem::Fn(function) = member {
                 let path = format!("{krate}::{}::{}", item.ident, function.sig.ident);
                 let owner = item.ident.to_string();
-                let function = Function::of(&function.sig, Some(&owner), true);
-                self.functions.insert(path, function);
+                self.add_function(path, Function::of(&function.sig, Some(&owner), true));
             }
         }
     }

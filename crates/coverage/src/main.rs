@@ -2,11 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use coverage::api::{Api, CRATES};
 use coverage::check::{Share, complaints, complaints_about_tests};
 use coverage::exercise::Tests;
+use coverage::rejection::call::Calls;
+use coverage::rejection::{compiler, program};
 use coverage::{ReadError, table};
 
 const HELP: &str = "\
@@ -16,6 +19,9 @@ code disagree.
 usage: coverage          the shares, and complaints
        coverage api      every public function, with the proof that it takes
        coverage tests    every test, with the words in it
+       coverage programs DIR
+                         writes to a directory the programs that call every function
+                         with a proof where there is none: a package to be refused
 ";
 
 fn main() -> ExitCode {
@@ -23,6 +29,7 @@ fn main() -> ExitCode {
         None => report(),
         Some("api") => api(),
         Some("tests") => tests(),
+        Some("programs") => programs(),
         Some(_) => {
             print!("{HELP}");
             return ExitCode::SUCCESS;
@@ -65,6 +72,20 @@ fn api() -> Result<bool, ReadError> {
         }
     }
     Ok(true)
+}
+
+fn programs() -> Result<bool, ReadError> {
+    let Some(directory) = std::env::args().nth(2) else {
+        print!("{HELP}");
+        return Ok(false);
+    };
+    let calls = Calls::of(&Api::read()?, &table::read()?);
+    for why in &calls.missing {
+        println!("{why}");
+    }
+    compiler::write(&program::all(&calls.calls), Path::new(&directory))?;
+    println!("{} functions are called", calls.calls.len());
+    Ok(calls.missing.is_empty())
 }
 
 fn tests() -> Result<bool, ReadError> {
