@@ -256,7 +256,7 @@ fn generics(signature: &Signature) -> Result<String, String> {
         let clause = signature.generics.where_clause.iter();
         let more = clause.flat_map(|clause| &clause.predicates);
         let more = more.filter_map(|predicate| match predicate {
-            WherePredicate::Type(of) if last_name(&of.bounded_ty) == param.ident.to_string() => {
+            WherePredicate::Type(of) if param.ident == last_name(&of.bounded_ty) => {
                 Some(compact(&of.bounds))
             }
             _ => None,
@@ -287,4 +287,76 @@ fn compact(tokens: &impl ToTokens) -> String {
         last = part.chars().last().unwrap_or(' ');
     }
     compact
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn calls(text: &str) -> Calls {
+        let mut api = Api::default();
+        let file = syn::parse_file(text).expect("it parses");
+        api.add("block_gs", &file.items, &BTreeSet::new());
+        Calls::of(&api, &[])
+    }
+
+    fn texts(text: &str) -> Vec<String> {
+        let calls = calls(text);
+        assert_eq!(calls.missing, [""; 0]);
+        calls.calls.iter().map(|call| call.with("P")).collect()
+    }
+
+    #[test]
+    fn the_proof_is_one_of_the_arguments() {
+        let text = "pub fn f(name: &str, bql: &mut BqlGuard) {}\n\
+            pub fn none(name: &str) {}\n\
+            pub trait Hears { fn heard(&self, bql: &BqlGuard); }\n\
+            impl NodeView<'_> { pub fn g(self, bql: &BqlGuard) {} pub fn h(&self) {} }\n\
+            impl Root { pub unsafe fn open(&self, gs: &GsAccess) {} }";
+        assert_eq!(
+            texts(text),
+            [
+                "<dyn block_gs::Hears>::heard(any(), P)",
+                "block_gs::NodeView::g(any(), P)",
+                "block_gs::NodeView::h(P)",
+                "unsafe { block_gs::Root::open(any(), P) }",
+                "block_gs::f(any(), P)",
+            ]
+        );
+        let by = calls(text).calls.into_iter().map(|call| call.asked.by);
+        let [shared, exclusive] = [By::Shared, By::Exclusive];
+        assert!(by.eq([shared, shared, shared, shared, exclusive]));
+    }
+
+    #[test]
+    fn what_cannot_be_inferred_is_named() {
+        let text = "impl Backend { pub fn wait<T>(&self, at: &mut impl MainOrHome, \
+            f: impl Future<Output = T>) {} }\n\
+            pub fn f<F>(bql: &BqlGuard, f: F) where F: Future {}";
+        assert_eq!(
+            texts(text),
+            [
+                "block_gs::Backend::wait::<u32>(any(), P, any::<Ready<u32>>())",
+                "block_gs::f::<Ready<u32>>(P, any())",
+            ]
+        );
+    }
+
+    #[test]
+    fn nothing_is_left_out_in_silence() {
+        for (text, why) in [
+            ("pub fn f(bql: &BqlGuard, x: impl Odd) {}", "`impl Odd`"),
+            ("pub fn f<T: Odd>(bql: &BqlGuard, x: T) {}", "`T: Odd`"),
+            (
+                "mod a { pub fn f(bql: &BqlGuard) {} } mod b { pub fn f() {} }",
+                "there is another",
+            ),
+        ] {
+            let missing = calls(text).missing;
+            assert_eq!(missing.len(), 1, "{text}");
+            assert!(missing[0].contains(why), "{missing:?}");
+        }
+    }
 }

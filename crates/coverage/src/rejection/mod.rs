@@ -14,6 +14,7 @@
 //! |---|---|
 //! | [`call`] | the functions, and how each is called |
 //! | [`hints`] | what has to be said by hand: types that the compiler cannot infer, where proofs are had |
+//! | [`context`] | the places without a proof |
 //! | [`program`] | the programs |
 //! | [`compiler`] | what the compiler says about them |
 //! | [`verdict`] | whether that is what it should say |
@@ -25,10 +26,10 @@
 
 pub mod call;
 pub mod compiler;
+pub mod context;
 pub mod hints;
 pub mod layers;
 pub mod page;
-
 pub mod program;
 pub mod verdict;
 

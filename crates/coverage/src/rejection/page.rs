@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 
 use super::call::Calls;
 use super::compiler::{Diagnostic, Said};
+use super::context::CONTEXTS;
 use super::hints;
 use super::layers::{self, NOT_GLOBAL_STATE, NOT_HOME};
-use super::program::{CONTEXTS, Program};
+use super::program::Program;
 use super::verdict::Verdict;
 use crate::proof::Proof;
 use crate::table::Row;
@@ -19,17 +20,20 @@ The cases of [`ui-tests`](../ui-tests) show how each rule of the contract can be
 This page is about the claim behind them: *every* function that takes a proof of the main
 thread, of a drained section or of a home thread. Programs are made that call all of them
 where there is none, with what there is instead, or with the proof taken along. The
-compiler refuses each single call, because the proof is missing: another error (a name, the
-number of arguments, a type that it cannot infer) counts as a failure, and so does an
-error elsewhere. The same calls with the proofs in hand, made of the same list, compile.
+compiler refuses each single call because the proof is missing. Another error (a name, the
+number of arguments, a type that it cannot infer) counts as a failure of the test, and so
+does an error elsewhere. The same calls, made of the same list with the proofs in hand,
+compile: nothing else is wrong with them.
 
 The functions are the public ones of `block-gs`, `block-jobs`, `block-drivers` and
 `block-open` with a proof in their signature, the callbacks of their traits among them, and
-those of `block-io` that take a home thread or what `block-gs` alone can show. Arguments
-besides the proof are made up. `cargo run -p coverage -- programs DIR` writes the programs,
-to be looked at or to be given to `cargo check`; `cargo test -p coverage --test rejection`
-does that, and this page is made of what the compiler says
-(`UPDATE_TABLE=1`).
+those of `block-io` that take a home thread, or a `GsAccess`, which only `block-gs` can
+show. That none lacks the proof that it should have is checked beside: against
+[api.csv](api.csv), and by names for all of `block-gs` (`crates/coverage/tests/table.rs`).
+
+`cargo run -p coverage -- programs DIR` writes the programs, as a package for `cargo check`.
+`cargo test -p coverage --test rejection` gives them to the compiler; with `UPDATE_TABLE=1`
+it writes this page.
 ";
 
 /// Calls of which the page quotes what the compiler says.
@@ -160,13 +164,13 @@ fn by_hand(page: &mut String, calls: &Calls) {
     let _ = writeln!(
         page,
         "\n## By hand\n\n\
-         The list, and each call, is made of the signatures in the sources. The compiler cannot \
-         infer\neverything: {} types, modules and bounds are named in \
-         `crates/coverage/src/rejection/hints.rs`, where it is\nalso said how each proof is had. \
-         Callbacks are called on an object of their trait, those of jobs on a job of\n`ui-tests`. \
-         Functions that are `unsafe` to call are called so. Left out is what cannot be called \
-         anyway\n(`signposts`), and what has its proof from a trait of the language, such as \
-         `Deref` of a section.\n",
+         The list, and each call, is made of the signatures in the sources. Arguments besides \
+         the proof are\nmade up. The compiler cannot infer everything: {} types, modules and \
+         bounds are named in\n`crates/coverage/src/rejection/hints.rs`, which also says how \
+         each proof is had. Callbacks are called\non an object of their trait, those of jobs \
+         on a job of `ui-tests`. Where several arguments prove\nsomething, the strongest is \
+         replaced and the others are made up. Not on the list are signposts, which\nnobody can \
+         call, and what the language calls by itself, such as `Deref` of a section.\n",
         hints::NAMED
     );
     if calls.missing.is_empty() {

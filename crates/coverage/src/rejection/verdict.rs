@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::call::{Asked, Call};
 use super::compiler::{Diagnostic, Said};
-use super::program::{Context, Line, Program, Way};
+use super::context::{Context, Way};
+use super::program::{Line, Program};
 
 /// What became of a program that must not compile.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -161,7 +162,8 @@ mod tests {
     use super::*;
     use crate::proof::Proof;
     use crate::rejection::call::By;
-    use crate::rejection::program::{CONTEXTS, refused};
+    use crate::rejection::context::CONTEXTS;
+    use crate::rejection::program::refused;
 
     const PASSES: &Context = &CONTEXTS[0];
     const SENDS: &Context = &CONTEXTS[5];
