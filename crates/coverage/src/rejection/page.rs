@@ -92,9 +92,10 @@ fn contexts(page: &mut String, findings: &Findings<'_>) {
         page,
         "\nWith the proofs in hand {} of {functions} compile: in the main loop, in a section, \
          in a bottom half,\nand in closures and futures that stay there.\n\n\
-         A bottom half is where functions of home threads belong, so it lacks those. A call \
-         that\ntakes along what the graph is borrowed through (`NodeView`, `EdgeView`) has \
-         several errors:\none for each thing in the graph that is not to be shared.\n",
+         A bottom half is where functions of home threads belong, so it lacks those. Views \
+         (`NodeView`,\n`EdgeView`) hold the graph and not the guard: calls that take one along \
+         have several errors, one for\neach thing in the graph that is not to be shared. That \
+         there always is such a thing is asserted in\n`ui-tests/tests/auto_traits.rs`.\n",
         findings.granted,
     );
 }
