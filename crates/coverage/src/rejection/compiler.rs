@@ -142,7 +142,9 @@ pub fn write(programs: &[Program], directory: &Path) -> Result<(), ReadError> {
     // Packages of one name would take each other's outcomes for their own where
     // they share what is built.
     let name = directory.file_name().unwrap_or_default().to_string_lossy();
-    let mut manifest = MANIFEST.replace("NAME", &name);
+    let is_fit = |c: &char| c.is_ascii_alphanumeric() || "-_".contains(*c);
+    let name: String = name.chars().filter(is_fit).collect();
+    let mut manifest = MANIFEST.replace("NAME", &format!("programs-{name}"));
     for (name, path) in DEPENDENCIES {
         let path = workspace().join(path);
         let _ = writeln!(manifest, "{name} = {{ path = {path:?} }}");
