@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use block_common::{GraphError, Perm, Role};
+use block_common::{BlockLimits, GraphError, Perm, Role};
 use block_io::aio::AioContext;
 use smallvec::SmallVec;
 
@@ -114,6 +114,8 @@ struct Applied {
     /// the section has quiesced them. A node that got or lost a parent has the
     /// limits it had, and may have requests in flight.
     reshaped: SmallVec<[NodeKey; 4]>,
+    /// The limits that nodes had before.
+    limits: Vec<(NodeKey, BlockLimits)>,
     removed: SmallVec<[EdgeKey; 2]>,
     /// Keeps what may have lost its last parent until all is decided.
     kept: SmallVec<[Node; 4]>,
@@ -283,7 +285,8 @@ impl Attempt<'_> {
         for change in changes {
             change.apply(self.bql, self.section, &mut self.applied)?;
         }
-        limits::refresh(self.bql, self.section, self.applied.reshaped.clone())?;
+        let reshaped = self.applied.reshaped.clone();
+        limits::refresh(self.bql, self.section, reshaped, &mut self.applied.limits)?;
         permissions::refresh(self.bql, self.applied.touched.clone())
     }
 
@@ -291,6 +294,7 @@ impl Attempt<'_> {
         for edge in std::mem::take(&mut self.applied.removed) {
             write::free(self.bql, edge);
         }
+        self.applied.limits.clear();
         self.applied.undo.clear();
         self.moved.clear();
         // What `applied` has kept is let go now; nodes that have lost their
@@ -300,10 +304,9 @@ impl Attempt<'_> {
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
+        let before = std::mem::take(&mut self.applied.limits);
+        limits::put_back(self.bql, self.section, before);
         self.applied.roll_back(self.bql, self.section);
-        let reshaped = std::mem::take(&mut self.applied.reshaped);
-        // They had these limits before.
-        let _ = limits::refresh(self.bql, self.section, reshaped);
         if !std::thread::panicking() {
             context_change::move_back(self.bql, std::mem::take(&mut self.moved));
         }
