@@ -1,6 +1,6 @@
 //! Taking images out of the middle of a chain, and their file names.
 
-use block_gs::{BqlGuard, GraphError, Node, NodeBuilder, Role};
+use block_gs::{BqlGuard, GraphError, Node, NodeBuilder, NodeView, Role};
 
 use crate::common::{Mem, child_name, filter, in_layer, node};
 use crate::format::{Format, image, open};
@@ -108,7 +108,11 @@ fn a_file_name_is_what_opens_the_node_again() {
         let mut format = Format::new(bql);
         format.options = vec![("size", 512u64.into())];
         let (strong, _) = open(bql, "strong", format, Some(&file));
-        let name = |node: &Node| node.filename(bql);
+        let name = |node: &Node| {
+            let view: NodeView<'_> = node.view(bql);
+            assert_eq!(view.filename(bql), node.filename(bql));
+            view.filename(bql)
+        };
         assert_eq!(name(&file), "/images/disk");
         assert_eq!(name(&over), "/images/disk");
         assert_eq!(
