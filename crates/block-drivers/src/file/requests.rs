@@ -6,11 +6,12 @@
 //! threads.
 
 use std::any::Any;
-use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::fs;
+use std::io;
 
 use block_common::error::errno;
 use block_io::aio::Engine;
@@ -21,9 +22,9 @@ use block_io::{
 };
 use rustix::fs::{Advice, SeekFrom};
 
-use super::File;
 use super::probe::{Geometry, Kind, Medium};
 use super::space::{self, Extent, Progress, ZeroMode};
+use super::{File, Protocol};
 
 /// What takes less than a worker thread costs: so many bytes of memory.
 const SHORT: u64 = 256 << 10;
@@ -400,6 +401,29 @@ impl DriverIo for File {
         self.call(request, None, move |fd| {
             rustix::fs::fdatasync(fd).map_err(said("flush"))?;
             rustix::fs::fadvise(fd, 0, None, Advice::DontNeed).map_err(said("fadvise"))
+        })
+    }
+
+    /// Takes the name away that the file was opened by. Who has it open has
+    /// it still.
+    fn delete_file<'r>(&'r self, request: Request<'r>) -> IoFuture<'r> {
+        if self.protocol != Protocol::File {
+            return IoFuture::failed(IoError::NotSupported);
+        }
+        let path = self.path.clone();
+        self.call(request, None, move |_| {
+            let name = path.display();
+            let refused = |text: String, error: IoError| {
+                Err(IoError::refused(error.errno(), format!("{text}: {error}")))
+            };
+            if !fs::metadata(&path).is_ok_and(|found| found.is_file()) {
+                let text = format!("{name} is not a regular file");
+                return refused(text, IoError::from_errno(errno::ENOENT));
+            }
+            match fs::remove_file(&path) {
+                Ok(()) => Ok(()),
+                Err(error) => refused(format!("Error when deleting file {name}"), error.into()),
+            }
         })
     }
 
