@@ -6,12 +6,12 @@
 //! threads.
 
 use std::any::Any;
+use std::fs;
+use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::fs;
-use std::io;
 
 use block_common::error::errno;
 use block_io::aio::Engine;
