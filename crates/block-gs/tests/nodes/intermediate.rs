@@ -17,9 +17,9 @@ fn parents_and_their_headers_go_to_the_base() {
         let (top, header) = image(bql, "top", Some(&mid));
         let (other, second) = image(bql, "other", Some(&mid));
         assert_eq!(header.says().as_deref(), Some("/images/mid"));
-        mid.drain(bql)
-            .drop_intermediate(&base, None)
-            .expect("dropped");
+        let mut drained = mid.drain(bql);
+        drained.drop_intermediate(&base, None).expect("dropped");
+        drop(drained);
         for (overlay, header) in [(&top, header), (&other, second)] {
             let below = child_name(bql, overlay, "backing");
             assert_eq!(below.as_deref(), Some("base"));
@@ -55,7 +55,9 @@ fn a_header_that_cannot_be_written_takes_everything_back() {
         stuck.stuck = true;
         let (bad, _) = open(bql, "bad", stuck, Some(&mid));
         let (top, header) = image(bql, "top", Some(&mid));
-        let dropped = mid.drain(bql).drop_intermediate(&base, None);
+        let mut drained = mid.drain(bql);
+        let dropped = drained.drop_intermediate(&base, None);
+        drop(drained);
         assert_eq!(
             refused(dropped),
             "Could not update backing file link: No space left on device"
