@@ -35,6 +35,7 @@ fn requests_that_wait_for_a_server_fail_when_they_are_told_to() {
         spin_until(bql, || server.waiting() == 2);
         let view: NodeView<'_> = disk.view(bql);
         view.cancel_in_flight(bql);
+        assert_eq!(server.given_up.load(Ordering::Relaxed), 1);
         for task in stuck {
             let outcome = bql.block_on(task).expect_err("no answer");
             assert_eq!(outcome.errno(), errno::ECANCELED);
