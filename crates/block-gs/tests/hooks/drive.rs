@@ -460,7 +460,7 @@ impl BlockDriver for Drive {
         }
     }
 
-    fn filename(&self, _bql: &BqlGuard) -> Option<String> {
+    fn filename(&self, _bql: &BqlGuard, _node: NodeView<'_>) -> Option<String> {
         self.path.as_ref().map(|path| path.display().to_string())
     }
 
