@@ -121,7 +121,7 @@ pub trait PreparedReopen {
 
     /// It does not take effect (`bdrv_reopen_abort`). All is as it was before
     /// it was prepared.
-    fn abort(self: Box<Self>, _bql: &BqlGuard) {}
+    fn abort(self: Box<Self>, _bql: &BqlGuard, _node: &Node) {}
 }
 
 /// Nothing was to be got ready.
@@ -226,7 +226,7 @@ impl Ready {
     }
 
     pub fn abort(self, bql: &BqlGuard) {
-        self.prepared.abort(bql);
+        self.prepared.abort(bql, &self.node);
     }
 }
 
