@@ -146,10 +146,10 @@ mod stats;
 mod throttle;
 
 pub use copy_on_read::{CopyOnRead, CopyOnReadOptions};
-pub use file::{File, FileOptions};
+pub use file::{File, FileOptions, FileSettings};
 pub use inject::{Chance, Inject, InjectOptions, Injected, Injector, RequestKind};
 pub use null::{Null, NullAio, NullAioOptions, NullCo, NullCoOptions, NullOptions};
-pub use raw::{Raw, RawOptions};
+pub use raw::{Raw, RawOptions, RawSettings};
 pub use stats::{Counters, Stats, StatsOptions, Tally};
 pub use throttle::{
     Direction, Limit, Throttle, ThrottleConfig, ThrottleError, ThrottleGroup, ThrottleOptions,
