@@ -35,6 +35,8 @@
 //!   child `file`. It is parsed from JSON and from `key=value,...`.
 //! * [`open`] makes the node and whatever it needs below; [`add`] is
 //!   `blockdev-add`: it checks like a schema and gives the node to the monitor.
+//! * [`reopen`] gives nodes other options and other children while they are in
+//!   use: `blockdev-reopen`.
 //! * [`for_filename`] turns what may stand for a file name (a path,
 //!   `json:{...}`, `null-co://`) into options.
 //! * [`add_object`] makes what nodes refer to by name: groups of limits.
@@ -43,13 +45,14 @@
 //! # Adding a driver
 //!
 //! A module in `drivers` with a `static` [`Driver`]: its name, its options
-//! with types and a line of documentation each, its children, and a function
-//! that makes the node. Then a line in the list of `drivers/mod.rs`. Parsing,
+//! with types and a line of documentation each, its children, a function
+//! that makes the node, and one that says what can change while it is there. Then a line in the list of `drivers/mod.rs`. Parsing,
 //! general options, children, inheritance and complaints about what the
 //! driver does not know are done for it.
 
 #![forbid(unsafe_code)]
 
+mod described;
 mod drivers;
 mod error;
 mod filename;
@@ -57,6 +60,7 @@ mod general;
 mod object;
 mod opening;
 mod options;
+mod reopen;
 mod schema;
 mod size;
 mod values;
@@ -67,4 +71,5 @@ pub use filename::for_filename;
 pub use object::add_object;
 pub use opening::{add, open};
 pub use options::{Options, Value};
+pub use reopen::{reopen, set_read_only};
 pub use size::{SizeError, parse_size};

@@ -4,6 +4,7 @@ use block_common::{Role, names};
 use block_gs::{Backend, BqlGuard, GraphError, Node};
 use block_io::aio::Wait;
 
+use crate::described::Described;
 use crate::drivers::{self, Child, Driver, Key};
 use crate::general::{self, General, inherit};
 use crate::{OpenError, Options, Value, schema, values};
@@ -57,15 +58,22 @@ fn open_level(
     mut options: Options,
     within: Option<Within<'_>>,
 ) -> Result<Node, OpenError> {
+    let given = options.clone();
     if let Some(within) = within {
         inherit(within.parent, within.role, &mut options);
     }
     let driver = choose_driver(&mut options, within)?;
+    let described = Described::new(driver, &given, options.clone());
     let mut children = Vec::new();
+    let mut heirs = Vec::new();
     for child in driver.children {
         let protocol = driver.is_format && !child.role.contains(Role::COW)
             || within.is_some_and(|within| within.protocol);
+        let is_described = options.has_below(child.name);
         if let Some(node) = open_child(bql, &mut options, child, protocol)? {
+            if is_described {
+                heirs.push(node.clone());
+            }
             children.push((child.name, node));
         } else if child.required {
             return Err(OpenError::NoChild(child.name));
@@ -80,6 +88,10 @@ fn open_level(
         children,
     };
     let node = (driver.open)(&mut opening)?;
+    described.keep(opening.bql, &node);
+    for heir in &heirs {
+        Described::inherit(opening.bql, heir, &node);
+    }
     match opening.options.iter().next() {
         None => Ok(node),
         Some((option, _)) if driver.protocol.is_some() => Err(OpenError::ProtocolOption {

@@ -4,6 +4,8 @@
 //! command. Values that come from a command line have no types; then only
 //! which keys there are is checked here, and values when they are used.
 
+use block_common::Role;
+
 use crate::drivers::{Driver, Key, Kind};
 use crate::general;
 use crate::options::MAX_DEPTH;
@@ -61,6 +63,7 @@ fn check_level(mut options: Options, path: &str, depth: usize) -> Result<(), Ope
             }
             None => {}
             Some(Value::Text(_)) => {}
+            Some(Value::Null) if child.role.contains(Role::COW) => {}
             Some(_) => return refuse(wrong_type(path, child.name, "BlockdevRef")),
         }
     }

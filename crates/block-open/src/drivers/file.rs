@@ -1,9 +1,9 @@
 //! `file` and `host_device`.
 
-use block_drivers::file::{Aio, File, Locking, Protocol as HostProtocol};
+use block_drivers::file::{Aio, File, FileSettings, Locking, Protocol as HostProtocol};
 use block_gs::Node;
 
-use super::{Driver, Key, Protocol};
+use super::{Driver, Key, Protocol, Reopen};
 use crate::opening::Opening;
 use crate::{OpenError, Options};
 
@@ -36,6 +36,7 @@ pub(super) static FILE: Driver = Driver {
     }),
     is_format: false,
     open: |opening| open(opening, HostProtocol::File),
+    reopen: REOPEN,
 };
 
 pub(super) static HOST_DEVICE: Driver = Driver {
@@ -55,6 +56,19 @@ pub(super) static HOST_DEVICE: Driver = Driver {
     }),
     is_format: false,
     open: |opening| open(opening, HostProtocol::HostDevice),
+    reopen: REOPEN,
+};
+
+/// Path, engine and locks stay.
+const REOPEN: Reopen = Reopen {
+    resettable: &[],
+    take: |reopening, options| {
+        let general = reopening.general();
+        Ok(options.settings(FileSettings {
+            direct: general.cache_direct,
+            auto_read_only: general.auto_read_only,
+        }))
+    },
 };
 
 /// The driver for a path that says no more about itself.

@@ -1,9 +1,9 @@
 //! `raw`.
 
 use block_common::Role;
-use block_drivers::Raw;
+use block_drivers::{Raw, RawSettings};
 
-use super::{Child, Driver, Key};
+use super::{Child, Driver, Key, Reopen};
 
 const OFFSET: Key = Key::size("offset", "where in the file the image begins (0)");
 const SIZE: Key = Key::size(
@@ -29,5 +29,15 @@ pub(super) static RAW: Driver = Driver {
             .size(opening.size(&SIZE)?)
             .options(opening.general().node);
         opening.make(|bql, name| raw.open(bql, name))
+    },
+    reopen: Reopen {
+        resettable: &[OFFSET.name, SIZE.name],
+        take: |reopening, options| {
+            let settings = RawSettings {
+                offset: reopening.size(&OFFSET)?.unwrap_or(0),
+                size: reopening.size(&SIZE)?,
+            };
+            Ok(options.settings(settings))
+        },
     },
 };
