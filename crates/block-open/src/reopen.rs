@@ -40,9 +40,11 @@ use crate::{OpenError, Options, Value, schema, values};
 /// those of [`Transaction::commit`](block_gs::Transaction::commit). All nodes
 /// are as they were then.
 pub fn reopen(bql: &mut BqlGuard, options: Vec<Options>) -> Result<(), OpenError> {
+    for (place, options) in options.iter().enumerate() {
+        schema::check_listed(options, place)?;
+    }
     let mut named = Vec::new();
     for options in options {
-        schema::check(&options)?;
         let name = values::text(&mut options.clone(), general::NODE_NAME.name)?;
         let name = name.ok_or(OpenError::WhichNode)?;
         let node = Node::find(bql, &name).ok_or(OpenError::NoSuchNode(name))?;
@@ -299,9 +301,8 @@ impl Entry {
                 || self.described.driver.reopen.resettable.contains(&option)
         };
         let mut gone = self.before.options.iter();
-        let gone = gone.find(|(option, _)| {
-            self.described.options.get(option).is_none() && !may(option)
-        });
+        let gone =
+            gone.find(|(option, _)| self.described.options.get(option).is_none() && !may(option));
         match gone {
             None => Ok(()),
             Some((option, _)) => Err(OpenError::CannotReset(option.to_owned())),
@@ -368,12 +369,7 @@ impl Entry {
     }
 
     /// What nobody has taken has to be as it is.
-    fn check_rest(
-        &self,
-        bql: &BqlGuard,
-        driver: &Driver,
-        left: &Options,
-    ) -> Result<(), OpenError> {
+    fn check_rest(&self, bql: &BqlGuard, driver: &Driver, left: &Options) -> Result<(), OpenError> {
         let view = self.node.view(bql);
         let keys = || general::KEYS.iter().chain(driver.options);
         for (option, new) in left.iter() {

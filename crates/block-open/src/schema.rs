@@ -16,6 +16,12 @@ pub(crate) fn check(options: &Options) -> Result<(), OpenError> {
     check_level(options.clone(), "", 0)
 }
 
+/// Checks the options of a node that is one of several, the member of a list
+/// with the number `place`.
+pub(crate) fn check_listed(options: &Options, place: usize) -> Result<(), OpenError> {
+    check_level(options.clone(), &format!("options[{place}]."), 0)
+}
+
 fn check_level(mut options: Options, path: &str, depth: usize) -> Result<(), OpenError> {
     if depth > MAX_DEPTH {
         return Err(ParseError::TooDeep.into());

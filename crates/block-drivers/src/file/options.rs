@@ -8,8 +8,8 @@ use block_gs::{BqlCell, BqlGuard, GraphError, Node, NodeBuilder, NodeOptions};
 use block_io::aio::Engine;
 use block_io::{GraphCell, NodeUid};
 
-use super::lock::{HostLocks, Locking};
 use super::File;
+use super::lock::{HostLocks, Locking};
 use super::open::{Aio, Protocol, refused};
 use super::opened::{self, Mode, Opened};
 use super::requests::{How, Refused};

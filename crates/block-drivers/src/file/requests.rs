@@ -364,7 +364,8 @@ impl DriverIo for File {
     /// What the file system counts, in units of 512 bytes whatever its blocks
     /// are.
     fn allocated_size<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, u64> {
-        let counted = rustix::fs::fstat(self.opened(request).io().fd().as_fd()).map_err(io::Error::from);
+        let counted =
+            rustix::fs::fstat(self.opened(request).io().fd().as_fd()).map_err(io::Error::from);
         IoFuture::ready(match counted {
             Ok(stat) => Ok(u64::try_from(stat.st_blocks).unwrap_or(0) * 512),
             Err(error) => Err(error.into()),
@@ -397,9 +398,11 @@ impl DriverIo for File {
         if self.kind == Kind::Regular {
             return IoFuture::failed(IoError::NotSupported);
         }
-        self.opened(request).io().blocking(request, None, move |fd| {
-            block_io::block_ioctl::scsi(fd, command)
-        })
+        self.opened(request)
+            .io()
+            .blocking(request, None, move |fd| {
+                block_io::block_ioctl::scsi(fd, command)
+            })
     }
 
     /// Where the end is, for devices too. Transfers say where they go, so

@@ -152,9 +152,11 @@ impl ThrottleOptions {
     /// # Errors
     /// Those of [`NodeBuilder::open`].
     pub fn open(self, bql: &mut BqlGuard, name: &str) -> Result<Node, GraphError> {
-        let builder = NodeBuilder::new(name)
-            .options(self.options)
-            .child("file", &self.file, Role::FILTERED | Role::PRIMARY);
+        let builder = NodeBuilder::new(name).options(self.options).child(
+            "file",
+            &self.file,
+            Role::FILTERED | Role::PRIMARY,
+        );
         let member = Arc::new(Member::of(self.group));
         let throttle = Throttle {
             member: GraphCell::new(builder.uid(), Arc::clone(&member)),
