@@ -11,6 +11,7 @@ mod model;
 mod null;
 mod qemu;
 mod raw;
+mod reopen;
 mod stats;
 mod support;
 mod throttle;
