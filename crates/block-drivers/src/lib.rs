@@ -136,6 +136,7 @@
 
 #![forbid(unsafe_code)]
 
+mod commit;
 mod copy_on_read;
 pub mod file;
 mod forward;
@@ -145,6 +146,7 @@ mod raw;
 mod stats;
 mod throttle;
 
+pub use commit::{commit, commit_all};
 pub use copy_on_read::{CopyOnRead, CopyOnReadOptions};
 pub use file::{File, FileOptions, FileSettings};
 pub use inject::{Chance, Inject, InjectOptions, Injected, Injector, RequestKind};
