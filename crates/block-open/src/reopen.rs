@@ -10,6 +10,9 @@
 //! [`Transaction`](block_gs::Transaction) makes it so. Nothing is changed
 //! before everybody has agreed.
 
+#[cfg(test)]
+mod tests;
+
 use block_common::Role;
 use block_gs::{BqlGuard, GraphError, Node, NodeOptions, NodeView, ReopenOptions, drain_many};
 

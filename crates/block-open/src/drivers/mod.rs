@@ -14,6 +14,8 @@ use crate::{OpenError, Options, general};
 mod copy_on_read;
 mod file;
 mod null;
+#[cfg(test)]
+mod overlay;
 mod raw;
 mod stats;
 mod throttle;
@@ -25,6 +27,8 @@ static DRIVERS: &[&Driver] = &[
     &file::HOST_DEVICE,
     &null::NULL_AIO,
     &null::NULL_CO,
+    #[cfg(test)]
+    &overlay::OVERLAY,
     &raw::RAW,
     &stats::STATS,
     &throttle::THROTTLE,
