@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use block_common::error::errno;
-use block_drivers::{File, FileOptions, NullCo, Stats, commit, commit_all};
+use block_drivers::{File, FileOptions, NullCo, Stats, commit_all};
 use block_gs::{
     Backend, BlockDriver, BqlGuard, Drained, GraphError, IoThread, Node, NodeBuilder, Operations,
     Perm, Role, nodes,
@@ -204,7 +204,7 @@ fn what_the_overlay_has_goes_to_a_base_that_is_read_only_before_and_after() {
         write(bql, &disk, 3072, &block(b'b')).expect("written");
         let before = picture(bql);
 
-        commit(bql, &top).expect("nobody minds");
+        block_drivers::commit(bql, &top).expect("nobody minds");
         assert_eq!(letters(&path), ".a..00b0", "it has grown");
         assert_eq!(driver.blocks(), 0);
         assert_eq!(driver.emptied.load(Ordering::Relaxed), 1);
@@ -218,7 +218,7 @@ fn what_the_overlay_has_goes_to_a_base_that_is_read_only_before_and_after() {
 
         // And again, with what came later.
         write(bql, &disk, 0, &block(b'c')).expect("written");
-        commit(bql, &top).expect("nobody minds");
+        block_drivers::commit(bql, &top).expect("nobody minds");
         assert_eq!(letters(&path), "ca..00b0");
         assert!(!base.view(bql).is_writable());
     });
@@ -232,7 +232,7 @@ fn an_image_that_cannot_be_emptied_keeps_what_it_has() {
         let (top, driver) = overlay_that(bql, "top", 2048, &base, false);
         let disk = disk(bql, &top);
         write(bql, &disk, 0, &block(b'a')).expect("written");
-        commit(bql, &top).expect("nobody minds");
+        block_drivers::commit(bql, &top).expect("nobody minds");
         assert_eq!((letters(&path).as_str(), driver.blocks()), ("a...", 1));
         assert!(base.view(bql).is_writable(), "as it was");
     });
@@ -243,7 +243,7 @@ fn nothing_is_committed_where_somebody_objects() {
     in_layer(|bql, directory| {
         let (path, file) = base(directory, 2048);
         let base = file.read_only(true).open(bql, "base").expect("opened");
-        let error = commit(bql, &base).expect_err("no backing image");
+        let error = block_drivers::commit(bql, &base).expect_err("no backing image");
         assert_eq!(error.errno(), errno::ENOTSUP);
 
         let (top, driver) = overlay(bql, "top", 2048, &base);
@@ -257,7 +257,7 @@ fn nothing_is_committed_where_somebody_objects() {
         };
 
         let blocker = top.block_operations(bql, Operations::COMMIT_SOURCE, "the test");
-        let error = commit(bql, &top).expect_err("blocked");
+        let error = block_drivers::commit(bql, &top).expect_err("blocked");
         assert_eq!(error.to_string(), "Node 'top' is busy: the test");
         blocker.unblock(bql);
         unchanged(bql);
@@ -266,7 +266,7 @@ fn nothing_is_committed_where_somebody_objects() {
         let reader = Backend::new(bql, "", Perm::CONSISTENT_READ, Perm::all() - Perm::WRITE);
         let reader = reader.expect("a backend");
         reader.insert(bql, &base).expect("nobody writes");
-        let error = commit(bql, &top).expect_err("not shared");
+        let error = block_drivers::commit(bql, &top).expect_err("not shared");
         assert!(
             matches!(error, GraphError::PermissionConflict { .. }),
             "{error}"
@@ -275,13 +275,13 @@ fn nothing_is_committed_where_somebody_objects() {
         unchanged(bql);
 
         let chain = top.freeze_chain(bql, &base).expect("not frozen");
-        let error = commit(bql, &top).expect_err("a job relies on it");
+        let error = block_drivers::commit(bql, &top).expect_err("a job relies on it");
         assert!(matches!(error, GraphError::FrozenChild { .. }), "{error}");
         chain.thaw(bql);
         unchanged(bql);
 
         driver.fails.store(true, Ordering::Relaxed);
-        let error = commit(bql, &top).expect_err("the overlay cannot be read");
+        let error = block_drivers::commit(bql, &top).expect_err("the overlay cannot be read");
         assert_eq!(error.errno(), errno::EIO);
         unchanged(bql);
     });
@@ -294,7 +294,7 @@ fn a_base_that_cannot_be_reopened_is_not_committed_into() {
         let base = file.read_only(true).open(bql, "base").expect("opened");
         let (top, _) = overlay(bql, "top", 2048, &base);
         fs::remove_file(path).expect("removed");
-        let error = commit(bql, &top).expect_err("it is gone");
+        let error = block_drivers::commit(bql, &top).expect_err("it is gone");
         assert_eq!(error.errno(), errno::EACCES);
         assert!(error.to_string().starts_with("Could not open "), "{error}");
         assert!(!base.view(bql).is_writable());
@@ -356,11 +356,11 @@ fn what_is_written_meanwhile_waits() {
             }
         });
         for _ in 0..10 {
-            commit(bql, &top).expect("nobody minds");
+            block_drivers::commit(bql, &top).expect("nobody minds");
         }
         bql.block_on(guest);
         top.set_iothread(bql, None).expect("moved back");
-        commit(bql, &top).expect("nobody minds");
+        block_drivers::commit(bql, &top).expect("nobody minds");
         let seen = read(bql, &disk, 0, 64 * 512).expect("read");
         assert_eq!(seen, fs::read(&path).expect("read"));
         let expected = (0..50u64).filter(|round| {

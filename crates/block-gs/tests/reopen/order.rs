@@ -270,7 +270,9 @@ fn requests_see_the_new_options_and_limits() {
             ..NodeOptions::default()
         };
         let plan = block_gs::ReopenOptions::new(options).settings(Letter(b'Z'));
-        scribe.drain(bql).reopen(plan).expect("nobody minds");
+        let mut drained = scribe.drain(bql);
+        drained.reopen(plan).expect("nobody minds");
+        drained.end();
         assert_eq!(scribe.view(bql).options(), options);
         assert_eq!(scribe.view(bql).limits().request_alignment, 512);
         let plan = block_gs::ReopenOptions::new(NodeOptions::default());
