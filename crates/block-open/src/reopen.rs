@@ -261,7 +261,7 @@ impl Entry {
         let driver = self.described.driver;
         let mut left = self.described.options.clone();
         let general = General::take(&mut left)?;
-        for key in [&general::NODE_NAME, &general::FORCE_SHARE, &general::ACTIVE] {
+        for key in [&general::NODE_NAME, &general::FORCE_SHARE] {
             if let Some(value) = self.described.options.get(key.name) {
                 left.set(key.name, value.clone());
             }
@@ -269,6 +269,7 @@ impl Entry {
         view.check_reopens()?;
         self.check_resets()?;
         let now = view.options();
+        self.check_active(general.node.inactive, now.inactive)?;
         let node_options = NodeOptions {
             // They stay, or the rest of the options is refused.
             force_share: now.force_share,
@@ -293,14 +294,28 @@ impl Entry {
         Ok(Plan { options, children })
     }
 
+    /// Other commands give an image to another process, and take it back. What
+    /// was said when the node was made does not matter any more.
+    fn check_active(&self, inactive: bool, is_inactive: bool) -> Result<(), OpenError> {
+        let active = general::ACTIVE.name.to_owned();
+        let is_said = self.described.options.get(&active).is_some();
+        match (inactive == is_inactive, is_said, self.keep) {
+            (true, _, _) | (false, false, Keep::Old) => Ok(()),
+            (false, true, _) => Err(OpenError::CannotChange(active)),
+            (false, false, Keep::Nothing) => Err(OpenError::CannotReset(active)),
+        }
+    }
+
     /// (`bdrv_reset_options_allowed`)
     fn check_resets(&self) -> Result<(), OpenError> {
         if self.keep == Keep::Old {
             return Ok(());
         }
         let may = |option: &str| {
-            let mut general = general::REOPENED.iter().chain([&general::NODE_NAME]);
-            general.any(|key| key.name == option)
+            let mut general = general::REOPENED.iter();
+            let always = [general::NODE_NAME.name, general::ACTIVE.name];
+            always.contains(&option)
+                || general.any(|key| key.name == option)
                 || self.described.driver.reopen.resettable.contains(&option)
         };
         let mut gone = self.before.options.iter();

@@ -339,3 +339,29 @@ fn nodes_that_were_not_made_from_options_can_be_reopened() {
         assert!(!null.view(bql).options().read_only);
     });
 }
+
+/// QEMU 10.0.2 refuses to reopen a node of which `active` was ever said,
+/// whatever is said then.
+#[test]
+fn who_owns_the_image_is_for_other_commands() {
+    in_layer(|bql| {
+        let node = make(
+            bql,
+            r#"{"driver":"null-co","node-name":"n","active":false}"#,
+        );
+        let json = |rest: &str| format!(r#"{{"driver":"null-co","node-name":"n"{rest}}}"#);
+        let text = refused(bql, &json(""));
+        assert_eq!(text, "Option 'active' cannot be reset to its default value");
+        let text = refused(bql, &json(r#","active":true"#));
+        assert_eq!(text, "Cannot change the option 'active'");
+        again(bql, &json(r#","active":false,"read-only":true"#)).expect("as it is");
+        set_read_only(bql, &node, false).expect("as it is");
+        assert!(node.view(bql).is_inactive());
+        node.activate(bql).expect("nobody minds");
+        again(bql, &json("")).expect("it is active");
+        again(bql, &json(r#","active":true"#)).expect("as it is");
+        again(bql, &json("")).expect("as it is");
+        let text = refused(bql, &json(r#","active":false"#));
+        assert_eq!(text, "Cannot change the option 'active'");
+    });
+}
