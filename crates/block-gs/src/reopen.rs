@@ -31,7 +31,7 @@ use crate::{BqlGuard, Drained, Node, NodeOptions, NodeView};
 /// What a node is to be from now on, for [`Transaction::reopen`](crate::Transaction::reopen).
 pub struct ReopenOptions {
     options: NodeOptions,
-    settings: Option<Box<dyn Any>>,
+    settings: Option<Box<dyn Any + Send>>,
 }
 
 impl fmt::Debug for ReopenOptions {
@@ -61,7 +61,7 @@ impl ReopenOptions {
     }
 
     /// Tells the driver something too. Which type that is its driver says.
-    pub fn settings<S: Any>(mut self, settings: S) -> Self {
+    pub fn settings<S: Any + Send>(mut self, settings: S) -> Self {
         self.settings = Some(Box::new(settings));
         self
     }

@@ -24,11 +24,15 @@ const DIRECT: FileSettings = FileSettings {
     ..BUFFERED
 };
 
-fn with<S: 'static>(bql: &BqlGuard, node: &Node, settings: S) -> ReopenOptions {
+fn with<S: Send + 'static>(bql: &BqlGuard, node: &Node, settings: S) -> ReopenOptions {
     ReopenOptions::new(node.view(bql).options()).settings(settings)
 }
 
-fn reopen<S: 'static>(bql: &mut BqlGuard, node: &Node, settings: S) -> Result<(), GraphError> {
+fn reopen<S: Send + 'static>(
+    bql: &mut BqlGuard,
+    node: &Node,
+    settings: S,
+) -> Result<(), GraphError> {
     let options = with(bql, node, settings);
     node.drain(bql).reopen(options)
 }
