@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use block_drivers::file::FileSettings;
 use block_drivers::{
     CopyOnRead, File, NullCo, Raw, RawSettings, Throttle, ThrottleConfig, ThrottleGroup,
 };
-use block_gs::{Backend, BqlGuard, GraphError, Node, NodeOptions, Perm, ReopenOptions};
+use block_gs::{Backend, BqlGuard, GraphError, IoThread, Node, NodeOptions, Perm, ReopenOptions};
 use block_io::Buffer;
 
 use crate::support::{READ_WRITE, Tool, backend, disk, flush, in_layer, read, write};
@@ -386,5 +388,67 @@ fn a_throttle_node_goes_to_another_group_and_waits_there() {
         for _ in 0..3 {
             read(bql, &disk, 0, 4096).expect("read at once");
         }
+    });
+}
+
+/// Nobody who writes meanwhile notices which descriptor it is, or how requests
+/// have to be aligned.
+#[test]
+fn requests_go_on_while_the_file_is_reopened_again_and_again() {
+    const SIZE: u64 = 1 << 16;
+    in_layer(|bql, directory| {
+        let path = image(directory.path());
+        let node = File::new(&path).open(bql, "node").expect("opened");
+        let disk = disk(bql, &node);
+        disk.set_allow_context_change(bql, true);
+        let iothread = IoThread::create(bql, "io").expect("a thread");
+        node.set_iothread(bql, Some(&iothread)).expect("moved");
+        let stop = Arc::new(AtomicBool::new(false));
+        let rounds = Arc::new(AtomicU64::new(0));
+        // Each guest has every fourth piece of the disk, of odd lengths.
+        let guests: Vec<_> = (0..4u64)
+            .map(|guest| {
+                let (root, stop) = (disk.root().clone(), Arc::clone(&stop));
+                let rounds = Arc::clone(&rounds);
+                iothread.context().spawn(async move {
+                    let mut round = guest;
+                    while !stop.load(Ordering::Relaxed) {
+                        let place = (round * 4 + guest) * 333 % (SIZE - 400) / 1332 * 1332;
+                        let place = place + guest * 333;
+                        let bytes = [round as u8; 333];
+                        let written = Buffer::from(&bytes[..]);
+                        root.write(place, written.source()).await.expect("written");
+                        let mut seen = Buffer::zeroed(333);
+                        root.read(place, seen.destination()).await.expect("read");
+                        assert_eq!(seen.as_slice(), bytes, "at {place}");
+                        round += 1;
+                        rounds.fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        let auto = FileSettings {
+            auto_read_only: true,
+            ..BUFFERED
+        };
+        for settings in [DIRECT, BUFFERED, auto].into_iter().cycle().take(30) {
+            let before = rounds.load(Ordering::Relaxed);
+            match reopen(bql, &node, settings) {
+                Ok(()) => {}
+                Err(error) if settings == DIRECT => {
+                    let error = error.to_string();
+                    assert!(error.ends_with("does not support O_DIRECT"), "{error}");
+                }
+                Err(error) => panic!("{error}"),
+            }
+            while rounds.load(Ordering::Relaxed) < before + 8 {
+                bql.run_for(std::time::Duration::from_millis(1));
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        for guest in guests {
+            bql.block_on(guest);
+        }
+        node.set_iothread(bql, None).expect("moved back");
     });
 }

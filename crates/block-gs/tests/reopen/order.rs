@@ -1,6 +1,8 @@
 //! Who is asked when, and what is left when somebody refuses.
 
-use block_gs::{Backend, BqlGuard, DetectZeroes, GraphError, Node, NodeOptions, Perm, Role, nodes};
+use block_gs::{
+    Backend, BqlGuard, DetectZeroes, GraphError, IoThread, Node, NodeOptions, Perm, Role, nodes,
+};
 
 use crate::common::{Mem, backend, child_name, in_layer, node};
 use crate::scribe::{
@@ -313,5 +315,45 @@ fn a_plan_that_is_dropped_asks_nobody() {
         section.end();
         assert!(told(&story).is_empty());
         assert_eq!(letter(bql, &node), b'a');
+    });
+}
+
+#[test]
+fn a_new_child_comes_into_the_context_of_the_node_or_all_stays() {
+    in_layer(|bql| {
+        let story = Story::default();
+        let io = IoThread::create(bql, "io").expect("a thread");
+        let elsewhere = IoThread::create(bql, "elsewhere").expect("a thread");
+        let (free, _) = node(bql, "free", Mem::of(512));
+        let (bound, _) = node(bql, "bound", Mem::of(512));
+        let user = backend(bql, "user", &bound);
+        user.set_iothread(bql, Some(&elsewhere)).expect("moved");
+        let top = open(bql, &story, "top");
+        let disk = backend(bql, "disk", &top);
+        disk.set_iothread(bql, Some(&io)).expect("moved");
+        let contexts = |names: [&Node; 3]| names.map(|node| node.io().context().name().to_owned());
+
+        let mut attempt = |to: &Node, letter: u8| {
+            let plan = with_letter(bql, &top, letter);
+            let mut section = top.drain(bql);
+            let mut changes = section.transaction();
+            changes.reopen(plan).set_backing(Some(to));
+            changes.commit()
+        };
+        let refused = attempt(&bound, b'b').expect_err("both have a user in its thread");
+        assert!(
+            matches!(refused, GraphError::ContextOfActiveBackend),
+            "{refused}"
+        );
+        attempt(&free, b'c').expect("nobody is bound to where it is");
+        assert_eq!(contexts([&top, &free, &bound]), ["io", "io", "elsewhere"]);
+        assert_eq!(child_name(bql, &top, "backing").as_deref(), Some("free"));
+        let story = told(&story);
+        let aborted = story.iter().filter(|line| *line == "abort top").count();
+        assert_eq!(aborted, 1, "{story:?}");
+        assert_eq!(letter(bql, &top), b'c');
+        top.drain(bql).set_backing(None).expect("detached");
+        disk.set_iothread(bql, None).expect("moved back");
+        user.set_iothread(bql, None).expect("moved back");
     });
 }
