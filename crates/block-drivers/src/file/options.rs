@@ -88,7 +88,7 @@ impl FileOptions {
     }
 
     /// Goes past the page cache (`cache.direct`). The file's
-    /// [`Geometry`] says how requests must be aligned then.
+    /// [`Geometry`](super::Geometry) says how requests must be aligned then.
     pub fn direct(mut self, direct: bool) -> Self {
         self.direct = direct;
         self
@@ -130,13 +130,13 @@ impl FileOptions {
 
     /// Opens the file and makes the node. Needs the exclusive proof because a
     /// new node enters the graph. May read the file (see
-    /// [`Geometry::probe`]).
+    /// [`Geometry::probe`](super::Geometry::probe)).
     ///
     /// # Errors
     /// [`GraphError::CouldNotOpen`] with the path; [`GraphError::Refused`]
     /// when it is not what the protocol is for, when the file system has no
     /// direct I/O or no locks that were asked for, and where options
-    /// contradict each other; those of [`Geometry::probe`] and
+    /// contradict each other; those of [`Geometry::probe`](super::Geometry::probe) and
     /// [`NodeBuilder::open`].
     pub fn open(self, bql: &mut BqlGuard, name: &str) -> Result<Node, GraphError> {
         let options = self.options;
