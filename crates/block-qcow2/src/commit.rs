@@ -1,0 +1,419 @@
+//! Storing what is dirty, in an order that survives a crash.
+//!
+//! 1. The counts, and before that the data itself and second-level tables
+//!    that are new: nothing stored refers to them yet. A flush.
+//! 2. Where new blocks of counts are. A flush, if there are any.
+//! 3. Entries of second-level and first-level tables. A flush.
+//! 4. Counts of clusters that these gave up. They may be stored whenever.
+//!
+//! What is stored in a step was copied before the first one, so nothing of a
+//! later change is stored too early. Cut off anywhere, with any part of the
+//! writes since the last flush, there is what was there before or after, and
+//! clusters that are counted although nothing uses them.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+
+use block_io::{Buffer, IoError, Request};
+
+use crate::dirty::Dirty;
+use crate::format::bytes::put64;
+use crate::format::header::Incompatible;
+use crate::image::{Freed, Image, PlaceState, State};
+use crate::refs::{NewTable, Refs};
+
+/// How far to go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Goal {
+    /// Everything is where it has to be, for the host to store it.
+    Written,
+    /// And durable.
+    Durable,
+}
+
+/// What is to be stored, as it was at one moment. What is not stored when this
+/// is dropped is dirty again.
+struct Batch<'i> {
+    image: &'i Image,
+    blocks: Vec<(u64, Dirty)>,
+    block_data: Vec<Piece>,
+    table: BTreeSet<u64>,
+    table_data: Vec<Piece>,
+    moved: Option<(NewTable, Vec<u8>)>,
+    slices: Vec<(usize, Dirty)>,
+    l1: BTreeSet<u64>,
+    mapping: Vec<Piece>,
+    freed: Vec<Freed>,
+}
+
+/// Bytes, and where they go.
+struct Piece {
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+impl Image {
+    /// Stores everything.
+    ///
+    /// # Errors
+    /// What could not be stored is kept, and stored next time.
+    pub async fn commit(&self, request: Request<'_>, goal: Goal) -> Result<(), IoError> {
+        let _turn = self.commits.enter(0..1, true).await;
+        self.commit_now(request, goal).await
+    }
+
+    /// As [`commit`](Image::commit), for whoever has the turn.
+    pub async fn commit_now(&self, request: Request<'_>, goal: Goal) -> Result<(), IoError> {
+        self.check_sane()?;
+        self.give_back(request).await?;
+        let file = request.file()?;
+        let mut batch = self.take_batch();
+        if batch.is_empty() {
+            return match goal {
+                Goal::Durable => self.flush_data(request).await,
+                Goal::Written => Ok(()),
+            };
+        }
+        write_all(file, &batch.block_data).await?;
+        let refers = batch.refers();
+        if refers {
+            self.flush_data(request).await?;
+        }
+        if let Some((plan, data)) = &batch.moved {
+            self.move_table(request, plan, data).await?;
+        } else if !batch.table.is_empty() {
+            write_all(file, &batch.table_data).await?;
+            file.flush().await?;
+        }
+        batch.counts_are_stored();
+        write_all(file, &batch.mapping).await?;
+        if goal == Goal::Durable {
+            match refers {
+                true => file.flush().await?,
+                false => self.flush_data(request).await?,
+            }
+            batch.is_durable();
+            drop(batch);
+            // What has become free is free in the file too.
+            self.give_back(request).await?;
+            let mut batch = Batch::new(self);
+            batch.take_blocks(&mut self.lock());
+            write_all(file, &batch.block_data).await?;
+            batch.counts_are_stored();
+        } else {
+            batch.is_written();
+        }
+        Ok(())
+    }
+
+    /// Makes data durable, wherever it is.
+    pub async fn flush_data(&self, request: Request<'_>) -> Result<(), IoError> {
+        if !self.geometry.keeps_data {
+            request.child("data-file")?.flush().await?;
+        }
+        request.file()?.flush().await
+    }
+
+    /// Stores what is dirty so that places become free.
+    pub async fn make_room(&self, request: Request<'_>) -> Result<(), IoError> {
+        self.commit(request, Goal::Written).await
+    }
+
+    /// Writes the longer table of blocks, and lets the header say where it is.
+    async fn move_table(
+        &self,
+        request: Request<'_>,
+        plan: &NewTable,
+        data: &[u8],
+    ) -> Result<(), IoError> {
+        let offset = plan.clusters.start << self.geometry.cluster_bits;
+        let file = request.file()?;
+        file.write(offset, Buffer::from(data).source()).await?;
+        file.flush().await?;
+        let clusters = (plan.clusters.end - plan.clusters.start) as u32;
+        {
+            let header = &mut self.lock().header;
+            header.refcount_table_offset = offset;
+            header.refcount_table_clusters = clusters;
+        }
+        self.write_header(request).await?;
+        file.flush().await?;
+        let state = &mut *self.lock();
+        let old = std::mem::replace(&mut state.refs.stored, plan.clusters.clone());
+        if old != plan.clusters {
+            state.unused.push(old);
+        }
+        Ok(())
+    }
+
+    /// Writes the header as it is now. Only with the turn to commit.
+    pub async fn write_header(&self, request: Request<'_>) -> Result<(), IoError> {
+        let bytes = self.lock().header.write()?;
+        let mut buffer = Buffer::zeroed(self.geometry.cluster_size().min(65536).max(bytes.len() as u64) as usize);
+        buffer.as_mut_slice()[..bytes.len()].copy_from_slice(&bytes);
+        request.file()?.write(0, buffer.source()).await
+    }
+
+    /// Marks the image, which nobody writes to any more.
+    pub async fn mark_corrupt(&self, request: Request<'_>) -> Result<(), IoError> {
+        if self.geometry.version < 3 {
+            return Ok(());
+        }
+        self.lock().header.incompatible |= Incompatible::CORRUPT;
+        self.write_header(request).await?;
+        request.file()?.flush().await
+    }
+
+    /// Takes a use away from clusters that nothing stored uses any more and
+    /// that nobody may still be about to read or write.
+    async fn give_back(&self, request: Request<'_>) -> Result<(), IoError> {
+        loop {
+            let taken = {
+                let mut state = self.lock();
+                let over = |(epoch, _): &(u64, Vec<Freed>)| self.grace.is_over(*epoch);
+                match state.unused.pop() {
+                    Some(clusters) => vec![Freed {
+                        clusters,
+                        discard: false,
+                    }],
+                    None if state.released.front().is_some_and(over) => {
+                        state.released.pop_front().map_or(Vec::new(), |(_, freed)| freed)
+                    }
+                    None => return Ok(()),
+                }
+            };
+            self.decrease_all(request, taken).await?;
+        }
+    }
+
+    /// Takes a use away from each of these clusters. Where it was the last,
+    /// the file may forget them before they are free.
+    async fn decrease_all(&self, request: Request<'_>, taken: Vec<Freed>) -> Result<(), IoError> {
+        let mut left = Left {
+            image: self,
+            freed: taken,
+        };
+        while let Some(freed) = left.freed.last_mut() {
+            if freed.clusters.is_empty() {
+                left.freed.pop();
+                continue;
+            }
+            let all = freed.clusters.clone();
+            let (end, count) = self
+                .with_refs_now(request, |refs| refs.same(all.clone()))
+                .await?;
+            let run = all.start..end;
+            if count == 1 && freed.discard {
+                let bits = self.geometry.cluster_bits;
+                let bytes = (end - run.start) << bits;
+                // The file need not be able to.
+                let _ = request.file()?.discard(run.start << bits, bytes).await;
+            }
+            // A count that is zero already was wrong before; a check says so.
+            if count > 0 {
+                let change = |refs: &mut Refs| refs.set_all(run.clone(), count - 1);
+                self.with_refs_now(request, change).await?;
+            }
+            freed.clusters.start = end;
+        }
+        Ok(())
+    }
+
+    fn take_batch(&self) -> Batch<'_> {
+        let mut batch = Batch::new(self);
+        let state = &mut *self.lock();
+        batch.take_counts(state);
+        batch.freed = std::mem::take(&mut state.freed);
+        for (place, known) in state.places.iter_mut().enumerate() {
+            if known.dirty.is_clean() {
+                continue;
+            }
+            let Some(offset) = self.slices.key(place).and_then(|key| self.slice_offset(key)) else {
+                continue;
+            };
+            let dirty = std::mem::take(known).dirty;
+            *known = PlaceState {
+                dirty: Dirty::default(),
+                writing: true,
+            };
+            let words = self.slices.contents(place);
+            for range in dirty.ranges(words.len() * 8) {
+                let words = &words[range.start / 8..range.end / 8];
+                let bytes = words.iter().flat_map(|word| word.load(Ordering::Relaxed).to_be_bytes());
+                batch.mapping.push(Piece {
+                    offset: offset + range.start as u64,
+                    bytes: bytes.collect(),
+                });
+            }
+            batch.slices.push((place, dirty));
+        }
+        batch.l1 = std::mem::take(&mut state.l1_dirty);
+        for index in &batch.l1 {
+            batch.mapping.push(Piece {
+                offset: state.header.l1_offset + index * 8,
+                bytes: self.l1.get(*index).to_be_bytes().to_vec(),
+            });
+        }
+        batch
+    }
+}
+
+impl<'i> Batch<'i> {
+    fn new(image: &'i Image) -> Batch<'i> {
+        Batch {
+            image,
+            blocks: Vec::new(),
+            block_data: Vec::new(),
+            table: BTreeSet::new(),
+            table_data: Vec::new(),
+            moved: None,
+            slices: Vec::new(),
+            l1: BTreeSet::new(),
+            mapping: Vec::new(),
+            freed: Vec::new(),
+        }
+    }
+
+    /// The counts, as they are now.
+    fn take_blocks(&mut self, state: &mut State) {
+        let batch = self;
+        let refs = &mut state.refs;
+        let dirty = refs.blocks.iter().filter(|(_, block)| !block.dirty.is_clean());
+        let dirty: Vec<u64> = dirty.map(|(index, _)| *index).collect();
+        for index in dirty {
+            let offset = refs.block_offset(index);
+            let Some(block) = refs.blocks.get_mut(&index) else {
+                continue;
+            };
+            let parts = std::mem::take(&mut block.dirty);
+            block.writing = true;
+            for range in parts.ranges(block.data.len()) {
+                batch.block_data.push(Piece {
+                    offset: offset + range.start as u64,
+                    bytes: block.data[range].to_vec(),
+                });
+            }
+            batch.blocks.push((index, parts));
+        }
+    }
+
+    /// The counts, as they are now, and where they are.
+    fn take_counts(&mut self, state: &mut State) {
+        self.take_blocks(state);
+        let batch = self;
+        let refs = &mut state.refs;
+        batch.table = std::mem::take(&mut refs.table_dirty);
+        if let Some(plan) = refs.moved.take() {
+            let mut data = vec![0; refs.table.len() * 8];
+            for (at, entry) in refs.table.iter().enumerate() {
+                put64(&mut data, at * 8, *entry);
+            }
+            batch.moved = Some((plan, data));
+        } else {
+            let table_offset = refs.stored.start << batch.image.geometry.cluster_bits;
+            for index in &batch.table {
+                batch.table_data.push(Piece {
+                    offset: table_offset + index * 8,
+                    bytes: refs.table[*index as usize].to_be_bytes().to_vec(),
+                });
+            }
+        }
+    }
+}
+
+async fn write_all(file: Request<'_>, pieces: &[Piece]) -> Result<(), IoError> {
+    for piece in pieces {
+        let buffer = Buffer::from(&*piece.bytes);
+        file.write(piece.offset, buffer.source()).await?;
+    }
+    Ok(())
+}
+
+impl Batch<'_> {
+    fn is_empty(&self) -> bool {
+        self.blocks.is_empty() && self.moved.is_none() && !self.refers()
+    }
+
+    /// Whether something of it refers to clusters that have to be counted.
+    fn refers(&self) -> bool {
+        !self.table.is_empty()
+            || self.moved.is_some()
+            || !self.slices.is_empty()
+            || !self.l1.is_empty()
+            || !self.freed.is_empty()
+    }
+
+    /// The counts need not be stored again.
+    fn counts_are_stored(&mut self) {
+        let mut state = self.image.lock();
+        for (index, _) in self.blocks.drain(..) {
+            if let Some(block) = state.refs.blocks.get_mut(&index) {
+                block.writing = false;
+            }
+        }
+        self.table.clear();
+        self.moved = None;
+    }
+
+    /// The mapping need not be written again; what it gave up may still be
+    /// needed after a crash.
+    fn is_written(&mut self) {
+        let mut state = self.image.lock();
+        for (place, _) in self.slices.drain(..) {
+            state.places[place].writing = false;
+        }
+        self.l1.clear();
+    }
+
+    /// Nothing stored uses what was given up.
+    fn is_durable(&mut self) {
+        self.is_written();
+        let freed = std::mem::take(&mut self.freed);
+        if !freed.is_empty() {
+            let epoch = self.image.grace.now();
+            self.image.lock().released.push_back((epoch, freed));
+        }
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        let state = &mut *self.image.lock();
+        for (index, dirty) in self.blocks.drain(..) {
+            if let Some(block) = state.refs.blocks.get_mut(&index) {
+                block.dirty.join(dirty);
+                block.writing = false;
+            }
+        }
+        state.refs.table_dirty.append(&mut self.table);
+        match self.moved.take() {
+            Some((plan, _)) if state.refs.moved.is_none() => state.refs.moved = Some(plan),
+            Some((plan, _)) if state.refs.stored != plan.clusters => {
+                state.unused.push(plan.clusters);
+            }
+            _ => {}
+        }
+        for (place, dirty) in self.slices.drain(..) {
+            let known = &mut state.places[place];
+            known.dirty.join(dirty);
+            known.writing = false;
+        }
+        state.l1_dirty.append(&mut self.l1);
+        state.freed.append(&mut self.freed);
+    }
+}
+
+/// What has not been given back when this is dropped waits on.
+struct Left<'i> {
+    image: &'i Image,
+    freed: Vec<Freed>,
+}
+
+impl Drop for Left<'_> {
+    fn drop(&mut self) {
+        let freed = std::mem::take(&mut self.freed);
+        if !freed.is_empty() {
+            self.image.lock().released.push_front((0, freed));
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! What the block layer asks of an image.
+
+use block_common::{BlockLimits, Value};
+use block_gs::{
+    BlockDriver, BqlGuard, Drained, GraphError, HeaderBacking, Measurement, NodeView, Snapshots,
+};
+use block_io::{
+    BackingName, BlockStatus, Capabilities, CheckResult, Destination, DriverInfo, DriverIo,
+    IoFuture, Repairs, Request, Source, Truncation, WriteFlags,
+};
+
+use crate::commit::Goal;
+use crate::create::CreateOptions;
+use crate::format::header::Incompatible;
+use crate::image::Image;
+
+/// An image in qcow2 format, over a file.
+#[derive(Debug)]
+pub struct Qcow2 {
+    pub(crate) image: Image,
+}
+
+impl DriverIo for Qcow2 {
+    fn capabilities(&self) -> Capabilities {
+        let zero = WriteFlags::MAY_UNMAP | WriteFlags::NO_FALLBACK | WriteFlags::UNCHANGED;
+        Capabilities {
+            write_flags: WriteFlags::COMPRESSED | WriteFlags::UNCHANGED,
+            zero_flags: Some(zero),
+            discards: true,
+            truncates_to_zeroes: true,
+            ..Capabilities::default()
+        }
+    }
+
+    fn read<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        into: Destination<'r>,
+    ) -> IoFuture<'r> {
+        self.image.read(request, offset, into)
+    }
+
+    fn write<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        from: Source<'r>,
+        flags: WriteFlags,
+    ) -> IoFuture<'r> {
+        self.image.write(request, offset, from, flags)
+    }
+
+    fn write_zeroes<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        bytes: u64,
+        flags: WriteFlags,
+    ) -> IoFuture<'r> {
+        IoFuture::new(async move { self.image.write_zeroes(request, offset, bytes, flags).await })
+    }
+
+    fn discard<'r>(&'r self, request: Request<'r>, offset: u64, bytes: u64) -> IoFuture<'r> {
+        IoFuture::new(async move { self.image.discard(request, offset, bytes).await })
+    }
+
+    fn block_status<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        bytes: u64,
+        _precise: bool,
+    ) -> IoFuture<'r, BlockStatus<'r>> {
+        self.image.block_status(request, offset, bytes)
+    }
+
+    fn truncate<'r>(&'r self, request: Request<'r>, to: Truncation) -> IoFuture<'r> {
+        IoFuture::new(async move { self.image.truncate(request, to).await })
+    }
+
+    fn check<'r>(&'r self, request: Request<'r>, repairs: Repairs) -> IoFuture<'r, CheckResult> {
+        IoFuture::new(async move { self.image.check(request, repairs).await })
+    }
+
+    fn change_backing_file<'r>(
+        &'r self,
+        request: Request<'r>,
+        to: Option<BackingName<'r>>,
+    ) -> IoFuture<'r> {
+        IoFuture::new(async move { self.image.change_backing_file(request, to).await })
+    }
+
+    fn invalidate_cache<'r>(&'r self, request: Request<'r>) -> IoFuture<'r> {
+        // The node itself has changed nothing that is not stored unless it is
+        // being written.
+        IoFuture::new(async move {
+            if request.node().is_writable() && self.image.is_dirty() {
+                return Ok(());
+            }
+            self.image.reload(request).await
+        })
+    }
+
+    fn save_vmstate<'r>(
+        &'r self,
+        request: Request<'r>,
+        position: u64,
+        from: Source<'r>,
+    ) -> IoFuture<'r> {
+        IoFuture::new(async move { self.image.save_vmstate(request, position, from).await })
+    }
+
+    fn load_vmstate<'r>(
+        &'r self,
+        request: Request<'r>,
+        position: u64,
+        into: Destination<'r>,
+    ) -> IoFuture<'r> {
+        IoFuture::new(async move { self.image.load_vmstate(request, position, into).await })
+    }
+
+    fn flush<'r>(&'r self, request: Request<'r>) -> IoFuture<'r> {
+        self.image.flush(request)
+    }
+
+    fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, u64> {
+        IoFuture::ready(Ok(self.image.size()))
+    }
+
+    fn info<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, DriverInfo> {
+        let geometry = &self.image.geometry;
+        let header = &self.image.lock().header;
+        IoFuture::ready(Ok(DriverInfo {
+            cluster_size: geometry.cluster_size() as u32,
+            subcluster_size: geometry.subcluster_size() as u32,
+            vm_state_offset: self.image.vm_state_offset(),
+            is_dirty: header.incompatible.contains(Incompatible::DIRTY),
+            needs_compressed_writes: false,
+        }))
+    }
+}
+
+impl BlockDriver for Qcow2 {
+    fn format_name(&self) -> &'static str {
+        "qcow2"
+    }
+
+    fn supports_backing(&self) -> bool {
+        true
+    }
+
+    fn refresh_limits(&self, _bql: &BqlGuard, limits: &mut BlockLimits) -> Result<(), GraphError> {
+        let geometry = &self.image.geometry;
+        limits.zero_alignment = geometry.subcluster_size() as u32;
+        limits.discard_alignment = geometry.cluster_size() as u32;
+        limits.cluster_size = geometry.cluster_size() as u32;
+        Ok(())
+    }
+
+    fn header_backing(&self, _bql: &BqlGuard) -> Option<HeaderBacking> {
+        let header = &self.image.lock().header;
+        let file = header.backing_file.clone()?;
+        Some(HeaderBacking {
+            file,
+            format: header.backing_format.clone(),
+        })
+    }
+
+    /// What the header says beyond what every image has.
+    fn specific_info(&self, _bql: &BqlGuard) -> Option<Value> {
+        let header = &self.image.lock().header;
+        let mut data = Vec::new();
+        let mut say = |key: &str, value: Value| data.push((key.to_owned(), value));
+        let compat = if header.version < 3 { "0.10" } else { "1.1" };
+        say("compat", compat.into());
+        say("compression-type", header.compression.name().into());
+        if header.version >= 3 {
+            let lazy = crate::format::header::Compatible::LAZY_REFCOUNTS;
+            say("lazy-refcounts", Value::Bool(header.compatible.contains(lazy)));
+        }
+        say("refcount-bits", (1u64 << header.refcount_order).into());
+        if header.version >= 3 {
+            let corrupt = header.incompatible.contains(Incompatible::CORRUPT);
+            say("corrupt", Value::Bool(corrupt));
+            say("extended-l2", Value::Bool(header.has_subclusters()));
+        }
+        if let Some(name) = header.data_file.as_ref().filter(|_| header.has_data_file()) {
+            say("data-file", name.as_str().into());
+            say("data-file-raw", Value::Bool(header.has_raw_data()));
+        }
+        Some(Value::map([("type", "qcow2".into()), ("data", Value::Map(data))]))
+    }
+
+    /// A new image reads as zeroes, unless its data file might not.
+    fn has_zero_init(&self, bql: &BqlGuard, node: NodeView<'_>) -> Option<bool> {
+        match node.child("data-file") {
+            Some(data) => Some(data.child().has_zero_init(bql)),
+            None => Some(true),
+        }
+    }
+
+    /// What another image like this would take.
+    fn measure(
+        &self,
+        _bql: &BqlGuard,
+        length: u64,
+        input: Option<NodeView<'_>>,
+    ) -> Result<Measurement, GraphError> {
+        let geometry = &self.image.geometry;
+        let mut options = CreateOptions::new(input.map_or(length, NodeView::length));
+        options.cluster_size = geometry.cluster_size();
+        options.extended_l2 = geometry.has_subclusters();
+        Ok(options.measure(0)?)
+    }
+
+    fn inactivate(&self, section: &mut Drained<'_>) -> Result<(), GraphError> {
+        let image = &self.image;
+        let store = async |request: Request<'_>| image.commit(request, Goal::Durable).await;
+        Ok(section.io(store)?)
+    }
+
+    fn make_empty(&self, section: &mut Drained<'_>) -> Result<(), GraphError> {
+        let image = &self.image;
+        Ok(section.io(async |request: Request<'_>| image.make_empty(request).await)?)
+    }
+
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        Some(self)
+    }
+}

@@ -1,0 +1,34 @@
+//! Flushes.
+
+use block_io::{IoFuture, Request};
+
+use crate::commit::Goal;
+use crate::image::Image;
+
+impl Image {
+    /// Makes durable what was written.
+    pub fn flush<'r>(&'r self, request: Request<'r>) -> IoFuture<'r> {
+        if !self.is_dirty() {
+            return match self.geometry.keeps_data {
+                true => match request.file() {
+                    Ok(file) => file.flush(),
+                    Err(error) => IoFuture::failed(error),
+                },
+                false => IoFuture::new(async move { self.flush_data(request).await }),
+            };
+        }
+        IoFuture::new(async move { self.commit(request, Goal::Durable).await })
+    }
+
+    /// Whether something is not stored yet.
+    pub fn is_dirty(&self) -> bool {
+        let state = self.lock();
+        !state.l1_dirty.is_empty()
+            || !state.freed.is_empty()
+            || !state.released.is_empty()
+            || !state.unused.is_empty()
+            || !state.refs.table_dirty.is_empty()
+            || state.refs.blocks.values().any(|block| !block.dirty.is_clean() || block.writing)
+            || state.places.iter().any(|place| !place.dirty.is_clean() || place.writing)
+    }
+}

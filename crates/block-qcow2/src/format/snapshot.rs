@@ -1,0 +1,175 @@
+//! The table of internal snapshots.
+
+use super::bytes::{be16, be32, be64, put16, put32, put64};
+use super::{FormatError, Limits};
+
+/// How long an entry is before its variable part, in bytes.
+const FIXED: usize = 40;
+
+/// The extra data that is known: size of the VM state, size of the disk,
+/// instruction count.
+const KNOWN_EXTRA: usize = 24;
+
+/// The longest extra data that is kept, in bytes.
+const MAX_EXTRA: usize = 1024;
+
+/// An internal snapshot.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Snapshot {
+    /// Where its first-level table is.
+    pub l1_offset: u64,
+    /// How many entries that has.
+    pub l1_size: u32,
+    /// What the image calls it.
+    pub id: String,
+    /// What the user calls it.
+    pub name: String,
+    /// When it was made: seconds since 1970.
+    pub seconds: u32,
+    /// And nanoseconds.
+    pub nanoseconds: u32,
+    /// How long the virtual machine had run, in nanoseconds.
+    pub vm_clock: u64,
+    /// How long its state is, in bytes.
+    pub vm_state_size: u64,
+    /// How long the disk was, in bytes.
+    pub disk_size: u64,
+    /// How many instructions it had run; `u64::MAX` for not counted.
+    pub instructions: u64,
+    /// Extra data that is not known.
+    pub unknown_extra: Vec<u8>,
+}
+
+/// The snapshots of a table, and how long the table is.
+///
+/// `disk_size` is what a snapshot has that does not say.
+///
+/// # Errors
+/// [`FormatError::SnapshotTable`] when `bytes` does not hold `count` entries.
+pub fn parse(
+    bytes: &[u8],
+    count: u32,
+    disk_size: u64,
+) -> Result<(Vec<Snapshot>, usize), FormatError> {
+    let mut found = Vec::new();
+    let mut at: usize = 0;
+    for index in 0..count {
+        at = at.next_multiple_of(8);
+        let entry = bytes.get(at..).unwrap_or_default();
+        if entry.len() < FIXED {
+            return Err(FormatError::SnapshotTable);
+        }
+        let extra_size = be32(entry, 36) as usize;
+        let id_size = usize::from(be16(entry, 12));
+        let name_size = usize::from(be16(entry, 14));
+        if extra_size > MAX_EXTRA {
+            return Err(FormatError::SnapshotExtra(index));
+        }
+        let length = FIXED + extra_size + id_size + name_size;
+        let entry = entry.get(..length).ok_or(FormatError::SnapshotTable)?;
+        let extra = &entry[FIXED..FIXED + extra_size];
+        let id = &entry[FIXED + extra_size..FIXED + extra_size + id_size];
+        let name = &entry[FIXED + extra_size + id_size..];
+        let vm_state_size = match extra_size >= 8 {
+            true => be64(extra, 0),
+            false => u64::from(be32(entry, 32)),
+        };
+        found.push(Snapshot {
+            l1_offset: be64(entry, 0),
+            l1_size: be32(entry, 8),
+            id: String::from_utf8_lossy(id).into_owned(),
+            name: String::from_utf8_lossy(name).into_owned(),
+            seconds: be32(entry, 16),
+            nanoseconds: be32(entry, 20),
+            vm_clock: be64(entry, 24),
+            vm_state_size,
+            disk_size: if extra_size >= 16 { be64(extra, 8) } else { disk_size },
+            instructions: if extra_size >= 24 { be64(extra, 16) } else { u64::MAX },
+            unknown_extra: extra.get(KNOWN_EXTRA..).unwrap_or_default().to_vec(),
+        });
+        at += length;
+        if at as u64 > Limits::SNAPSHOT_TABLE_BYTES {
+            return Err(FormatError::SnapshotTable);
+        }
+    }
+    Ok((found, at))
+}
+
+/// The table as it is stored.
+///
+/// # Errors
+/// [`FormatError::SnapshotTable`] when it is longer than is supported.
+pub fn write(snapshots: &[Snapshot]) -> Result<Vec<u8>, FormatError> {
+    let mut out = Vec::new();
+    for snapshot in snapshots {
+        out.resize(out.len().next_multiple_of(8), 0);
+        let mut entry = vec![0; FIXED + KNOWN_EXTRA];
+        put64(&mut entry, 0, snapshot.l1_offset);
+        put32(&mut entry, 8, snapshot.l1_size);
+        put16(&mut entry, 12, length_of(&snapshot.id)?);
+        put16(&mut entry, 14, length_of(&snapshot.name)?);
+        put32(&mut entry, 16, snapshot.seconds);
+        put32(&mut entry, 20, snapshot.nanoseconds);
+        put64(&mut entry, 24, snapshot.vm_clock);
+        let short = u32::try_from(snapshot.vm_state_size).unwrap_or(0);
+        put32(&mut entry, 32, short);
+        put32(&mut entry, 36, (KNOWN_EXTRA + snapshot.unknown_extra.len()) as u32);
+        put64(&mut entry, FIXED, snapshot.vm_state_size);
+        put64(&mut entry, FIXED + 8, snapshot.disk_size);
+        put64(&mut entry, FIXED + 16, snapshot.instructions);
+        out.extend_from_slice(&entry);
+        out.extend_from_slice(&snapshot.unknown_extra);
+        out.extend_from_slice(snapshot.id.as_bytes());
+        out.extend_from_slice(snapshot.name.as_bytes());
+    }
+    match out.len() as u64 > Limits::SNAPSHOT_TABLE_BYTES {
+        true => Err(FormatError::SnapshotTable),
+        false => Ok(out),
+    }
+}
+
+fn length_of(text: &str) -> Result<u16, FormatError> {
+    u16::try_from(text.len()).map_err(|_| FormatError::SnapshotTable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn snapshot() -> impl Strategy<Value = Snapshot> {
+        let numbers = (any::<u64>(), any::<u32>(), any::<u32>(), any::<u32>());
+        let sizes = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
+        let rest = proptest::collection::vec(any::<u8>(), 0..40);
+        ("[0-9]{1,4}", "\\PC{0,20}", numbers, sizes, rest).prop_map(
+            |(id, name, (l1_offset, l1_size, seconds, nanoseconds), sizes, unknown_extra)| Snapshot {
+                l1_offset,
+                l1_size,
+                id,
+                name,
+                seconds,
+                nanoseconds,
+                vm_clock: sizes.0,
+                vm_state_size: sizes.1,
+                disk_size: sizes.2,
+                instructions: sizes.3,
+                unknown_extra,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn tables_survive(all in proptest::collection::vec(snapshot(), 0..8)) {
+            let bytes = write(&all).expect("short");
+            let (read, length) = parse(&bytes, all.len() as u32, 0).expect("well formed");
+            prop_assert_eq!(read, all);
+            prop_assert_eq!(length, bytes.len());
+        }
+
+        #[test]
+        fn anything_is_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300), count in 0u32..9) {
+            let _ = parse(&bytes, count, 0);
+        }
+    }
+}

@@ -1,0 +1,444 @@
+//! An open image: what requests share.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use block_common::error::errno;
+use block_common::sync::{Mutex, MutexGuard};
+use block_io::engine::Overlaps;
+use block_io::{Buffer, IoError, Request};
+
+use crate::cache::{PlaceId, Slices};
+use crate::dirty::Dirty;
+use crate::format::bytes::be64;
+use crate::format::entry::{COPIED, OFFSET};
+use crate::format::header::Header;
+use crate::format::snapshot::Snapshot;
+use crate::geometry::Geometry;
+use crate::grace::Grace;
+use crate::l1::L1;
+use crate::options::Settings;
+use crate::refs::{Claim, Need, Refs};
+
+/// How many clusters may wait to be given back before they are.
+const MANY: usize = 1 << 14;
+
+/// What requests share of an open image.
+#[derive(Debug)]
+pub(crate) struct Image {
+    pub geometry: Geometry,
+    /// What the guest sees, in bytes.
+    pub size: AtomicU64,
+    pub l1: L1,
+    pub slices: Slices,
+    pub grace: Grace,
+    /// Locked for a few steps, never while waiting.
+    state: Mutex<State>,
+    /// Who changes the mapping of which bytes of the guest.
+    pub turns: Overlaps,
+    /// Who reads which slice.
+    loads: Overlaps,
+    /// Who reads which block of counts.
+    block_loads: Overlaps,
+    /// Who makes which second-level table.
+    pub tables: Overlaps,
+    /// Who stores what is dirty, or writes the header.
+    pub commits: Overlaps,
+    /// Something is wrong with the image: nothing is written any more.
+    pub is_corrupt: AtomicBool,
+    pub settings: Mutex<Settings>,
+}
+
+/// What changes, behind a lock.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub header: Header,
+    pub refs: Refs,
+    pub snapshots: Vec<Snapshot>,
+    /// How long the table of snapshots is stored, in bytes.
+    pub snapshot_bytes: u64,
+    /// Which first-level entries are not stored yet.
+    pub l1_dirty: BTreeSet<u64>,
+    /// What is known about each place of a slice.
+    pub places: Vec<PlaceState>,
+    /// Clusters whose last use is not stored as given up yet.
+    pub freed: Vec<Freed>,
+    /// Clusters that nothing stored uses any more, from which epoch on.
+    pub released: VecDeque<(u64, Vec<Freed>)>,
+    /// Clusters that nothing has ever used.
+    pub unused: Vec<Range<u64>>,
+}
+
+/// One place of the cache.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PlaceState {
+    pub dirty: Dirty,
+    /// What was dirty is being stored.
+    pub writing: bool,
+}
+
+/// Clusters that lost one use each.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Freed {
+    pub clusters: Range<u64>,
+    /// Whether the file may forget what is there.
+    pub discard: bool,
+}
+
+impl State {
+    pub fn new(header: Header, refs: Refs, places: usize) -> State {
+        State {
+            header,
+            refs,
+            snapshots: Vec::new(),
+            snapshot_bytes: 0,
+            l1_dirty: BTreeSet::new(),
+            places: vec![PlaceState::default(); places],
+            freed: Vec::new(),
+            released: VecDeque::new(),
+            unused: Vec::new(),
+        }
+    }
+
+    /// Notes that clusters lose a use each when what has been changed until
+    /// now is stored.
+    pub fn free(&mut self, clusters: Range<u64>, discard: bool) {
+        if let Some(last) = self.freed.last_mut()
+            && last.clusters.end == clusters.start
+            && last.discard == discard
+        {
+            last.clusters.end = clusters.end;
+            return;
+        }
+        self.freed.push(Freed { clusters, discard });
+    }
+}
+
+impl Image {
+    pub fn new(
+        geometry: Geometry,
+        l1: &[u64],
+        slices: Slices,
+        state: State,
+        settings: Settings,
+    ) -> Image {
+        Image {
+            geometry,
+            size: AtomicU64::new(state.header.size),
+            l1: L1::new(l1),
+            slices,
+            grace: Grace::new(),
+            state: Mutex::new(state),
+            turns: Overlaps::new(),
+            loads: Overlaps::new(),
+            block_loads: Overlaps::new(),
+            tables: Overlaps::new(),
+            commits: Overlaps::new(),
+            is_corrupt: AtomicBool::new(false),
+            settings: Mutex::new(settings),
+        }
+    }
+
+    /// The state, for a few steps.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    pub fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    /// How many entries a slice has, as a power of two.
+    pub fn slice_bits(&self) -> u32 {
+        (self.slices.words() / self.geometry.words_per_entry).ilog2()
+    }
+
+    /// Which slice describes an offset of the guest, and which entry of it.
+    pub fn slice_of(&self, offset: u64) -> (u64, usize) {
+        let bits = self.slice_bits();
+        let cluster = offset >> self.geometry.cluster_bits;
+        (cluster >> bits, (cluster & ((1 << bits) - 1)) as usize)
+    }
+
+    /// Which first-level entry a slice belongs to.
+    fn l1_of_slice(&self, key: u64) -> u64 {
+        key >> (self.geometry.l2_bits - self.slice_bits())
+    }
+
+    /// Where a slice is stored. `None` where there is no table.
+    pub fn slice_offset(&self, key: u64) -> Option<u64> {
+        let table = self.l1.table(self.l1_of_slice(key));
+        let per_table = 1u64 << (self.geometry.l2_bits - self.slice_bits());
+        let bytes = self.slices.words() as u64 * 8;
+        (table != 0).then(|| table + (key & (per_table - 1)) * bytes)
+    }
+
+    /// Brings a slice into memory.
+    ///
+    /// # Errors
+    /// When it cannot be read. Without a table there is none.
+    pub async fn load_slice(&self, request: Request<'_>, key: u64) -> Result<(), IoError> {
+        while !self.try_load_slice(request, key).await? {
+            self.make_room(request).await?;
+        }
+        Ok(())
+    }
+
+    /// As [`load_slice`](Image::load_slice), if there is room.
+    async fn try_load_slice(&self, request: Request<'_>, key: u64) -> Result<bool, IoError> {
+        let _turn = self.loads.enter(key..key + 1, true).await;
+        if self.slices.find(key).is_some() {
+            return Ok(true);
+        }
+        let Some(offset) = self.slice_offset(key) else {
+            return Ok(true);
+        };
+        let index = self.l1_of_slice(key);
+        let table = self.l1.table(index);
+        if self.geometry.in_cluster(table) != 0 {
+            let text = format!("L2 table offset {table:#x} unaligned (L1 index: {index:#x})");
+            return Err(self.corrupted(request, &text).await);
+        }
+        let bytes = self.slices.words() * 8;
+        let mut buffer = Buffer::zeroed(bytes);
+        request.file()?.read(offset, buffer.destination()).await?;
+        Ok(self.install(key, &buffer).is_some())
+    }
+
+    /// Puts a slice into a place, if one is free or holds nothing that has to
+    /// be stored first.
+    fn install(&self, key: u64, buffer: &Buffer) -> Option<()> {
+        let state = self.lock();
+        let may_go = |place: &PlaceId| {
+            let place = &state.places[*place];
+            place.dirty.is_clean() && !place.writing
+        };
+        let places = || self.slices.places_of(key).filter(may_go);
+        let empty = places().find(|place| self.slices.key(*place).is_none());
+        let unused = || places().find(|place| !self.slices.take_used(*place));
+        let place = empty.or_else(unused).or_else(|| places().next())?;
+        let words = buffer.as_slice().chunks_exact(8);
+        let words = words.map(|word| be64(word, 0));
+        self.slices.put(place, key, words);
+        Some(())
+    }
+
+    /// Brings a block of counts into memory, if there is room or it is
+    /// `urgent`.
+    async fn load_block(
+        &self,
+        request: Request<'_>,
+        index: u64,
+        urgent: bool,
+    ) -> Result<bool, IoError> {
+        let _turn = self.block_loads.enter(index..index + 1, true).await;
+        let offset = {
+            let state = self.lock();
+            if state.refs.blocks.contains_key(&index) {
+                return Ok(true);
+            }
+            state.refs.block_offset(index)
+        };
+        if self.geometry.in_cluster(offset) != 0 {
+            let text = format!("Refblock offset {offset:#x} unaligned (reftable index: {index:#x})");
+            return Err(self.corrupted(request, &text).await);
+        }
+        let mut buffer = Buffer::zeroed(self.geometry.cluster_size() as usize);
+        request.file()?.read(offset, buffer.destination()).await?;
+        let data = buffer.as_slice().to_vec();
+        Ok(self.lock().refs.insert(index, data, urgent).is_some())
+    }
+
+    /// Does something with the counts, however often it has to be tried.
+    pub async fn with_refs<T>(
+        &self,
+        request: Request<'_>,
+        mut f: impl FnMut(&mut Refs) -> Result<T, Need>,
+    ) -> Result<T, IoError> {
+        loop {
+            let tried = f(&mut self.lock().refs);
+            match tried {
+                Ok(done) => return Ok(done),
+                Err(Need::Table(wanted)) => self.lock().refs.grow(wanted)?,
+                Err(Need::Block(index)) => {
+                    if !self.load_block(request, index, false).await? {
+                        self.make_room(request).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// As [`with_refs`](Image::with_refs), for whoever has the turn to commit.
+    pub async fn with_refs_now<T>(
+        &self,
+        request: Request<'_>,
+        mut f: impl FnMut(&mut Refs) -> Result<T, Need>,
+    ) -> Result<T, IoError> {
+        loop {
+            let tried = f(&mut self.lock().refs);
+            match tried {
+                Ok(done) => return Ok(done),
+                Err(Need::Table(wanted)) => self.lock().refs.grow(wanted)?,
+                Err(Need::Block(index)) => {
+                    self.load_block(request, index, true).await?;
+                }
+            }
+        }
+    }
+
+    /// Takes up to `want` clusters in a row, or exactly so many. They are
+    /// given back unless [kept](Claimed::keep).
+    ///
+    /// # Errors
+    /// `ENOSPC`; when counts cannot be read.
+    pub async fn claim(
+        &self,
+        request: Request<'_>,
+        want: u64,
+        exact: bool,
+    ) -> Result<Claimed<'_>, IoError> {
+        let waiting = self.lock().freed.len();
+        if waiting > MANY {
+            self.commit(request, crate::commit::Goal::Durable).await?;
+        }
+        let claim = self
+            .with_refs(request, |refs| refs.claim(want, exact))
+            .await?;
+        if claim.clusters.end << self.geometry.cluster_bits > OFFSET {
+            self.lock().unused.push(claim.clusters);
+            return Err(IoError::from_errno(errno::ENOSPC));
+        }
+        Ok(Claimed {
+            image: self,
+            claim: Some(claim),
+        })
+    }
+
+    /// Makes sure that there is a second-level table for a first-level entry,
+    /// which nothing else uses.
+    ///
+    /// # Errors
+    /// `ENOSPC`; when it cannot be read or written.
+    pub async fn own_table(&self, request: Request<'_>, index: u64) -> Result<(), IoError> {
+        if self.l1.get(index) & COPIED != 0 {
+            return Ok(());
+        }
+        let _turn = self.tables.enter(index..index + 1, true).await;
+        let old = self.l1.get(index);
+        if old & COPIED != 0 {
+            return Ok(());
+        }
+        let claimed = self.claim(request, 1, true).await?;
+        let file = request.file()?;
+        let mut table = Buffer::zeroed(self.geometry.cluster_size() as usize);
+        if old & OFFSET != 0 {
+            let offset = old & OFFSET;
+            if self.geometry.in_cluster(offset) != 0 {
+                let text = format!("L2 table offset {offset:#x} unaligned (L1 index: {index:#x})");
+                return Err(self.corrupted(request, &text).await);
+            }
+            file.read(offset, table.destination()).await?;
+        }
+        file.write(claimed.offset(), table.source()).await?;
+        let mut state = self.lock();
+        self.l1.set(index, claimed.offset() | COPIED);
+        state.l1_dirty.insert(index);
+        if old & OFFSET != 0 {
+            let cluster = (old & OFFSET) >> self.geometry.cluster_bits;
+            state.free(cluster..cluster + 1, false);
+        }
+        drop(state);
+        claimed.keep();
+        Ok(())
+    }
+
+    /// Something cannot be. The image is marked, so that nobody makes it
+    /// worse, and the error for whoever found it is returned
+    /// (`qcow2_signal_corruption`).
+    pub async fn corrupted(&self, request: Request<'_>, text: &str) -> IoError {
+        let writable = request.node().is_writable();
+        if writable && !self.is_corrupt.swap(true, Ordering::AcqRel) {
+            // What comes of it, the image is not written any more.
+            let _ = self.mark_corrupt(request).await;
+        }
+        let text = match writable {
+            true => format!(
+                "qcow2: Marking image as corrupt: {text}; further corruption events will be \
+                 suppressed"
+            ),
+            false => format!(
+                "qcow2: Image is corrupt: {text}; further non-fatal corruption events will be \
+                 suppressed"
+            ),
+        };
+        IoError::refused(errno::EIO, text)
+    }
+
+    /// Refuses to write to an image in which something was wrong.
+    pub fn check_sane(&self) -> Result<(), IoError> {
+        match self.is_corrupt.load(Ordering::Acquire) {
+            true => Err(IoError::from_errno(errno::EIO)),
+            false => Ok(()),
+        }
+    }
+
+    /// Forgets everything that was read. Nothing may be in flight.
+    pub fn forget(&self) {
+        let mut state = self.lock();
+        for place in 0..self.slices.len() {
+            self.slices.clear(place);
+            state.places[place] = PlaceState::default();
+        }
+        state.refs.forget();
+        state.l1_dirty.clear();
+        state.freed.clear();
+        state.released.clear();
+        state.unused.clear();
+    }
+}
+
+/// Clusters that are counted and that nothing uses yet. Dropped, they are
+/// given back.
+#[derive(Debug)]
+#[must_use = "the clusters are given back when this is dropped"]
+pub(crate) struct Claimed<'i> {
+    image: &'i Image,
+    claim: Option<Claim>,
+}
+
+impl Claimed<'_> {
+    pub fn clusters(&self) -> Range<u64> {
+        self.claim.as_ref().map_or(0..0, |claim| claim.clusters.clone())
+    }
+
+    /// How many they are.
+    pub fn count(&self) -> u64 {
+        let clusters = self.clusters();
+        clusters.end - clusters.start
+    }
+
+    /// Where in the file they begin.
+    pub fn offset(&self) -> u64 {
+        self.clusters().start << self.image.geometry.cluster_bits
+    }
+
+    /// The file reads as zeroes there.
+    pub fn is_fresh(&self) -> bool {
+        self.claim.as_ref().is_some_and(|claim| claim.is_fresh)
+    }
+
+    /// Something uses them from now on.
+    pub fn keep(mut self) {
+        self.claim = None;
+    }
+}
+
+impl Drop for Claimed<'_> {
+    fn drop(&mut self) {
+        if let Some(claim) = self.claim.take() {
+            self.image.lock().unused.push(claim.clusters);
+        }
+    }
+}

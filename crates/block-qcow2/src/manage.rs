@@ -1,0 +1,124 @@
+//! What is done to an image as a whole: emptied, given another backing image,
+//! handed over.
+
+use std::sync::atomic::Ordering;
+
+use block_common::error::errno;
+use block_io::{BackingName, Destination, IoError, Request, Source};
+
+use crate::commit::Goal;
+use crate::format::FormatError;
+use crate::format::header::{Incompatible, MAX_BACKING_NAME};
+use crate::geometry::Geometry;
+use crate::image::Image;
+use crate::open::Stored;
+use crate::zero::Become;
+
+impl Image {
+    /// Gives up everything that the image has on top of its backing image.
+    pub async fn make_empty(&self, request: Request<'_>) -> Result<(), IoError> {
+        self.check_sane()?;
+        let size = self.geometry.cluster_size();
+        let end = self.size().next_multiple_of(size);
+        self.convert(request, 0..end, Become::Nothing).await?;
+        self.drop_tables(0);
+        self.commit(request, Goal::Durable).await
+    }
+
+    /// Lets the header name another backing image, or none.
+    pub async fn change_backing_file(
+        &self,
+        request: Request<'_>,
+        to: Option<BackingName<'_>>,
+    ) -> Result<(), IoError> {
+        self.check_sane()?;
+        let _turn = self.commits.enter(0..1, true).await;
+        let (file, format) = match to {
+            None => (None, None),
+            Some(name) => (Some(name.file), name.format),
+        };
+        let too_long = |name: &str| name.len() > MAX_BACKING_NAME;
+        if file.is_some_and(too_long) || format.is_some_and(|name| name.len() > 15) {
+            return Err(FormatError::BackingName.into());
+        }
+        let before = {
+            let header = &mut self.lock().header;
+            if header.has_raw_data() && file.is_some() {
+                return Err(IoError::from_errno(errno::EINVAL));
+            }
+            let before = (header.backing_file.take(), header.backing_format.take());
+            header.backing_file = file.map(str::to_owned);
+            header.backing_format = format.map(str::to_owned);
+            before
+        };
+        if let Err(error) = self.write_header(request).await {
+            let header = &mut self.lock().header;
+            (header.backing_file, header.backing_format) = before;
+            return Err(error);
+        }
+        request.file()?.flush().await
+    }
+
+    /// Forgets what was read, and reads it again: somebody else has had the
+    /// image. Nothing is in flight.
+    pub async fn reload(&self, request: Request<'_>) -> Result<(), IoError> {
+        let stored = Stored::read(request.file()?).await?;
+        if Geometry::of(&stored.header) != self.geometry {
+            let text = "The image is another one than before";
+            return Err(IoError::refused(errno::EINVAL, text));
+        }
+        self.forget();
+        let state = &mut *self.lock();
+        let entries = (state.header.l1_size as usize).max(stored.l1.len());
+        for index in 0..entries {
+            let entry = stored.l1.get(index).copied().unwrap_or(0);
+            self.l1.set(index as u64, entry);
+        }
+        let first = stored.header.refcount_table_offset >> self.geometry.cluster_bits;
+        let table = first..first + u64::from(stored.header.refcount_table_clusters);
+        state.refs.reload(stored.table, table, stored.file_length);
+        state.snapshots = stored.snapshots;
+        state.snapshot_bytes = stored.snapshot_bytes;
+        let corrupt = stored.header.incompatible.contains(Incompatible::CORRUPT);
+        self.is_corrupt.store(corrupt, Ordering::Release);
+        self.size.store(stored.header.size, Ordering::Release);
+        state.header = stored.header;
+        Ok(())
+    }
+
+    /// Writes a piece of the state of a virtual machine.
+    pub async fn save_vmstate(
+        &self,
+        request: Request<'_>,
+        position: u64,
+        from: Source<'_>,
+    ) -> Result<(), IoError> {
+        self.check_sane()?;
+        let _here = self.grace.enter();
+        let offset = self.vm_state_at(position, from.len() as u64)?;
+        let entries = self.geometry.l1_entries(offset + from.len() as u64);
+        self.grow_l1(request, entries).await?;
+        self.write_runs(request, offset, from).await
+    }
+
+    /// Reads a piece of it.
+    pub async fn load_vmstate(
+        &self,
+        request: Request<'_>,
+        position: u64,
+        into: Destination<'_>,
+    ) -> Result<(), IoError> {
+        let _here = self.grace.enter();
+        let offset = self.vm_state_at(position, into.len() as u64)?;
+        self.read_here(request, offset, into).await
+    }
+
+    fn vm_state_at(&self, position: u64, bytes: u64) -> Result<u64, IoError> {
+        let offset = self.vm_state_offset().checked_add(position);
+        let end = offset.and_then(|offset| offset.checked_add(bytes));
+        match (offset, end) {
+            (Some(offset), Some(end)) if end <= block_common::limits::MAX_LENGTH => Ok(offset),
+            _ => Err(IoError::from_errno(27)),
+        }
+    }
+}

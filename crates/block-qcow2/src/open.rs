@@ -1,0 +1,366 @@
+//! Opening an image.
+
+use std::sync::Arc;
+
+use block_common::error::errno;
+use block_gs::{
+    BqlGuard, Drained, GraphError, HeaderBacking, Node, NodeBuilder, NodeOptions, Role,
+};
+use block_io::{Buffer, IoError, Repairs, Request};
+
+use crate::cache::Slices;
+use crate::driver::Qcow2;
+use crate::format::bytes::be64;
+use crate::format::header::{Autoclear, Compatible, Header, Incompatible};
+use crate::format::snapshot::{self, Snapshot};
+use crate::format::{FormatError, Limits, check_table};
+use crate::geometry::Geometry;
+use crate::image::{Image, State};
+use crate::options::Qcow2Options;
+use crate::refs::Refs;
+
+/// What is read of a file to see what it is, in bytes.
+const HEAD: usize = 4096;
+
+/// An image as it is stored, read and not opened yet: its header says which
+/// other images it needs.
+#[derive(Debug)]
+pub struct Qcow2Image {
+    file: Node,
+    stored: Stored,
+    options: Qcow2Options,
+    node: NodeOptions,
+    backing: Option<Node>,
+    data_file: Option<Node>,
+    to_be_checked: bool,
+}
+
+/// The tables of an image.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub header: Header,
+    pub l1: Vec<u64>,
+    pub table: Vec<u64>,
+    pub snapshots: Vec<Snapshot>,
+    pub snapshot_bytes: u64,
+    pub file_length: u64,
+}
+
+/// Whether something begins like an image: 100 for yes, 0 for no.
+pub fn probe(beginning: &[u8], _filename: &str) -> u8 {
+    let version = crate::format::bytes::be32(beginning, 4);
+    let magic = crate::format::bytes::be32(beginning, 0);
+    match beginning.len() >= 104 && magic == crate::format::header::MAGIC && version >= 2 {
+        true => 100,
+        false => 0,
+    }
+}
+
+impl Qcow2Image {
+    /// Reads what `file` says about itself. Needs the exclusive proof because
+    /// it waits for I/O.
+    ///
+    /// # Errors
+    /// [`GraphError::Refused`] in QEMU's words when it is no image, or cannot
+    /// be used.
+    pub fn read(bql: &mut BqlGuard, file: &Node) -> Result<Qcow2Image, GraphError> {
+        let stored = file.drain(bql).io(async |request: Request<'_>| Stored::read(request).await)?;
+        Ok(Qcow2Image {
+            file: file.clone(),
+            stored,
+            options: Qcow2Options::default(),
+            node: NodeOptions::default(),
+            backing: None,
+            data_file: None,
+            to_be_checked: false,
+        })
+    }
+
+    /// What the header says about the backing image.
+    pub fn backing_file(&self) -> Option<HeaderBacking> {
+        let header = &self.stored.header;
+        let file = header.backing_file.clone()?;
+        Some(HeaderBacking {
+            file,
+            format: header.backing_format.clone(),
+        })
+    }
+
+    /// What the header says about the file with the data.
+    pub fn data_file_name(&self) -> Option<&str> {
+        let header = &self.stored.header;
+        header.data_file.as_deref().filter(|_| header.has_data_file())
+    }
+
+    /// Whether the data is in another file.
+    pub fn has_data_file(&self) -> bool {
+        self.stored.header.has_data_file()
+    }
+
+    /// The header.
+    pub fn header(&self) -> &Header {
+        &self.stored.header
+    }
+
+    /// Sets what the driver can be told.
+    #[must_use = "the node is made by `open`"]
+    pub fn settings(mut self, options: Qcow2Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Sets what any node can be told.
+    #[must_use = "the node is made by `open`"]
+    pub fn options(mut self, options: NodeOptions) -> Self {
+        self.node = options;
+        self
+    }
+
+    /// Opens the node for reading only.
+    #[must_use = "the node is made by `open`"]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.node.read_only = read_only;
+        self
+    }
+
+    /// Opens it although it is marked as corrupt or dirty, to be repaired by a
+    /// check (`BDRV_O_CHECK`).
+    #[must_use = "the node is made by `open`"]
+    pub fn to_be_checked(mut self, to_be_checked: bool) -> Self {
+        self.to_be_checked = to_be_checked;
+        self
+    }
+
+    /// Shows this image where there is nothing.
+    #[must_use = "the node is made by `open`"]
+    pub fn backing(mut self, backing: &Node) -> Self {
+        self.backing = Some(backing.clone());
+        self
+    }
+
+    /// The data is there.
+    #[must_use = "the node is made by `open`"]
+    pub fn data_file(mut self, data_file: &Node) -> Self {
+        self.data_file = Some(data_file.clone());
+        self
+    }
+
+    /// Makes the node. Needs the exclusive proof because a new node enters
+    /// the graph.
+    ///
+    /// # Errors
+    /// [`GraphError::Refused`] for options that cannot be, or a data file that
+    /// is missing or one too many; those of [`NodeBuilder::open`].
+    pub fn open(self, bql: &mut BqlGuard, name: &str) -> Result<Node, GraphError> {
+        let header = &self.stored.header;
+        let refuse = |message: &str| GraphError::Refused {
+            message: message.to_owned(),
+            errno: errno::EINVAL,
+        };
+        let is_corrupt = header.incompatible.contains(Incompatible::CORRUPT);
+        if is_corrupt && !self.node.read_only && !self.to_be_checked {
+            return Err(FormatError::Corrupt.into());
+        }
+        let geometry = Geometry::of(header);
+        let lazy = header.compatible.contains(Compatible::LAZY_REFCOUNTS);
+        let settings = self
+            .options
+            .settle(&geometry, header.size, self.node.unmap, lazy)?;
+        let has_data_file = header.has_data_file();
+        match &self.data_file {
+            None if has_data_file => return Err(refuse("'data-file' is required for this image")),
+            Some(_) if !has_data_file => {
+                let text = "'data-file' can only be set for images with an external data file";
+                return Err(refuse(text));
+            }
+            None if header.has_raw_data() => {
+                return Err(refuse("data-file-raw requires a data file"));
+            }
+            _ => {}
+        }
+        let slices = Slices::new(settings.slices, settings.slice_bytes / 8);
+        let places = slices.len();
+        let Stored {
+            header,
+            l1,
+            table,
+            snapshots,
+            snapshot_bytes,
+            file_length,
+        } = self.stored;
+        let first = header.refcount_table_offset >> geometry.cluster_bits;
+        let stored = first..first + u64::from(header.refcount_table_clusters);
+        let refs = Refs::new(geometry, table, stored, settings.blocks, file_length);
+        let mut state = State::new(header, refs, places);
+        state.snapshots = snapshots;
+        state.snapshot_bytes = snapshot_bytes;
+        let image = Image::new(geometry, &l1, slices, state, settings);
+        let role = match has_data_file {
+            true => Role::METADATA | Role::PRIMARY,
+            false => Role::IMAGE,
+        };
+        let mut builder = NodeBuilder::new(name)
+            .options(self.node)
+            .child("file", &self.file, role);
+        if let Some(data_file) = &self.data_file {
+            builder = builder.child("data-file", data_file, Role::DATA);
+        }
+        if let Some(backing) = &self.backing {
+            builder = builder.child("backing", backing, Role::COW);
+        }
+        let node = builder.open(bql, Arc::new(Qcow2 { image }))?;
+        if !self.node.read_only && !self.node.inactive && !self.to_be_checked {
+            become_writable(&mut node.drain(bql))?;
+        }
+        Ok(node)
+    }
+}
+
+/// Takes from the header what does not hold any more once somebody writes.
+fn become_writable(section: &mut Drained<'_>) -> Result<(), GraphError> {
+    let node = section.node().clone();
+    let Some(driver) = node.driver::<Qcow2>() else {
+        return Ok(());
+    };
+    let image = &driver.image;
+    let unknown = {
+        let header = &mut image.lock().header;
+        let unknown = header.autoclear - Autoclear::all();
+        header.autoclear &= Autoclear::all();
+        !unknown.is_empty()
+    };
+    if unknown {
+        section.io(async |request: Request<'_>| image.write_header(request).await)?;
+    }
+    let is_dirty = image.lock().header.incompatible.contains(Incompatible::DIRTY);
+    if is_dirty {
+        let repairs = Repairs::LEAKS | Repairs::ERRORS;
+        let check = async |request: Request<'_>| image.check(request, repairs).await;
+        let found = section.io(check)?;
+        if found.corruptions > 0 || found.check_errors > 0 {
+            return Err(GraphError::Refused {
+                message: "Could not repair dirty image".to_owned(),
+                errno: errno::EIO,
+            });
+        }
+    }
+    Ok(())
+}
+
+impl Stored {
+    /// Reads the tables of the image in the file that `file` is at.
+    pub async fn read(file: Request<'_>) -> Result<Stored, IoError> {
+        let file_length = file.length().await?;
+        let head = read_bytes(file, 0, HEAD, "Could not read qcow2 header").await?;
+        let cluster_size = Header::cluster_size_of(&head)?;
+        let head = match cluster_size > HEAD {
+            true => read_bytes(file, 0, cluster_size, "Could not read qcow2 header").await?,
+            false => head,
+        };
+        let mut header = Header::parse(&head)?;
+        if header.crypt_method != 0 {
+            return Err(FormatError::Encrypted(header.crypt_method).into());
+        }
+        let size = header.cluster_size();
+        if header.refcount_table_clusters == 0 {
+            return Err(FormatError::NoRefcounts.into());
+        }
+        let clusters = u64::from(header.refcount_table_clusters);
+        let table_offset = header.refcount_table_offset;
+        check_table(
+            "Reference count table",
+            table_offset,
+            clusters,
+            size,
+            Limits::REFCOUNT_TABLE_BYTES,
+            size,
+        )?;
+        check_table(
+            "Snapshot table",
+            header.snapshots_offset,
+            u64::from(header.snapshot_count),
+            40,
+            40 * u64::from(Limits::SNAPSHOTS),
+            size,
+        )?;
+        let l1_size = u64::from(header.l1_size);
+        check_table("Active L1 table", header.l1_offset, l1_size, 8, Limits::L1_BYTES, size)?;
+        let geometry = Geometry::of(&header);
+        let needed = geometry.l1_entries(header.size);
+        if needed > i32::MAX as u64 || header.size > block_common::limits::MAX_LENGTH {
+            return Err(FormatError::TooBig.into());
+        }
+        if l1_size < needed {
+            return Err(FormatError::L1TooSmall.into());
+        }
+        let l1 = read_words(file, header.l1_offset, l1_size, file_length, "Could not read L1 table");
+        let l1 = l1.await?;
+        let text = "Could not initialize refcount handling";
+        let entries = clusters * size / 8;
+        let table = read_words(file, table_offset, entries, file_length, text).await?;
+        header.read_extensions(&head)?;
+        let (snapshots, snapshot_bytes) = read_snapshots(file, &header, file_length).await?;
+        Ok(Stored {
+            header,
+            l1,
+            table,
+            snapshots,
+            snapshot_bytes,
+            file_length,
+        })
+    }
+}
+
+/// Reads the table of snapshots, and says how long it is.
+async fn read_snapshots(
+    file: Request<'_>,
+    header: &Header,
+    file_length: u64,
+) -> Result<(Vec<Snapshot>, u64), IoError> {
+    if header.snapshot_count == 0 {
+        return Ok((Vec::new(), 0));
+    }
+    let there = file_length.saturating_sub(header.snapshots_offset);
+    let bytes = there.min(Limits::SNAPSHOT_TABLE_BYTES) as usize;
+    // Most tables are short; what is too short is read once more.
+    let mut length = bytes.min(64 << 10);
+    loop {
+        let text = "Failed to read snapshot table";
+        let table = read_bytes(file, header.snapshots_offset, length, text).await?;
+        match snapshot::parse(&table, header.snapshot_count, header.size) {
+            Ok((snapshots, used)) => return Ok((snapshots, used as u64)),
+            Err(FormatError::SnapshotTable) if length < bytes => {
+                length = length.saturating_mul(8).min(bytes);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Reads bytes of a file; what it lacks is zero.
+pub(crate) async fn read_bytes(
+    file: Request<'_>,
+    offset: u64,
+    length: usize,
+    text: &'static str,
+) -> Result<Vec<u8>, IoError> {
+    let mut buffer = Buffer::zeroed(length);
+    let read = file.read(offset, buffer.destination()).await;
+    read.map_err(|error| IoError::refused(error.errno(), format!("{text}: {error}")))?;
+    Ok(buffer.as_slice().to_vec())
+}
+
+/// Reads a table. What is beyond the end of the file is zero, and not read.
+pub(crate) async fn read_words(
+    file: Request<'_>,
+    offset: u64,
+    count: u64,
+    file_length: u64,
+    text: &'static str,
+) -> Result<Vec<u64>, IoError> {
+    let there = file_length.saturating_sub(offset).min(count * 8) as usize;
+    let bytes = read_bytes(file, offset, there, text).await?;
+    let mut words: Vec<u64> = bytes.chunks(8).map(|word| be64(word, 0)).collect();
+    words.resize(count as usize, 0);
+    Ok(words)
+}

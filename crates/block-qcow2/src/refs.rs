@@ -1,0 +1,461 @@
+//! Reference counts in memory: what is free, and what was changed.
+//!
+//! Nothing here waits. A function that needs a block of counts which is not in
+//! memory says so with a [`Need`], and is called again when it is.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
+
+use block_common::IoError;
+use block_common::error::errno;
+
+use crate::dirty::Dirty;
+use crate::format::Limits;
+use crate::format::entry::OFFSET;
+use crate::geometry::Geometry;
+
+/// What has to be done before a function can go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Need {
+    /// Read this block of counts.
+    Block(u64),
+    /// Make the table reach this block.
+    Table(u64),
+}
+
+/// A block of counts in memory.
+#[derive(Debug)]
+pub(crate) struct Block {
+    pub data: Vec<u8>,
+    pub dirty: Dirty,
+    /// What was dirty is being stored.
+    pub writing: bool,
+    used: u64,
+}
+
+/// The counts.
+#[derive(Debug)]
+pub(crate) struct Refs {
+    geometry: Geometry,
+    /// Where the blocks are, 0 for nowhere.
+    pub table: Vec<u64>,
+    /// Where the stored table is.
+    pub stored: Range<u64>,
+    /// Entries of the table that are not stored yet.
+    pub table_dirty: BTreeSet<u64>,
+    pub blocks: HashMap<u64, Block>,
+    /// How many blocks are kept.
+    pub capacity: usize,
+    clock: u64,
+    /// No cluster before this one is free.
+    hint: u64,
+    /// From this cluster on the file reads as zeroes: nobody has ever written
+    /// there.
+    pub fresh: u64,
+    /// Where the next compressed cluster goes: a byte of the file behind the
+    /// last one, in the same cluster.
+    compressed_end: Option<u64>,
+    /// The table is longer than the stored one, and will be stored here.
+    pub moved: Option<NewTable>,
+}
+
+impl Refs {
+    pub fn new(
+        geometry: Geometry,
+        table: Vec<u64>,
+        stored: Range<u64>,
+        capacity: usize,
+        file_length: u64,
+    ) -> Refs {
+        Refs {
+            geometry,
+            table,
+            stored,
+            table_dirty: BTreeSet::new(),
+            blocks: HashMap::new(),
+            capacity,
+            clock: 0,
+            hint: 0,
+            fresh: geometry.clusters_of(file_length),
+            compressed_end: None,
+            moved: None,
+        }
+    }
+
+    /// Takes over what is stored now.
+    pub fn reload(&mut self, table: Vec<u64>, stored: Range<u64>, file_length: u64) {
+        self.forget();
+        self.table = table;
+        self.stored = stored;
+        self.moved = None;
+        self.fresh = self.geometry.clusters_of(file_length);
+    }
+
+    /// Forgets everything that was read.
+    pub fn forget(&mut self) {
+        self.blocks.clear();
+        self.table_dirty.clear();
+        self.compressed_end = None;
+        self.hint = 0;
+    }
+
+    /// Which block counts a cluster, and where in it.
+    fn place(&self, cluster: u64) -> (u64, usize) {
+        let bits = self.geometry.block_bits;
+        (cluster >> bits, (cluster & ((1 << bits) - 1)) as usize)
+    }
+
+    /// Where a block is, 0 for nowhere.
+    pub fn block_offset(&self, block: u64) -> u64 {
+        self.table.get(block as usize).map_or(0, |entry| entry & OFFSET)
+    }
+
+    /// The block, which has been used just now.
+    fn block(&mut self, index: u64) -> Result<&mut Block, Need> {
+        self.clock += 1;
+        let block = self.blocks.get_mut(&index).ok_or(Need::Block(index))?;
+        block.used = self.clock;
+        Ok(block)
+    }
+
+    /// How often a cluster is used.
+    pub fn get(&mut self, cluster: u64) -> Result<u64, Need> {
+        let (index, at) = self.place(cluster);
+        if self.block_offset(index) == 0 {
+            return Ok(0);
+        }
+        let counts = self.geometry.counts;
+        Ok(counts.get(&self.block(index)?.data, at))
+    }
+
+    /// Sets the count of a cluster that a block counts.
+    pub fn set(&mut self, cluster: u64, count: u64) -> Result<(), Need> {
+        let (index, at) = self.place(cluster);
+        if index as usize >= self.table.len() {
+            return Err(Need::Table(index));
+        }
+        let counts = self.geometry.counts;
+        let block = self.block(index)?;
+        counts.set(&mut block.data, at, count);
+        let length = block.data.len();
+        block.dirty.note(counts.byte_of(at), length);
+        if count == 0 {
+            self.hint = self.hint.min(cluster);
+            let bits = self.geometry.cluster_bits;
+            self.compressed_end.take_if(|end| *end >> bits == cluster);
+        }
+        Ok(())
+    }
+
+    /// Takes bytes for a compressed cluster, behind those of the one before or
+    /// at the beginning of a cluster, which is used once more. Says where they
+    /// begin.
+    pub fn claim_bytes(&mut self, bytes: u64) -> Result<u64, Need> {
+        let bits = self.geometry.cluster_bits;
+        if let Some(start) = self.compressed_end {
+            let cluster = start >> bits;
+            let count = self.get(cluster)?;
+            let room = ((cluster + 1) << bits) - start;
+            if bytes <= room && count < self.geometry.counts.max() {
+                self.set(cluster, count + 1)?;
+                self.compressed_end = (bytes < room).then_some(start + bytes);
+                return Ok(start);
+            }
+        }
+        let start = self.claim(1, true)?.clusters.start << bits;
+        self.compressed_end = (bytes < 1 << bits).then_some(start + bytes);
+        Ok(start)
+    }
+
+    /// The count of the first of these clusters, and the first that has
+    /// another one or is counted by another block.
+    pub fn same(&mut self, clusters: Range<u64>) -> Result<(u64, u64), Need> {
+        let count = self.get(clusters.start)?;
+        let per_block = 1u64 << self.geometry.block_bits;
+        let most = clusters.end.min((clusters.start | (per_block - 1)) + 1);
+        let mut end = clusters.start + 1;
+        while end < most && self.get(end)? == count {
+            end += 1;
+        }
+        Ok((end, count))
+    }
+
+    /// Sets the counts of clusters that one block counts.
+    pub fn set_all(&mut self, clusters: Range<u64>, count: u64) -> Result<(), Need> {
+        for cluster in clusters {
+            self.set(cluster, count)?;
+        }
+        Ok(())
+    }
+
+    /// Puts a block that was read into memory, in place of another one.
+    /// `None` when there is no room for it: everything has to be stored
+    /// first. An `urgent` one finds room.
+    pub fn insert(&mut self, index: u64, data: Vec<u8>, urgent: bool) -> Option<()> {
+        while self.blocks.len() >= self.capacity {
+            let clean = |block: &&(&u64, &Block)| block.1.dirty.is_clean() && !block.1.writing;
+            let oldest = self.blocks.iter().filter(|block| clean(&block));
+            match oldest.min_by_key(|block| block.1.used).map(|block| *block.0) {
+                Some(oldest) => self.blocks.remove(&oldest),
+                None if urgent => break,
+                None => return None,
+            };
+        }
+        self.clock += 1;
+        let used = self.clock;
+        self.blocks.insert(
+            index,
+            Block {
+                data,
+                dirty: Dirty::default(),
+                writing: false,
+                used,
+            },
+        );
+        Some(())
+    }
+
+    /// Makes blocks for the `regions` from `first` on, which have none, at the
+    /// first clusters they count, and says which cluster follows them.
+    fn make_blocks(&mut self, first: u64, regions: u64) -> u64 {
+        let base = first << self.geometry.block_bits;
+        for number in 0..regions {
+            let index = first + number;
+            self.clock += 1;
+            let block = Block {
+                data: vec![0; self.geometry.cluster_size() as usize],
+                dirty: Dirty::ALL,
+                writing: false,
+                used: self.clock,
+            };
+            self.blocks.insert(index, block);
+            let offset = (base + number) << self.geometry.cluster_bits;
+            self.table[index as usize] = offset;
+            self.table_dirty.insert(index);
+        }
+        for cluster in base..base + regions {
+            // They were put there just now.
+            let _ = self.set(cluster, 1);
+        }
+        self.fresh = self.fresh.max(base + regions);
+        base + regions
+    }
+
+    /// How many blocks `clusters` clusters at the beginning of a region need,
+    /// which stand there as well.
+    fn regions_for(&self, clusters: u64) -> u64 {
+        let per_block = 1u64 << self.geometry.block_bits;
+        let mut regions = 1;
+        while regions * per_block < clusters + regions {
+            regions += 1;
+        }
+        regions
+    }
+
+    /// Takes `want` clusters in a row, or fewer unless that has to be
+    /// `exact`. Says which, and whether the file reads as zeroes there.
+    pub fn claim(&mut self, want: u64, exact: bool) -> Result<Claim, Need> {
+        let bits = self.geometry.block_bits;
+        let per_block = 1u64 << bits;
+        let mut run = self.hint..self.hint;
+        let mut only_used = true;
+        while run.end - run.start < want {
+            let (index, at) = self.place(run.end);
+            let left = want - (run.end - run.start);
+            if self.block_offset(index) == 0 {
+                if !exact && run.end > run.start {
+                    break;
+                }
+                if index == 0 {
+                    // The header is there; something is wrong with the image.
+                    run = per_block..per_block;
+                    continue;
+                }
+                let regions = self.regions_for(want);
+                let last = index + regions;
+                if last > self.table.len() as u64 {
+                    return Err(Need::Table(last));
+                }
+                if (index..last).any(|index| self.block_offset(index) != 0) {
+                    // Somebody has counted what lies behind; that is rare.
+                    let next = self.make_blocks(index, 1);
+                    run = next..next;
+                    continue;
+                }
+                let next = self.make_blocks(index, regions);
+                run = next..next;
+                continue;
+            }
+            let counts = self.geometry.counts;
+            let block = self.block(index)?;
+            let room = per_block as usize - at;
+            let free = (at..at + room.min(left as usize))
+                .take_while(|at| counts.get(&block.data, *at) == 0)
+                .count() as u64;
+            run.end += free;
+            let stopped = free < left && (at as u64 + free) < per_block;
+            if stopped {
+                if run.end > run.start && !exact {
+                    break;
+                }
+                only_used &= run.end == run.start;
+                // Go on behind what is used.
+                let from = at + free as usize;
+                let used = (from..per_block as usize)
+                    .take_while(|at| counts.get(&block.data, *at) != 0)
+                    .count() as u64;
+                let next = run.end + used;
+                run = next..next;
+                if only_used {
+                    self.hint = next;
+                }
+            }
+            if run.end >= MAX_CLUSTERS >> self.geometry.cluster_bits {
+                // Reported by whoever tries to write there.
+                return Err(Need::Table(u64::MAX));
+            }
+        }
+        for cluster in run.clone() {
+            self.set(cluster, 1)?;
+        }
+        if run.start == self.hint {
+            self.hint = run.end;
+        }
+        let is_fresh = run.start >= self.fresh;
+        self.fresh = self.fresh.max(run.end);
+        Ok(Claim {
+            clusters: run,
+            is_fresh,
+        })
+    }
+
+    /// Makes the table reach block `wanted`, at a place of its own. What
+    /// stores the counts stores it there.
+    ///
+    /// # Errors
+    /// `ENOSPC` for a table that would be longer than is supported.
+    pub fn grow(&mut self, wanted: u64) -> Result<(), IoError> {
+        let old = self.table.len() as u64;
+        let per_cluster = self.geometry.cluster_size() / 8;
+        if wanted >= Limits::REFCOUNT_TABLE_BYTES / 8 {
+            return Err(IoError::from_errno(errno::ENOSPC));
+        }
+        let mut entries = (wanted + 1).max(old + old / 2 + 1);
+        let (clusters, regions) = loop {
+            entries = entries.next_multiple_of(per_cluster);
+            let clusters = entries / per_cluster;
+            let regions = self.regions_for(clusters);
+            if old + regions <= entries {
+                break (clusters, regions);
+            }
+            entries = old + regions;
+        };
+        self.table.resize(entries as usize, 0);
+        let first = self.make_blocks(old, regions);
+        let taken = first..first + clusters;
+        for cluster in taken.clone() {
+            // They were made to count these.
+            let _ = self.set(cluster, 1);
+        }
+        self.fresh = self.fresh.max(taken.end);
+        let given_up = self.moved.replace(NewTable { clusters: taken });
+        for cluster in given_up.into_iter().flat_map(|plan| plan.clusters) {
+            // Only a leak if its block is not there any more.
+            let _ = self.set(cluster, 0);
+        }
+        Ok(())
+    }
+}
+
+/// Beyond this no offset can be stored.
+const MAX_CLUSTERS: u64 = 1 << 56;
+
+/// Clusters that were free.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Claim {
+    pub clusters: Range<u64>,
+    /// The file reads as zeroes there.
+    pub is_fresh: bool,
+}
+
+/// Where a longer table is going to be stored.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct NewTable {
+    pub clusters: Range<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::header::Header;
+
+    fn refs(cluster_bits: u32, blocks: u64) -> Refs {
+        let geometry = Geometry::of(&Header::new(3, cluster_bits, 4));
+        let mut refs = Refs::new(geometry, vec![0; blocks as usize], 1..2, 16, 0);
+        refs.fresh = 0;
+        refs
+    }
+
+    #[test]
+    fn clusters_are_given_out_once() {
+        let mut refs = refs(9, 64);
+        let mut seen = BTreeSet::new();
+        for _ in 0..700 {
+            let claim = refs.claim(3, false).expect("room");
+            assert!(claim.is_fresh);
+            for cluster in claim.clusters {
+                assert!(seen.insert(cluster), "{cluster} twice");
+                assert_eq!(refs.get(cluster), Ok(1));
+            }
+        }
+        for block in 0..64 {
+            let offset = refs.block_offset(block);
+            assert!(offset == 0 || !seen.contains(&(offset >> 9)));
+        }
+    }
+
+    #[test]
+    fn what_was_given_back_is_taken_again() {
+        let mut refs = refs(9, 4);
+        let first = refs.claim(10, true).expect("room").clusters;
+        refs.set(first.start + 3, 0).expect("counted");
+        let again = refs.claim(1, true).expect("room");
+        assert_eq!(again.clusters.start, first.start + 3);
+        assert!(!again.is_fresh);
+        refs.set(first.start + 3, 0).expect("counted");
+        let more = refs.claim(4, true).expect("room").clusters;
+        assert_eq!(more.start, first.end, "they are in a row");
+        let last = refs.claim(2, false).expect("room").clusters;
+        assert_eq!(last, first.start + 3..first.start + 4);
+    }
+
+    #[test]
+    fn a_long_row_crosses_blocks() {
+        let mut refs = refs(9, 64);
+        refs.claim(5, true).expect("room");
+        let row = refs.claim(1000, true).expect("room").clusters;
+        assert_eq!(row.end - row.start, 1000);
+        for cluster in row {
+            assert_eq!(refs.get(cluster), Ok(1));
+        }
+    }
+
+    #[test]
+    fn the_table_grows_where_it_ends() {
+        let mut refs = refs(9, 1);
+        let needed = loop {
+            match refs.claim(1, true) {
+                Ok(_) => {}
+                Err(need) => break need,
+            }
+        };
+        assert_eq!(needed, Need::Table(2));
+        refs.grow(2).expect("room");
+        assert!(refs.table.len() > 2);
+        let moved = refs.moved.clone().expect("it moves").clusters;
+        assert_eq!(moved.end - moved.start, 1);
+        assert_eq!(refs.get(moved.start), Ok(1));
+        assert!(refs.claim(1, true).is_ok());
+        assert!(refs.grow(1 << 20).is_err(), "there is an end to it");
+    }
+}

@@ -1,0 +1,263 @@
+//! Changing the length of an image.
+
+use std::sync::atomic::Ordering;
+
+use block_common::error::errno;
+use block_io::{Buffer, IoError, Preallocation, Request, Truncation, WriteFlags};
+
+use crate::commit::Goal;
+use crate::format::entry::{ALL_ZERO, COPIED, Entry, OFFSET, ZERO};
+use crate::format::{FormatError, Limits};
+use crate::image::Image;
+use crate::zero::Become;
+
+/// How much is preallocated at once, in bytes.
+const STEP: u64 = 64 << 20;
+
+impl Image {
+    /// Changes what the guest sees to `to.length` bytes. No request is beyond
+    /// the lesser length.
+    ///
+    /// # Errors
+    /// In QEMU's words where something cannot be.
+    pub async fn truncate(&self, request: Request<'_>, to: Truncation) -> Result<(), IoError> {
+        self.check_sane()?;
+        let old = self.size();
+        let new = to.length;
+        let refuse = |errno, message| Err(IoError::refused(errno, message));
+        if !new.is_multiple_of(512) {
+            return refuse(errno::EINVAL, "The new size must be a multiple of 512");
+        }
+        let (has_snapshots, has_bitmaps) = {
+            let state = self.lock();
+            (!state.snapshots.is_empty(), state.header.bitmaps.is_some())
+        };
+        if has_snapshots && self.geometry.version < 3 {
+            return refuse(errno::ENOTSUP, "Can't resize a v2 image which has snapshots");
+        }
+        if has_bitmaps {
+            return refuse(errno::ENOTSUP, "Can't resize an image with stored bitmaps");
+        }
+        if new < old {
+            if to.preallocation != Preallocation::Off {
+                return refuse(errno::EINVAL, "Preallocation can't be used for shrinking an image");
+            }
+            return self.shrink(request, old, new).await;
+        }
+        if to.zeroes && self.geometry.version < 3 {
+            return refuse(errno::ENOTSUP, "Failed to zero out the new area");
+        }
+        self.grow(request, old, to).await
+    }
+
+    async fn shrink(&self, request: Request<'_>, old: u64, new: u64) -> Result<(), IoError> {
+        let size = self.geometry.cluster_size();
+        let edge = new.next_multiple_of(size);
+        // What is left of the last cluster must not come back.
+        let run = self.map(request, new.min(old - 1), 1).await?;
+        if edge > new && !run.kind.is_zero() && !run.kind.is_unallocated() {
+            let end = edge.min(old);
+            let zeroes = Buffer::zeroed((end - new) as usize);
+            let _here = self.grace.enter();
+            self.write_runs(request, new, zeroes.source()).await?;
+        }
+        let end = old.next_multiple_of(size);
+        if edge < end {
+            self.convert(request, edge..end, Become::Nothing).await?;
+        }
+        self.drop_tables(self.geometry.l1_entries(new));
+        self.set_size(request, new).await?;
+        if !self.geometry.keeps_data {
+            let data = request.child("data-file")?;
+            if data.node().is_writable() && self.lock().header.has_raw_data() {
+                data.truncate(new, false, Preallocation::Off).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up second-level tables from `first` on; they describe nothing.
+    pub fn drop_tables(&self, first: u64) {
+        let state = &mut *self.lock();
+        let last = u64::from(state.header.l1_size);
+        for index in first..last {
+            let entry = self.l1.get(index);
+            if entry & OFFSET == 0 {
+                continue;
+            }
+            let per_table = 1u64 << (self.geometry.l2_bits - self.slice_bits());
+            for key in index * per_table..(index + 1) * per_table {
+                if let Some(place) = self.slices.find(key) {
+                    state.places[place].dirty = Default::default();
+                    self.slices.clear(place);
+                }
+            }
+            self.l1.set(index, 0);
+            state.l1_dirty.insert(index);
+            let cluster = (entry & OFFSET) >> self.geometry.cluster_bits;
+            state.free(cluster..cluster + 1, false);
+        }
+    }
+
+    async fn grow(&self, request: Request<'_>, old: u64, to: Truncation) -> Result<(), IoError> {
+        let new = to.length;
+        let entries = self.geometry.l1_entries(new);
+        self.grow_l1(request, entries).await?;
+        if !self.geometry.keeps_data && self.lock().header.has_raw_data() {
+            let below = match to.preallocation {
+                Preallocation::Metadata => Preallocation::Off,
+                other => other,
+            };
+            let data = request.child("data-file")?;
+            data.truncate(new, false, below).await?;
+        }
+        if to.zeroes {
+            let unit = self.geometry.subcluster_size();
+            let edge = old.next_multiple_of(unit).min(new);
+            // Where a part of a unit is old, the rest of it is written. The
+            // image need not show it yet.
+            let zeroes = Buffer::zeroed((edge - old) as usize);
+            let _here = self.grace.enter();
+            self.write_runs(request, old, zeroes.source()).await?;
+            let end = new.next_multiple_of(unit);
+            if edge < end {
+                self.convert(request, edge..end, Become::Zero).await?;
+            }
+        }
+        if to.preallocation != Preallocation::Off {
+            self.preallocate(request, old, new, to.preallocation).await?;
+        }
+        self.set_size(request, new).await
+    }
+
+    /// Stores everything, and then the new size.
+    async fn set_size(&self, request: Request<'_>, size: u64) -> Result<(), IoError> {
+        self.commit(request, Goal::Durable).await?;
+        let _turn = self.commits.enter(0..1, true).await;
+        let before = {
+            let header = &mut self.lock().header;
+            std::mem::replace(&mut header.size, size)
+        };
+        if let Err(error) = self.write_header(request).await {
+            self.lock().header.size = before;
+            return Err(error);
+        }
+        self.size.store(size, Ordering::Release);
+        request.file()?.flush().await
+    }
+
+    /// Makes room for `entries` entries in the first-level table.
+    pub async fn grow_l1(&self, request: Request<'_>, entries: u64) -> Result<(), IoError> {
+        if entries <= u64::from(self.lock().header.l1_size) {
+            return Ok(());
+        }
+        if entries * 8 > Limits::L1_BYTES {
+            return Err(FormatError::TooBig.into());
+        }
+        self.commit(request, Goal::Durable).await?;
+        let bits = self.geometry.cluster_bits;
+        let claimed = self.claim(request, self.geometry.clusters_of(entries * 8), true).await?;
+        let _turn = self.commits.enter(0..1, true).await;
+        // The counts of the new place come before the header that needs them.
+        self.commit_now(request, Goal::Durable).await?;
+        let mut table = Buffer::zeroed((claimed.count() << bits) as usize);
+        let old = {
+            let state = self.lock();
+            for (index, word) in table.as_mut_slice().chunks_exact_mut(8).enumerate() {
+                // What is not stored yet is stored there later.
+                let index = index as u64;
+                if !state.l1_dirty.contains(&index) {
+                    word.copy_from_slice(&self.l1.get(index).to_be_bytes());
+                }
+            }
+            (state.header.l1_offset, state.header.l1_size)
+        };
+        let file = request.file()?;
+        file.write(claimed.offset(), table.source()).await?;
+        file.flush().await?;
+        let moved = (claimed.offset(), entries as u32);
+        {
+            let header = &mut self.lock().header;
+            (header.l1_offset, header.l1_size) = moved;
+        }
+        if let Err(error) = self.write_header(request).await {
+            let header = &mut self.lock().header;
+            (header.l1_offset, header.l1_size) = old;
+            return Err(error);
+        }
+        claimed.keep();
+        file.flush().await?;
+        let first = old.0 >> bits;
+        let clusters = self.geometry.clusters_of(u64::from(old.1) * 8);
+        if clusters > 0 {
+            self.lock().unused.push(first..first + clusters);
+        }
+        Ok(())
+    }
+
+    /// Gives clusters to what has none between two offsets of the guest.
+    pub async fn preallocate(
+        &self,
+        request: Request<'_>,
+        from: u64,
+        to: u64,
+        how: Preallocation,
+    ) -> Result<(), IoError> {
+        let _here = self.grace.enter();
+        let bits = self.geometry.cluster_bits;
+        let mut at = from;
+        while at < to {
+            let most = self.to_slice_end(at).min(to - at).min(STEP);
+            let around = self.clusters_around(&(at..at + most));
+            let _turn = self.turns.enter(around.clone(), true).await;
+            self.own_table(request, self.geometry.l1_index(at)).await?;
+            let run = self.map(request, at, most).await?;
+            if run.kind.is_stored() || run.kind == crate::format::entry::Kind::Compressed {
+                at += run.bytes;
+                continue;
+            }
+            let want = self.clusters_around(&(at..at + run.bytes));
+            let count = (want.end - want.start) >> bits;
+            let (claimed, host, count, fresh) = match self.geometry.keeps_data {
+                true => {
+                    let claimed = self.claim(request, count, false).await?;
+                    let (host, count) = (claimed.offset(), claimed.count());
+                    let fresh = claimed.is_fresh();
+                    (Some(claimed), host, count, fresh)
+                }
+                false => (None, want.start, count, false),
+            };
+            if !fresh || how != Preallocation::Metadata {
+                let data = self.data(request)?;
+                data.write_zeroes(host, count << bits, WriteFlags::empty()).await?;
+            }
+            let extended = self.geometry.has_subclusters();
+            self.change_entries(request, want.start, count, |number, old, _| {
+                let zero = !extended && old.word & ZERO != 0;
+                Entry {
+                    word: (host + (number << bits)) | COPIED | if zero { ZERO } else { 0 },
+                    bitmap: if extended { old.bitmap & ALL_ZERO } else { 0 },
+                }
+            })
+            .await?;
+            if let Some(claimed) = claimed {
+                claimed.keep();
+            }
+            at = (want.start + (count << bits)).min(to);
+        }
+        if self.geometry.keeps_data && how == Preallocation::Metadata {
+            self.reach_end(request).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the file as long as what was given out of it.
+    async fn reach_end(&self, request: Request<'_>) -> Result<(), IoError> {
+        let end = self.lock().refs.fresh << self.geometry.cluster_bits;
+        let file = request.file()?;
+        match file.length().await? < end {
+            true => file.truncate(end, false, Preallocation::Off).await,
+            false => Ok(()),
+        }
+    }
+}

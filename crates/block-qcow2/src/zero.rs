@@ -1,0 +1,222 @@
+//! Zero writes and discards: changes of the mapping without data.
+
+use std::ops::Range;
+
+use block_io::{IoError, Request, WriteFlags};
+
+use crate::format::entry::{ALL_ZERO, Entry, Kind, ZERO};
+use crate::image::Image;
+use crate::write::subclusters;
+
+/// What a range becomes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Become {
+    /// Zeroes; the clusters stay where they are.
+    Zero,
+    /// Zeroes, without clusters.
+    ZeroUnmapped,
+    /// What a guest gave up: zeroes if possible.
+    Discarded,
+    /// Nothing: what is below shows.
+    Nothing,
+}
+
+impl Image {
+    /// Makes a range read as zeroes.
+    ///
+    /// # Errors
+    /// [`IoError::NotSupported`] where that takes data.
+    pub async fn write_zeroes(
+        &self,
+        request: Request<'_>,
+        offset: u64,
+        bytes: u64,
+        flags: WriteFlags,
+    ) -> Result<(), IoError> {
+        self.check_sane()?;
+        let _here = self.grace.enter();
+        if self.geometry.version < 3 {
+            return Err(IoError::NotSupported);
+        }
+        let unit = self.geometry.subcluster_size();
+        let mut range = offset..offset + bytes;
+        let at_end = range.end >= self.size();
+        if range.start % unit != 0 || (range.end % unit != 0 && !at_end) {
+            // Worth it only if what lies around is zero too.
+            let start = range.start & !(unit - 1);
+            let end = range.end.next_multiple_of(unit);
+            let before = self.reads_as_zero(request, &(start..range.start)).await?;
+            if !before || !self.reads_as_zero(request, &(range.end..end)).await? {
+                return Err(IoError::NotSupported);
+            }
+            range.start = start;
+        }
+        range.end = range.end.next_multiple_of(unit);
+        let to = match flags.contains(WriteFlags::MAY_UNMAP) && !self.settings.lock().discard_no_unref {
+            true => Become::ZeroUnmapped,
+            false => Become::Zero,
+        };
+        self.convert(request, range, to).await
+    }
+
+    /// Gives up whole clusters of a range.
+    ///
+    /// # Errors
+    /// [`IoError::NotSupported`] where stale data would show.
+    pub async fn discard(
+        &self,
+        request: Request<'_>,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<(), IoError> {
+        self.check_sane()?;
+        let _here = self.grace.enter();
+        if self.geometry.version < 3 && request.backing().is_ok() {
+            return Err(IoError::NotSupported);
+        }
+        let size = self.geometry.cluster_size();
+        let end = match offset + bytes >= self.size() {
+            true => (offset + bytes).next_multiple_of(size),
+            false => (offset + bytes) & !(size - 1),
+        };
+        let start = offset.next_multiple_of(size);
+        if start >= end {
+            return Err(IoError::NotSupported);
+        }
+        self.convert(request, start..end, Become::Discarded).await
+    }
+
+    /// Converts a range of whole subclusters, slice by slice.
+    pub async fn convert(
+        &self,
+        request: Request<'_>,
+        mut range: Range<u64>,
+        to: Become,
+    ) -> Result<(), IoError> {
+        let pass = {
+            let settings = self.settings.lock();
+            match to {
+                Become::Nothing => settings.pass_discard_snapshot,
+                _ => settings.pass_discard_request,
+            }
+        };
+        let keep = to == Become::Discarded && self.settings.lock().discard_no_unref;
+        let has_backing = request.backing().is_ok();
+        while range.start < range.end {
+            let start = range.start;
+            let end = range.end.min(start + self.to_slice_end(start));
+            range.start = end;
+            let part = start..end;
+            let around = self.clusters_around(&part);
+            let _turn = self.turns.enter(around.clone(), true).await;
+            let index = self.geometry.l1_index(start);
+            let has_table = self.l1.table(index) != 0;
+            let nothing_to_do = match to {
+                Become::Nothing => true,
+                _ => !has_backing,
+            };
+            if !has_table && nothing_to_do {
+                // Jump over what the missing table describes.
+                let coverage = self.geometry.l2_coverage();
+                range.start = range.end.min((start & !(coverage - 1)) + coverage);
+                continue;
+            }
+            if self.is_converted(request, &part, to, has_backing).await? {
+                continue;
+            }
+            self.own_table(request, index).await?;
+            let bits = self.geometry.cluster_bits;
+            let count = (around.end - around.start) >> bits;
+            self.change_entries(request, around.start, count, |number, old, state| {
+                let cluster = around.start + (number << bits);
+                let new = self.converted(old, cluster, &part, to, has_backing, keep);
+                let lost = old.is_compressed() || old.host() != 0;
+                if lost && new.host() != old.host() || (old.is_compressed() && !new.is_compressed()) {
+                    self.free_entry(old, state, pass);
+                }
+                new
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a range is known to be what it is to become, so that no table
+    /// has to be made for it.
+    async fn is_converted(
+        &self,
+        request: Request<'_>,
+        part: &Range<u64>,
+        to: Become,
+        has_backing: bool,
+    ) -> Result<bool, IoError> {
+        let run = self.map(request, part.start, part.end - part.start).await?;
+        let same = match (to, run.kind) {
+            (Become::Nothing, kind) => kind == Kind::Unallocated,
+            (_, Kind::Zero) => true,
+            (_, Kind::ZeroStored) => to == Become::Zero,
+            (_, Kind::Unallocated) => !has_backing,
+            _ => false,
+        };
+        Ok(same && run.bytes == part.end - part.start)
+    }
+
+    /// What the entry of the cluster at `cluster` becomes.
+    fn converted(
+        &self,
+        old: Entry,
+        cluster: u64,
+        part: &Range<u64>,
+        to: Become,
+        has_backing: bool,
+        keep: bool,
+    ) -> Entry {
+        let geometry = &self.geometry;
+        let extended = geometry.has_subclusters();
+        let whole = part.start <= cluster && part.end >= cluster + geometry.cluster_size();
+        let is_empty = old.word == 0 && old.bitmap == 0;
+        let unmapped = Entry {
+            word: if extended { 0 } else { ZERO },
+            bitmap: if extended { ALL_ZERO } else { 0 },
+        };
+        if to == Become::Nothing {
+            return Entry::default();
+        }
+        if is_empty && !has_backing {
+            // It reads as zeroes already.
+            return old;
+        }
+        if extended && !whole {
+            if old.is_compressed() {
+                // Written anew by whoever wants a part of it zero.
+                return old;
+            }
+            let bits = subclusters(geometry.subcluster_bits, cluster, part);
+            return Entry {
+                word: old.word,
+                bitmap: (old.bitmap | bits << 32) & !bits,
+            };
+        }
+        let stored = !old.is_compressed() && (old.host() != 0 || !geometry.keeps_data);
+        match to {
+            Become::Zero if stored => self.zeroed_in_place(old),
+            Become::Discarded if stored && keep => self.zeroed_in_place(old),
+            Become::Discarded if geometry.version < 3 => Entry::default(),
+            _ if !geometry.keeps_data && old.word != 0 => self.zeroed_in_place(old),
+            _ => unmapped,
+        }
+    }
+
+    fn zeroed_in_place(&self, old: Entry) -> Entry {
+        match self.geometry.has_subclusters() {
+            true => Entry {
+                word: old.word,
+                bitmap: ALL_ZERO,
+            },
+            false => Entry {
+                word: old.word | ZERO,
+                bitmap: 0,
+            },
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The driver, with QEMU's own tools beside it.
+
+mod crash;
+mod creating;
+mod managing;
+mod reading;
+mod support;
+mod writing;

@@ -1,0 +1,148 @@
+//! Random operations, compared with plain bytes and looked at by QEMU.
+
+use std::path::Path;
+
+use block_gs::BqlGuard;
+use block_io::WriteFlags;
+
+use crate::support::{
+    Tool, discard, disk, flush, in_layer, open, pattern, qemu_reads, read, write, write_compressed,
+    zero,
+};
+
+/// A small generator, the same on every machine.
+pub struct Random(pub u64);
+
+impl Random {
+    /// A number below `below`.
+    pub fn next(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % below
+    }
+}
+
+/// Writes `count` times somewhere; `model` has what must be read.
+fn scribble(
+    bql: &mut BqlGuard,
+    path: &Path,
+    model: &mut [u8],
+    random: &mut Random,
+    count: u32,
+    cluster: u64,
+    compressed: bool,
+) {
+    let node = open(bql, path, false).expect("opened");
+    let disk = disk(bql, &node);
+    let size = model.len() as u64;
+    for step in 0..count {
+        let offset = random.next(size);
+        let most = [512, 5000, cluster, 4 * cluster, 300_000][random.next(5) as usize];
+        let bytes = (1 + random.next(most)).min(size - offset);
+        let (mut start, mut end) = (offset as usize, (offset + bytes) as usize);
+        match random.next(12) {
+            0..=5 => {
+                let data = pattern(bytes as usize, random.next(1 << 30));
+                write(bql, &disk, offset, &data).expect("written");
+                model[start..end].copy_from_slice(&data);
+            }
+            6 | 7 => {
+                let flags = [WriteFlags::empty(), WriteFlags::MAY_UNMAP][random.next(2) as usize];
+                zero(bql, &disk, offset, bytes, flags).expect("zeroed");
+                model[start..end].fill(0);
+            }
+            8 => {
+                // Whole clusters, whose contents are known afterwards.
+                start = start.next_multiple_of(cluster as usize).min(end);
+                end = end / cluster as usize * cluster as usize;
+                if start < end {
+                    discard(bql, &disk, start as u64, (end - start) as u64).expect("given up");
+                    let now = read(bql, &disk, start as u64, end - start).expect("read");
+                    model[start..end].copy_from_slice(&now);
+                }
+            }
+            9 if compressed => {
+                start = start / cluster as usize * cluster as usize;
+                end = (start + cluster as usize).min(model.len());
+                let data: Vec<u8> = (start..end).map(|at| (at / 100) as u8).collect();
+                write_compressed(bql, &disk, start as u64, &data).expect("written");
+                model[start..end].copy_from_slice(&data);
+            }
+            10 => flush(bql, &disk).expect("flushed"),
+            _ => {
+                let seen = read(bql, &disk, offset, bytes as usize).expect("read");
+                assert!(seen == model[start..end], "step {step}: {offset}+{bytes}");
+            }
+        }
+    }
+    let seen = read(bql, &disk, 0, model.len()).expect("read");
+    assert!(seen == model, "at the end");
+}
+
+fn compare(qemu_img: &Tool, path: &Path, model: &[u8]) {
+    let text = path.to_str().expect("text");
+    let check = qemu_img.run(["check", "-q", text]);
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
+    assert!(qemu_reads(qemu_img, path) == model, "QEMU reads something else");
+}
+
+fn random_operations(options: &str, cluster: u64, size: usize, backing: bool, compressed: bool) {
+    let Some(qemu_img) = Tool::find("qemu-img") else { return };
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        let text = path.to_str().expect("text");
+        let base = directory.path().join("base");
+        let mut model = vec![0; size];
+        let mut arguments = vec!["create", "-q", "-f", "qcow2", "-o", options];
+        if backing {
+            let below = pattern(size / 2 + 300, 77);
+            std::fs::write(&base, &below).expect("written");
+            model[..below.len()].copy_from_slice(&below);
+            arguments.extend(["-b", "base", "-F", "raw"]);
+        }
+        let length = size.to_string();
+        arguments.extend([text, &length]);
+        qemu_img.succeed(&arguments);
+        let mut random = Random(cluster ^ size as u64);
+        for _ in 0..4 {
+            scribble(bql, &path, &mut model, &mut random, 150, cluster, compressed);
+            bql.poll(block_io::aio::Wait::No);
+            compare(&qemu_img, &path, &model);
+        }
+    });
+}
+
+#[test]
+fn small_clusters() {
+    random_operations("cluster_size=512", 512, 3 << 20, false, true);
+}
+
+#[test]
+fn common_clusters() {
+    random_operations("cluster_size=65536", 65536, 8 << 20, false, true);
+}
+
+#[test]
+fn over_a_backing_image() {
+    random_operations("cluster_size=4096", 4096, 4 << 20, true, true);
+}
+
+#[test]
+fn in_the_old_format() {
+    random_operations("cluster_size=4096,compat=0.10", 4096, 4 << 20, false, true);
+}
+
+#[test]
+fn with_subclusters() {
+    random_operations("cluster_size=65536,extended_l2=on", 65536, 8 << 20, false, true);
+}
+
+#[test]
+fn with_subclusters_over_a_backing_image() {
+    random_operations("cluster_size=16384,extended_l2=on", 16384, 4 << 20, true, true);
+}
+
+#[test]
+fn with_narrow_and_wide_counts() {
+    random_operations("cluster_size=4096,refcount_bits=1", 4096, 2 << 20, true, false);
+    random_operations("cluster_size=4096,refcount_bits=64", 4096, 2 << 20, true, true);
+}
