@@ -111,6 +111,9 @@ pub enum OpenError {
     /// The image that a new one is to be based on could not be opened.
     #[error(transparent)]
     Backing(Box<OpenError>),
+    /// The image that a header names could not be opened.
+    #[error("Could not open backing file: {0}")]
+    Below(#[source] Box<OpenError>),
     /// The format, or the file system, has no images so large.
     #[error("The image size is too large for file format '{format}'{advice}")]
     TooLarge {
@@ -183,7 +186,9 @@ impl OpenError {
             OpenError::UnknownProtocol(_) => errno::ENOENT,
             OpenError::NotAllowed(_) | OpenError::AllowedForReading(_) => errno::ENOTSUP,
             OpenError::CouldNotProbe(error) => error.errno(),
-            OpenError::Backing(error) | OpenError::NoExistingImage { error, .. } => error.errno(),
+            OpenError::Backing(error)
+            | OpenError::Below(error)
+            | OpenError::NoExistingImage { error, .. } => error.errno(),
             OpenError::TooLarge { .. } => errno::EFBIG,
             OpenError::ImplicitChild { .. } => errno::EPERM,
             _ => errno::EINVAL,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::{fmt, mem};
 
-use block_common::{Role, names};
+use block_common::{Role, names, paths};
 use block_gs::{Backend, BqlGuard, GraphError, IoError, Node};
 use block_io::aio::Wait;
 use block_io::{Activity, Buffer};
@@ -11,7 +11,7 @@ use block_io::{Activity, Buffer};
 use crate::described::Described;
 use crate::drivers::{self, Child, Driver, Key};
 use crate::general::{self, General, inherit};
-use crate::{OpenError, Options, Value, probe, schema, values};
+use crate::{OpenError, Options, Value, for_filename, probe, schema, values};
 
 /// Opens the node that `options` describe, and the children described in
 /// them (`bdrv_open`), as [`Opener::open`] does that allows everything and
@@ -38,6 +38,8 @@ pub struct Opener {
     /// `None` allows every driver.
     allowed: Option<Allowed>,
     warnings: Vec<Warning>,
+    /// How many images are being opened whose headers name the next.
+    depth: u32,
 }
 
 /// Names of drivers that may be used.
@@ -209,6 +211,7 @@ fn open_level(
     };
     opener.check_allowed(driver, &mut options)?;
     let described = Described::new(driver, &given, options.clone());
+    let mut without = Vec::new();
     for child in driver.children {
         if probed && child.name == IMAGE_FILE.name {
             continue;
@@ -216,6 +219,9 @@ fn open_level(
         let protocol = driver.is_format && !child.role.contains(Role::COW)
             || within.is_some_and(|within| within.protocol);
         let is_described = options.has_below(child.name);
+        if !is_described && options.get(child.name) == Some(&Value::Null) {
+            without.push(child.name);
+        }
         if let Some(node) = open_child(opener, bql, &mut options, child, protocol)? {
             if is_described {
                 heirs.push(node.clone());
@@ -229,15 +235,19 @@ fn open_level(
     check_name(bql, &general.node_name)?;
     let read_only = general.node.read_only;
     let mut opening = Opening {
+        opener,
         bql,
         general,
         options,
         children,
         probed,
+        without,
+        given: &given,
+        heirs: &mut heirs,
     };
     let node = (driver.open)(&mut opening)?;
     described.keep(opening.bql, &node);
-    for heir in &heirs {
+    for heir in mem::take(opening.heirs).iter() {
         Described::inherit(opening.bql, heir, &node);
     }
     match opening.options.iter().next() {
@@ -368,12 +378,22 @@ fn check_name(bql: &BqlGuard, name: &str) -> Result<(), GraphError> {
 /// What a driver makes a node from. What it does not take is refused
 /// afterwards as an option that it does not know.
 pub(crate) struct Opening<'o> {
+    opener: &'o mut Opener,
     bql: &'o mut BqlGuard,
     general: General,
     options: Options,
     children: Vec<(&'static str, Node)>,
     probed: bool,
+    /// Children that there are to be none of.
+    without: Vec<&'static str>,
+    /// What was said of the node itself.
+    given: &'o Options,
+    /// Children that were described here, or by the image.
+    heirs: &'o mut Vec<Node>,
 }
+
+/// How many images there may be below one, as their headers say.
+const MAX_CHAIN: u32 = 1000;
 
 impl Opening<'_> {
     pub fn general(&self) -> &General {
@@ -395,6 +415,61 @@ impl Opening<'_> {
         found
             .map(|(_, node)| node.clone())
             .ok_or(OpenError::NoChild(name))
+    }
+
+    /// Whether the user has said that there is to be no such child.
+    pub fn goes_without(&self, name: &str) -> bool {
+        self.without.contains(&name)
+    }
+
+    /// Does what takes the exclusive proof.
+    pub fn with_guard<R>(&mut self, f: impl FnOnce(&mut BqlGuard) -> R) -> R {
+        f(self.bql)
+    }
+
+    /// What `name` means in the header of the image in `file`
+    /// (`bdrv_get_full_backing_filename`).
+    pub fn beside(&self, file: &Node, name: &str) -> Result<String, OpenError> {
+        if name.starts_with("json:") || paths::has_protocol(name) || paths::is_absolute(name) {
+            return Ok(name.to_owned());
+        }
+        let directory = file.view(self.bql).dirname(self.bql)?;
+        Ok(directory + name)
+    }
+
+    /// Opens a child that the image names and nobody has described, of the
+    /// format `format` if that is said.
+    pub fn open_named(
+        &mut self,
+        child: &'static str,
+        filename: &str,
+        format: Option<&str>,
+    ) -> Result<Node, OpenError> {
+        let role = match child {
+            "backing" => Role::COW,
+            _ => Role::DATA,
+        };
+        let mut options = Options::new();
+        if let Some(format) = format {
+            options.set("driver", format);
+        } else if role == Role::DATA {
+            options.set("driver", "raw");
+        }
+        let options = for_filename(filename, options)?;
+        let within = Within {
+            parent: self.given,
+            role,
+            protocol: false,
+        };
+        if self.opener.depth >= MAX_CHAIN {
+            return Err(OpenError::Value("Backing chain is too long".to_owned()));
+        }
+        self.opener.depth += 1;
+        let opened = open_level(self.opener, self.bql, options, Some(within));
+        self.opener.depth -= 1;
+        let node = opened?;
+        self.heirs.push(node.clone());
+        Ok(node)
     }
 
     pub fn text(&mut self, key: &Key) -> Result<Option<String>, OpenError> {

@@ -82,12 +82,6 @@ static FOREIGN: &[(&str, Probe)] = &[
         sure(magic && number_le(image, 16) == Some(2))
     }),
     ("qcow", |image, _| sure(begins(image, b"QFI\xfb\0\0\0\x01"))),
-    ("qcow2", |image, _| {
-        let version = image
-            .get(4..8)
-            .is_some_and(|version| version >= &[0, 0, 0, 2][..]);
-        sure(begins(image, b"QFI\xfb") && version)
-    }),
     ("qed", |image, _| sure(begins(image, b"QED\0"))),
     ("vdi", |image, _| {
         sure(at(image, 64, &[0x7f, 0x10, 0xda, 0xbe]))

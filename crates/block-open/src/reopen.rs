@@ -473,7 +473,15 @@ impl Reopening<'_> {
         values::text(self.options, key.name)
     }
 
+    pub fn switch(&mut self, key: &Key) -> Result<Option<bool>, OpenError> {
+        values::switch(self.options, key.name)
+    }
+
     pub fn size(&mut self, key: &Key) -> Result<Option<u64>, OpenError> {
         values::size(self.options, key.name)
+    }
+
+    pub fn number(&mut self, key: &Key) -> Result<Option<i64>, OpenError> {
+        values::number(self.options, key.name)
     }
 }

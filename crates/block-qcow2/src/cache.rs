@@ -192,7 +192,10 @@ mod tests {
         assert!(slices.read(7, |_| ()).is_none());
         let place = slices.places_of(7).start;
         slices.put(place, 7, [1, 2, 3, 4].into_iter());
-        assert_eq!(slices.read(7, |words| words[2].load(Ordering::Relaxed)), Some(3));
+        assert_eq!(
+            slices.read(7, |words| words[2].load(Ordering::Relaxed)),
+            Some(3)
+        );
         slices.put(place, 8, [5; 4].into_iter());
         assert!(slices.read(7, |_| ()).is_none());
         slices.clear(place);
@@ -232,7 +235,10 @@ mod tests {
             });
             let readers: Vec<_> = readers.collect();
             for turn in 1..=20_000 {
-                let to = Entry { word: turn, bitmap: turn };
+                let to = Entry {
+                    word: turn,
+                    bitmap: turn,
+                };
                 slices.change(0, |words| set_entry(words, 0, 2, to));
             }
             for reader in readers {

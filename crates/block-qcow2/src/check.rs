@@ -26,7 +26,10 @@ struct Uses {
 
 impl Uses {
     fn add(&mut self, cluster: u64) {
-        let piece = self.pieces.entry(cluster / PIECE).or_insert([0; PIECE as usize]);
+        let piece = self
+            .pieces
+            .entry(cluster / PIECE)
+            .or_insert([0; PIECE as usize]);
         let count = &mut piece[(cluster % PIECE) as usize];
         *count = count.saturating_add(1);
         self.highest = self.highest.max(cluster + 1);
@@ -117,7 +120,11 @@ impl Check<'_> {
             return;
         };
         // A file may end within its last cluster.
-        if end > self.file_length.saturating_add(self.geometry.cluster_size()) {
+        if end
+            > self
+                .file_length
+                .saturating_add(self.geometry.cluster_size())
+        {
             self.found.corruptions += 1;
             return;
         }
@@ -146,7 +153,8 @@ impl Check<'_> {
         self.l1(file, l1_offset, l1_size, true).await?;
         for snapshot in &snapshots {
             let l1_size = u64::from(snapshot.l1_size);
-            let sane = snapshot.l1_offset % size == 0 && l1_size * 8 <= crate::format::Limits::L1_BYTES;
+            let sane =
+                snapshot.l1_offset % size == 0 && l1_size * 8 <= crate::format::Limits::L1_BYTES;
             match sane {
                 true => self.l1(file, snapshot.l1_offset, l1_size, false).await?,
                 false => self.found.corruptions += 1,
@@ -194,7 +202,14 @@ impl Check<'_> {
             self.uses(entry.table_offset, count * 8);
             let text = "Failed to read bitmap table";
             let there = self.file_length.saturating_sub(entry.table_offset) / 8;
-            let table = read_words(file, entry.table_offset, count.min(there), self.file_length, text).await?;
+            let table = read_words(
+                file,
+                entry.table_offset,
+                count.min(there),
+                self.file_length,
+                text,
+            )
+            .await?;
             for word in table {
                 match crate::format::bitmap::Part::parse(word, size) {
                     Ok(crate::format::bitmap::Part::At(offset)) => self.uses(offset, size),
@@ -258,9 +273,12 @@ impl Check<'_> {
             true => SUBCLUSTERS,
             false => 1,
         };
-        let kinds = (0..subclusters).map(|index| entry.kind(geometry.has_subclusters(), index, geometry.keeps_data));
+        let kinds = (0..subclusters)
+            .map(|index| entry.kind(geometry.has_subclusters(), index, geometry.keeps_data));
         let kinds: Vec<Kind> = kinds.collect();
-        if kinds.contains(&Kind::Invalid) || (geometry.version < 3 && kinds.iter().any(|kind| kind.is_zero())) {
+        if kinds.contains(&Kind::Invalid)
+            || (geometry.version < 3 && kinds.iter().any(|kind| kind.is_zero()))
+        {
             self.found.corruptions += 1;
             return;
         }
@@ -299,13 +317,16 @@ impl Check<'_> {
             if own != (entry & COPIED != 0) {
                 self.found.corruptions += 1;
                 if repair {
-                    self.image.l1.set(index, offset | if own { COPIED } else { 0 });
+                    self.image
+                        .l1
+                        .set(index, offset | if own { COPIED } else { 0 });
                     self.image.lock().l1_dirty.insert(index);
                 }
             }
             let text = "Could not read L2 table";
             let size = geometry.cluster_size();
-            let words = read_words(request.file()?, offset, size / 8, self.file_length, text).await?;
+            let words =
+                read_words(request.file()?, offset, size / 8, self.file_length, text).await?;
             for (at, entry) in entries_of(&geometry, &words).enumerate() {
                 let counted = entry.word & COMPRESSED == 0
                     && entry.host() != 0
@@ -334,7 +355,11 @@ impl Check<'_> {
     async fn is_own(&self, request: Request<'_>, offset: u64) -> Result<bool, IoError> {
         let cluster = offset >> self.geometry.cluster_bits;
         let index = cluster >> self.geometry.block_bits;
-        if self.geometry.in_cluster(self.image.lock().refs.block_offset(index)) != 0 {
+        if self
+            .geometry
+            .in_cluster(self.image.lock().refs.block_offset(index))
+            != 0
+        {
             return Ok(false);
         }
         let count = self
@@ -348,7 +373,11 @@ impl Check<'_> {
     async fn compare(&mut self, request: Request<'_>, repairs: Repairs) -> Result<(), IoError> {
         let counted = {
             let state = self.image.lock();
-            let blocks = state.refs.table.iter().rposition(|entry| entry & OFFSET != 0);
+            let blocks = state
+                .refs
+                .table
+                .iter()
+                .rposition(|entry| entry & OFFSET != 0);
             blocks.map_or(0, |last| (last as u64 + 1) << self.geometry.block_bits)
         };
         let end = counted.max(self.uses.highest);
@@ -399,8 +428,10 @@ pub(crate) fn entries_of<'w>(
     geometry: &Geometry,
     words: &'w [u64],
 ) -> impl Iterator<Item = Entry> + 'w {
-    words.chunks_exact(geometry.words_per_entry).map(|words| Entry {
-        word: words[0],
-        bitmap: words.get(1).copied().unwrap_or(0),
-    })
+    words
+        .chunks_exact(geometry.words_per_entry)
+        .map(|words| Entry {
+            word: words[0],
+            bitmap: words.get(1).copied().unwrap_or(0),
+        })
 }

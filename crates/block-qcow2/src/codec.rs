@@ -44,12 +44,15 @@ pub(crate) fn pack(compression: Compression, data: &[u8]) -> Option<Vec<u8>> {
         Compression::Zlib => {
             let level = flate2::Compression::default();
             let mut deflate = Compress::new_with_window_bits(level, false, WINDOW_BITS);
-            let status = deflate.compress(data, &mut out, FlushCompress::Finish).ok()?;
+            let status = deflate
+                .compress(data, &mut out, FlushCompress::Finish)
+                .ok()?;
             out.truncate(deflate.total_out() as usize);
             (status == Status::StreamEnd).then_some(out)
         }
         Compression::Zstd => {
-            let mut compressor = zstd::bulk::Compressor::new(zstd::DEFAULT_COMPRESSION_LEVEL).ok()?;
+            let mut compressor =
+                zstd::bulk::Compressor::new(zstd::DEFAULT_COMPRESSION_LEVEL).ok()?;
             let length = compressor.compress_to_buffer(data, &mut out[..]).ok()?;
             out.truncate(length);
             Some(out)
@@ -83,10 +86,12 @@ mod tests {
     #[test]
     fn what_cannot_be_packed_is_not() {
         let mut state = 1u32;
-        let data: Vec<u8> = (0..4096).map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 24) as u8
-        }).collect();
+        let data: Vec<u8> = (0..4096)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 24) as u8
+            })
+            .collect();
         assert_eq!(pack(Compression::Zlib, &data), None);
         assert_eq!(pack(Compression::Zstd, &data), None);
     }

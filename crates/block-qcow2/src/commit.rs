@@ -149,7 +149,12 @@ impl Image {
     /// Writes the header as it is now. Only with the turn to commit.
     pub async fn write_header(&self, request: Request<'_>) -> Result<(), IoError> {
         let bytes = self.lock().header.write()?;
-        let mut buffer = Buffer::zeroed(self.geometry.cluster_size().min(65536).max(bytes.len() as u64) as usize);
+        let mut buffer = Buffer::zeroed(
+            self.geometry
+                .cluster_size()
+                .min(65536)
+                .max(bytes.len() as u64) as usize,
+        );
         buffer.as_mut_slice()[..bytes.len()].copy_from_slice(&bytes);
         request.file()?.write(0, buffer.source()).await
     }
@@ -176,9 +181,10 @@ impl Image {
                         clusters,
                         discard: false,
                     }],
-                    None if state.released.front().is_some_and(over) => {
-                        state.released.pop_front().map_or(Vec::new(), |(_, freed)| freed)
-                    }
+                    None if state.released.front().is_some_and(over) => state
+                        .released
+                        .pop_front()
+                        .map_or(Vec::new(), |(_, freed)| freed),
                     None => return Ok(()),
                 }
             };
@@ -228,7 +234,11 @@ impl Image {
             if known.dirty.is_clean() {
                 continue;
             }
-            let Some(offset) = self.slices.key(place).and_then(|key| self.slice_offset(key)) else {
+            let Some(offset) = self
+                .slices
+                .key(place)
+                .and_then(|key| self.slice_offset(key))
+            else {
                 continue;
             };
             let dirty = std::mem::take(known).dirty;
@@ -239,7 +249,9 @@ impl Image {
             let words = self.slices.contents(place);
             for range in dirty.ranges(words.len() * 8) {
                 let words = &words[range.start / 8..range.end / 8];
-                let bytes = words.iter().flat_map(|word| word.load(Ordering::Relaxed).to_be_bytes());
+                let bytes = words
+                    .iter()
+                    .flat_map(|word| word.load(Ordering::Relaxed).to_be_bytes());
                 batch.mapping.push(Piece {
                     offset: offset + range.start as u64,
                     bytes: bytes.collect(),
@@ -278,7 +290,10 @@ impl<'i> Batch<'i> {
     fn take_blocks(&mut self, state: &mut State) {
         let batch = self;
         let refs = &mut state.refs;
-        let dirty = refs.blocks.iter().filter(|(_, block)| !block.dirty.is_clean());
+        let dirty = refs
+            .blocks
+            .iter()
+            .filter(|(_, block)| !block.dirty.is_clean());
         let dirty: Vec<u64> = dirty.map(|(index, _)| *index).collect();
         for index in dirty {
             let offset = refs.block_offset(index);

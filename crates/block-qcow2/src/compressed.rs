@@ -25,7 +25,9 @@ impl Image {
         self.check_sane()?;
         let _here = self.grace.enter();
         if !self.geometry.keeps_data {
-            return Err(not_for("Compressed writes need an image without a data file"));
+            return Err(not_for(
+                "Compressed writes need an image without a data file",
+            ));
         }
         let size = self.geometry.cluster_size();
         if self.geometry.in_cluster(offset) != 0 {
@@ -60,7 +62,8 @@ impl Image {
         let cluster_bits = self.geometry.cluster_bits;
         let end = offset + self.geometry.cluster_size();
         let _turn = self.turns.enter(offset..end, true).await;
-        self.own_table(request, self.geometry.l1_index(offset)).await?;
+        self.own_table(request, self.geometry.l1_index(offset))
+            .await?;
         let bytes = packed.len() as u64;
         let start = self
             .with_refs(request, |refs| refs.claim_bytes(bytes))

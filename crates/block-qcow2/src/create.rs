@@ -2,7 +2,7 @@
 
 use block_common::error::errno;
 use block_common::{IoError, Preallocation};
-use block_gs::Measurement;
+use block_gs::{CreateImage, Creation, Measurement, NewImage};
 use block_io::{Buffer, Root};
 
 use crate::format::bytes::put64;
@@ -142,12 +142,19 @@ impl CreateOptions {
         let mut header = Header::new(self.version, bits, self.refcount_bits.trailing_zeros());
         header.size = self.size;
         header.compression = self.compression;
-        header.compatible.set(Compatible::LAZY_REFCOUNTS, self.lazy_refcounts);
+        header
+            .compatible
+            .set(Compatible::LAZY_REFCOUNTS, self.lazy_refcounts);
         let features = &mut header.incompatible;
         features.set(Incompatible::EXTENDED_L2, self.extended_l2);
-        features.set(Incompatible::COMPRESSION, self.compression != Compression::Zlib);
+        features.set(
+            Incompatible::COMPRESSION,
+            self.compression != Compression::Zlib,
+        );
         features.set(Incompatible::DATA_FILE, self.data_file.is_some());
-        header.autoclear.set(Autoclear::RAW_DATA, self.data_file_raw);
+        header
+            .autoclear
+            .set(Autoclear::RAW_DATA, self.data_file_raw);
         header.backing_file = self.backing_file.clone();
         header.backing_format = self.backing_format.clone();
         header.data_file = self.data_file.clone();
@@ -241,7 +248,11 @@ impl CreateOptions {
             other => other,
         };
         file.truncate(0, false, Preallocation::Off).await?;
-        let here = if data.is_some() { Preallocation::Off } else { below };
+        let here = if data.is_some() {
+            Preallocation::Off
+        } else {
+            below
+        };
         file.truncate(layout.total << bits, false, here).await?;
         if let Some(data) = data
             && (self.data_file_raw || self.preallocation != Preallocation::Off)
@@ -259,13 +270,15 @@ impl CreateOptions {
             for index in 0..used {
                 counts.set(bytes, index as usize, 1);
             }
-            file.write((blocks_at + block) << bits, buffer.source()).await?;
+            file.write((blocks_at + block) << bits, buffer.source())
+                .await?;
         }
         let blocks = (0..layout.blocks).map(|block| (blocks_at + block) << bits);
         write_words(file, size, blocks).await?;
         for table in 0..layout.l2 {
             let buffer = layout.l2_table(table, self);
-            file.write((layout.l2_first + table) << bits, buffer.source()).await?;
+            file.write((layout.l2_first + table) << bits, buffer.source())
+                .await?;
         }
         if layout.l2 > 0 {
             let tables = (0..layout.l2).map(|table| (layout.l2_first + table) << bits | COPIED);
@@ -324,4 +337,11 @@ async fn write_words(
 ) -> Result<(), IoError> {
     let bytes: Vec<u8> = words.flat_map(u64::to_be_bytes).collect();
     file.write(offset, Buffer::from(&*bytes).source()).await
+}
+
+impl CreateImage for CreateOptions {
+    /// Without a data file: who makes that says where.
+    fn create(self: Box<Self>, image: NewImage) -> Creation {
+        Box::pin(async move { Ok(self.write_to(image.root(), None).await?) })
+    }
 }

@@ -177,7 +177,10 @@ impl BlockDriver for Qcow2 {
         say("compression-type", header.compression.name().into());
         if header.version >= 3 {
             let lazy = crate::format::header::Compatible::LAZY_REFCOUNTS;
-            say("lazy-refcounts", Value::Bool(header.compatible.contains(lazy)));
+            say(
+                "lazy-refcounts",
+                Value::Bool(header.compatible.contains(lazy)),
+            );
         }
         say("refcount-bits", (1u64 << header.refcount_order).into());
         if header.version >= 3 {
@@ -189,7 +192,10 @@ impl BlockDriver for Qcow2 {
             say("data-file", name.as_str().into());
             say("data-file-raw", Value::Bool(header.has_raw_data()));
         }
-        Some(Value::map([("type", "qcow2".into()), ("data", Value::Map(data))]))
+        Some(Value::map([
+            ("type", "qcow2".into()),
+            ("data", Value::Map(data)),
+        ]))
     }
 
     /// A new image reads as zeroes, unless its data file might not.

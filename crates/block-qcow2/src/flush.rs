@@ -28,7 +28,14 @@ impl Image {
             || !state.released.is_empty()
             || !state.unused.is_empty()
             || !state.refs.table_dirty.is_empty()
-            || state.refs.blocks.values().any(|block| !block.dirty.is_clean() || block.writing)
-            || state.places.iter().any(|place| !place.dirty.is_clean() || place.writing)
+            || state
+                .refs
+                .blocks
+                .values()
+                .any(|block| !block.dirty.is_clean() || block.writing)
+            || state
+                .places
+                .iter()
+                .any(|place| !place.dirty.is_clean() || place.writing)
     }
 }

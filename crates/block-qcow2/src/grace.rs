@@ -55,7 +55,8 @@ impl Grace {
         while self.now() < epoch + 2 {
             let now = self.now();
             let before = ((now + 1) & 1) as usize;
-            let busy = |shard: &CachePadded<[AtomicU64; 2]>| shard[before].load(Ordering::SeqCst) != 0;
+            let busy =
+                |shard: &CachePadded<[AtomicU64; 2]>| shard[before].load(Ordering::SeqCst) != 0;
             if self.shards.iter().any(busy) {
                 return false;
             }

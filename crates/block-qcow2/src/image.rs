@@ -241,7 +241,8 @@ impl Image {
             state.refs.block_offset(index)
         };
         if self.geometry.in_cluster(offset) != 0 {
-            let text = format!("Refblock offset {offset:#x} unaligned (reftable index: {index:#x})");
+            let text =
+                format!("Refblock offset {offset:#x} unaligned (reftable index: {index:#x})");
             return Err(self.corrupted(request, &text).await);
         }
         let mut buffer = Buffer::zeroed(self.geometry.cluster_size() as usize);
@@ -410,7 +411,9 @@ pub(crate) struct Claimed<'i> {
 
 impl Claimed<'_> {
     pub fn clusters(&self) -> Range<u64> {
-        self.claim.as_ref().map_or(0..0, |claim| claim.clusters.clone())
+        self.claim
+            .as_ref()
+            .map_or(0..0, |claim| claim.clusters.clone())
     }
 
     /// How many they are.

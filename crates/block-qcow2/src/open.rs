@@ -50,7 +50,7 @@ pub(crate) struct Stored {
 pub fn probe(beginning: &[u8], _filename: &str) -> u8 {
     let version = crate::format::bytes::be32(beginning, 4);
     let magic = crate::format::bytes::be32(beginning, 0);
-    match beginning.len() >= 104 && magic == crate::format::header::MAGIC && version >= 2 {
+    match magic == crate::format::header::MAGIC && version >= 2 {
         true => 100,
         false => 0,
     }
@@ -64,7 +64,9 @@ impl Qcow2Image {
     /// [`GraphError::Refused`] in QEMU's words when it is no image, or cannot
     /// be used.
     pub fn read(bql: &mut BqlGuard, file: &Node) -> Result<Qcow2Image, GraphError> {
-        let stored = file.drain(bql).io(async |request: Request<'_>| Stored::read(request).await)?;
+        let stored = file
+            .drain(bql)
+            .io(async |request: Request<'_>| Stored::read(request).await)?;
         Ok(Qcow2Image {
             file: file.clone(),
             stored,
@@ -89,7 +91,10 @@ impl Qcow2Image {
     /// What the header says about the file with the data.
     pub fn data_file_name(&self) -> Option<&str> {
         let header = &self.stored.header;
-        header.data_file.as_deref().filter(|_| header.has_data_file())
+        header
+            .data_file
+            .as_deref()
+            .filter(|_| header.has_data_file())
     }
 
     /// Whether the data is in another file.
@@ -232,7 +237,11 @@ fn become_writable(section: &mut Drained<'_>) -> Result<(), GraphError> {
     if unknown {
         section.io(async |request: Request<'_>| image.write_header(request).await)?;
     }
-    let is_dirty = image.lock().header.incompatible.contains(Incompatible::DIRTY);
+    let is_dirty = image
+        .lock()
+        .header
+        .incompatible
+        .contains(Incompatible::DIRTY);
     if is_dirty {
         let repairs = Repairs::LEAKS | Repairs::ERRORS;
         let check = async |request: Request<'_>| image.check(request, repairs).await;
@@ -284,7 +293,14 @@ impl Stored {
             size,
         )?;
         let l1_size = u64::from(header.l1_size);
-        check_table("Active L1 table", header.l1_offset, l1_size, 8, Limits::L1_BYTES, size)?;
+        check_table(
+            "Active L1 table",
+            header.l1_offset,
+            l1_size,
+            8,
+            Limits::L1_BYTES,
+            size,
+        )?;
         let geometry = Geometry::of(&header);
         let needed = geometry.l1_entries(header.size);
         if needed > i32::MAX as u64 || header.size > block_common::limits::MAX_LENGTH {
@@ -293,7 +309,13 @@ impl Stored {
         if l1_size < needed {
             return Err(FormatError::L1TooSmall.into());
         }
-        let l1 = read_words(file, header.l1_offset, l1_size, file_length, "Could not read L1 table");
+        let l1 = read_words(
+            file,
+            header.l1_offset,
+            l1_size,
+            file_length,
+            "Could not read L1 table",
+        );
         let l1 = l1.await?;
         let text = "Could not initialize refcount handling";
         let entries = clusters * size / 8;

@@ -132,7 +132,9 @@ impl Qcow2Options {
             ));
         }
         // No image needs more than this, whatever is said.
-        let l2_entries = size.div_ceil(slice_coverage(geometry, slice_bytes)).max(MIN_L2_ENTRIES);
+        let l2_entries = size
+            .div_ceil(slice_coverage(geometry, slice_bytes))
+            .max(MIN_L2_ENTRIES);
         // A row of clusters for a table has to be counted by what is cached.
         let least = (256 << 10) / geometry.cluster_size();
         let most = Limits::REFCOUNT_TABLE_BYTES / 8;
@@ -205,7 +207,11 @@ impl Qcow2Options {
                 l2 = total - counts;
             }
         }
-        let default_slice = if l2 < most { cluster.min(4096) } else { cluster };
+        let default_slice = if l2 < most {
+            cluster.min(4096)
+        } else {
+            cluster
+        };
         let slice = self.l2_cache_entry_size.unwrap_or(default_slice);
         if slice < 512 || slice > cluster || !slice.is_power_of_two() {
             return Err(refused(format!(

@@ -97,7 +97,8 @@ impl Image {
             match run.kind {
                 Kind::Data => self.data(request)?.read(run.host, piece).await?,
                 Kind::Compressed => {
-                    self.read_compressed(request, offset, run.host, piece).await?;
+                    self.read_compressed(request, offset, run.host, piece)
+                        .await?;
                 }
                 kind if kind.is_unallocated() => match request.backing() {
                     Ok(backing) => backing.read(offset, piece).await?,
@@ -122,7 +123,10 @@ impl Image {
         let range = CompressedRange::of(word, self.geometry.cluster_bits);
         let length = self.geometry.cluster_size() as usize;
         let mut packed = Buffer::zeroed(range.bytes as usize);
-        request.file()?.read(range.start, packed.destination()).await?;
+        request
+            .file()?
+            .read(range.start, packed.destination())
+            .await?;
         let compression = self.lock().header.compression;
         let unpacked =
             run_blocking(move || codec::unpack(compression, packed.as_slice(), length)).await;

@@ -107,7 +107,9 @@ impl Refs {
 
     /// Where a block is, 0 for nowhere.
     pub fn block_offset(&self, block: u64) -> u64 {
-        self.table.get(block as usize).map_or(0, |entry| entry & OFFSET)
+        self.table
+            .get(block as usize)
+            .map_or(0, |entry| entry & OFFSET)
     }
 
     /// The block, which has been used just now.
@@ -195,7 +197,10 @@ impl Refs {
         while self.blocks.len() >= self.capacity {
             let clean = |block: &&(&u64, &Block)| block.1.dirty.is_clean() && !block.1.writing;
             let oldest = self.blocks.iter().filter(|block| clean(&block));
-            match oldest.min_by_key(|block| block.1.used).map(|block| *block.0) {
+            match oldest
+                .min_by_key(|block| block.1.used)
+                .map(|block| *block.0)
+            {
                 Some(oldest) => self.blocks.remove(&oldest),
                 None if urgent => break,
                 None => return None,

@@ -32,7 +32,10 @@ fn info_of(snapshot: &Snapshot) -> SnapshotInfo {
         id: snapshot.id.clone(),
         name: snapshot.name.clone(),
         vm_state_size: snapshot.vm_state_size,
-        date: Duration::new(u64::from(snapshot.seconds), snapshot.nanoseconds % 1_000_000_000),
+        date: Duration::new(
+            u64::from(snapshot.seconds),
+            snapshot.nanoseconds % 1_000_000_000,
+        ),
         vm_clock: Duration::from_nanos(snapshot.vm_clock),
         instructions: (snapshot.instructions != u64::MAX).then_some(snapshot.instructions),
     }
@@ -63,14 +66,23 @@ impl Image {
             return Err(IoError::from_errno(27));
         }
         let numbers = all.iter().filter_map(|known| known.id.parse::<u64>().ok());
-        let id = numbers.max().map_or(1, |last| last.saturating_add(1)).to_string();
-        let l1: Vec<u64> = (0..u64::from(l1_size)).map(|index| self.l1.get(index) & !COPIED).collect();
+        let id = numbers
+            .max()
+            .map_or(1, |last| last.saturating_add(1))
+            .to_string();
+        let l1: Vec<u64> = (0..u64::from(l1_size))
+            .map(|index| self.l1.get(index) & !COPIED)
+            .collect();
         // Nothing is written in place from now on.
         self.count_tree(request, &l1, Change::More).await?;
         self.share_all(request).await?;
         let bits = self.geometry.cluster_bits;
         let claimed = self
-            .claim(request, self.geometry.clusters_of(l1.len() as u64 * 8).max(1), true)
+            .claim(
+                request,
+                self.geometry.clusters_of(l1.len() as u64 * 8).max(1),
+                true,
+            )
             .await?;
         let bytes: Vec<u8> = l1.iter().flat_map(|entry| entry.to_be_bytes()).collect();
         let file = request.file()?;
@@ -175,14 +187,16 @@ impl Image {
                 let text = format!("L2 table offset {offset:#x} unaligned");
                 return Err(self.corrupted(request, &text).await);
             }
-            let words = read_words(file, offset, size / 8, length, "Could not read L2 table").await?;
+            let words =
+                read_words(file, offset, size / 8, length, "Could not read L2 table").await?;
             for entry in entries_of(geometry, &words) {
                 let clusters = clusters_of(entry, bits);
                 if let Some((first, last)) = clusters {
                     self.count(request, first, last, change).await?;
                 }
             }
-            self.count(request, offset >> bits, offset >> bits, change).await?;
+            self.count(request, offset >> bits, offset >> bits, change)
+                .await?;
         }
         Ok(())
     }
@@ -201,7 +215,9 @@ impl Image {
             // Nobody is there who could still use them.
             match state.released.back_mut() {
                 Some((0, freed)) => freed.push(Freed { clusters, discard }),
-                _ => state.released.push_back((0, vec![Freed { clusters, discard }])),
+                _ => state
+                    .released
+                    .push_back((0, vec![Freed { clusters, discard }])),
             }
             return Ok(());
         }
@@ -301,7 +317,11 @@ impl Image {
         for entry in &mut l1 {
             *entry &= OFFSET;
         }
-        let size = if snapshot.disk_size > 0 { snapshot.disk_size } else { self.size() };
+        let size = if snapshot.disk_size > 0 {
+            snapshot.disk_size
+        } else {
+            self.size()
+        };
         if self.geometry.l1_entries(size) > l1.len() as u64 {
             return Err(IoError::from_errno(errno::EINVAL));
         }
@@ -332,7 +352,9 @@ impl Image {
             return Err(error);
         }
         claimed.keep();
-        let old: Vec<u64> = (0..u64::from(before.1)).map(|index| self.l1.get(index)).collect();
+        let old: Vec<u64> = (0..u64::from(before.1))
+            .map(|index| self.l1.get(index))
+            .collect();
         self.show(&l1, before.1, size);
         file.flush().await?;
         drop(turn);
@@ -357,7 +379,8 @@ impl Image {
         }
         let entries = l1.len().max(old_entries as usize);
         for index in 0..entries {
-            self.l1.set(index as u64, l1.get(index).copied().unwrap_or(0));
+            self.l1
+                .set(index as u64, l1.get(index).copied().unwrap_or(0));
         }
         state.l1_dirty.clear();
         self.size.store(size, Ordering::Release);
@@ -413,7 +436,8 @@ impl Qcow2 {
 impl Snapshots for Qcow2 {
     fn create(&self, section: &mut Drained<'_>, info: &mut SnapshotInfo) -> Result<(), GraphError> {
         let image = &self.image;
-        let id = section.io(async |request: Request<'_>| image.create_snapshot(request, info).await)?;
+        let id =
+            section.io(async |request: Request<'_>| image.create_snapshot(request, info).await)?;
         info.id = id;
         Ok(())
     }
@@ -458,7 +482,11 @@ impl Snapshots for Qcow2 {
         };
         let loaded = section.io(async |request: Request<'_>| -> Result<(), IoError> {
             let l1 = image.snapshot_l1(request, &snapshot).await?;
-            let size = if snapshot.disk_size > 0 { snapshot.disk_size } else { image.size() };
+            let size = if snapshot.disk_size > 0 {
+                snapshot.disk_size
+            } else {
+                image.size()
+            };
             if image.geometry.l1_entries(size) > l1.len() as u64 {
                 return Err(IoError::from_errno(errno::EINVAL));
             }

@@ -33,14 +33,20 @@ impl Image {
             (!state.snapshots.is_empty(), state.header.bitmaps.is_some())
         };
         if has_snapshots && self.geometry.version < 3 {
-            return refuse(errno::ENOTSUP, "Can't resize a v2 image which has snapshots");
+            return refuse(
+                errno::ENOTSUP,
+                "Can't resize a v2 image which has snapshots",
+            );
         }
         if has_bitmaps {
             return refuse(errno::ENOTSUP, "Can't resize an image with stored bitmaps");
         }
         if new < old {
             if to.preallocation != Preallocation::Off {
-                return refuse(errno::EINVAL, "Preallocation can't be used for shrinking an image");
+                return refuse(
+                    errno::EINVAL,
+                    "Preallocation can't be used for shrinking an image",
+                );
             }
             return self.shrink(request, old, new).await;
         }
@@ -125,7 +131,8 @@ impl Image {
             }
         }
         if to.preallocation != Preallocation::Off {
-            self.preallocate(request, old, new, to.preallocation).await?;
+            self.preallocate(request, old, new, to.preallocation)
+                .await?;
         }
         self.set_size(request, new).await
     }
@@ -156,7 +163,9 @@ impl Image {
         }
         self.commit(request, Goal::Durable).await?;
         let bits = self.geometry.cluster_bits;
-        let claimed = self.claim(request, self.geometry.clusters_of(entries * 8), true).await?;
+        let claimed = self
+            .claim(request, self.geometry.clusters_of(entries * 8), true)
+            .await?;
         let _turn = self.commits.enter(0..1, true).await;
         // The counts of the new place come before the header that needs them.
         self.commit_now(request, Goal::Durable).await?;
@@ -229,7 +238,8 @@ impl Image {
             };
             if !fresh || how != Preallocation::Metadata {
                 let data = self.data(request)?;
-                data.write_zeroes(host, count << bits, WriteFlags::empty()).await?;
+                data.write_zeroes(host, count << bits, WriteFlags::empty())
+                    .await?;
             }
             let extended = self.geometry.has_subclusters();
             self.change_entries(request, want.start, count, |number, old, _| {

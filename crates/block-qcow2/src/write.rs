@@ -9,9 +9,7 @@ use std::ops::Range;
 use block_io::{Buffer, IoError, IoFuture, Request, Source, SourceVec, WriteFlags};
 
 use crate::cache::{entry_at, set_entry};
-use crate::format::entry::{
-    ALL_STORED, COPIED, CompressedRange, Entry, Kind, SUBCLUSTERS,
-};
+use crate::format::entry::{ALL_STORED, COPIED, CompressedRange, Entry, Kind, SUBCLUSTERS};
 use crate::image::{Claimed, Image, State};
 use crate::map::Run;
 use crate::read::inside;
@@ -40,7 +38,9 @@ impl Image {
         flags: WriteFlags,
     ) -> IoFuture<'r> {
         if flags.contains(WriteFlags::COMPRESSED) {
-            return IoFuture::new(async move { self.write_compressed(request, offset, from).await });
+            return IoFuture::new(
+                async move { self.write_compressed(request, offset, from).await },
+            );
         }
         if let Err(error) = self.check_sane() {
             return IoFuture::failed(error);
@@ -112,7 +112,8 @@ impl Image {
         let mut range = offset..offset + from.len() as u64;
         let around = self.clusters_around(&range);
         let _turn = self.turns.enter(around.clone(), true).await;
-        self.own_table(request, self.geometry.l1_index(offset)).await?;
+        self.own_table(request, self.geometry.l1_index(offset))
+            .await?;
         let plan = loop {
             match self.plan(&range) {
                 Some(plan) => break plan,
@@ -175,7 +176,8 @@ impl Image {
             let entry = |number: usize| entry_at(words, index + number, geometry.words_per_entry);
             let first = entry(0);
             let stored = |entry: Entry| {
-                !entry.is_compressed() && (entry.host() != 0 || !geometry.keeps_data && entry.word & COPIED != 0)
+                !entry.is_compressed()
+                    && (entry.host() != 0 || !geometry.keeps_data && entry.word & COPIED != 0)
             };
             if stored(first) && first.is_own() {
                 return Plan::Reuse(run);
@@ -227,7 +229,11 @@ impl Image {
         if let Some(after) = &after_data {
             vector.push(after.source());
         }
-        let from = if before_data.is_some() { start } else { part.start };
+        let from = if before_data.is_some() {
+            start
+        } else {
+            part.start
+        };
         data.write(at(from), vector.source()).await?;
         Ok(start..end)
     }

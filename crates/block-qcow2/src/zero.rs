@@ -52,10 +52,11 @@ impl Image {
             range.start = start;
         }
         range.end = range.end.next_multiple_of(unit);
-        let to = match flags.contains(WriteFlags::MAY_UNMAP) && !self.settings.lock().discard_no_unref {
-            true => Become::ZeroUnmapped,
-            false => Become::Zero,
-        };
+        let to =
+            match flags.contains(WriteFlags::MAY_UNMAP) && !self.settings.lock().discard_no_unref {
+                true => Become::ZeroUnmapped,
+                false => Become::Zero,
+            };
         self.convert(request, range, to).await
     }
 
@@ -131,7 +132,8 @@ impl Image {
                 let cluster = around.start + (number << bits);
                 let new = self.converted(old, cluster, &part, to, has_backing, keep);
                 let lost = old.is_compressed() || old.host() != 0;
-                if lost && new.host() != old.host() || (old.is_compressed() && !new.is_compressed()) {
+                if lost && new.host() != old.host() || (old.is_compressed() && !new.is_compressed())
+                {
                     self.free_entry(old, state, pass);
                 }
                 new

@@ -40,7 +40,6 @@ impl Create {
 pub(crate) enum How {
     /// The driver, in a file that is there and open. What it does not take of
     /// `-o` is for the protocol.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for formats"))]
     InFile(fn(&mut Creating) -> Result<Box<dyn CreateImage>, OpenError>),
     /// The driver, which makes the file itself.
     File(fn(&mut Creating) -> Result<Work, OpenError>),
@@ -81,7 +80,6 @@ impl CreateOption {
     }
 
     /// The same with a value that counts when none is given.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for formats"))]
     pub(crate) const fn or(mut self, default: &'static str) -> Self {
         self.default = Some(default);
         self
@@ -144,7 +142,6 @@ impl Creating {
         Ok(size.checked_next_multiple_of(SECTOR).unwrap_or(size))
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "for formats"))]
     pub fn number(&mut self, key: &Key) -> Result<Option<i64>, OpenError> {
         values::number(&mut self.options, key.name)
     }

@@ -17,6 +17,7 @@ mod file;
 mod null;
 #[cfg(test)]
 mod overlay;
+mod qcow2;
 mod raw;
 mod stats;
 mod throttle;
@@ -30,6 +31,7 @@ static DRIVERS: &[&Driver] = &[
     &null::NULL_CO,
     #[cfg(test)]
     &overlay::OVERLAY,
+    &qcow2::QCOW2,
     &raw::RAW,
     &stats::STATS,
     &throttle::THROTTLE,

@@ -1,7 +1,7 @@
 //! The directory of persistent bitmaps.
 
-use super::bytes::{be16, be32, be64, put16, put32, put64};
 use super::FormatError;
+use super::bytes::{be16, be32, be64, put16, put32, put64};
 
 /// How long an entry is before its variable part, in bytes.
 const FIXED: usize = 24;

@@ -4,19 +4,25 @@
 /// A 32-bit number.
 pub(crate) fn be32(bytes: &[u8], at: usize) -> u32 {
     let found = bytes.get(at..at.saturating_add(4));
-    found.map_or(0, |word| u32::from_be_bytes(word.try_into().unwrap_or_default()))
+    found.map_or(0, |word| {
+        u32::from_be_bytes(word.try_into().unwrap_or_default())
+    })
 }
 
 /// A 64-bit number.
 pub(crate) fn be64(bytes: &[u8], at: usize) -> u64 {
     let found = bytes.get(at..at.saturating_add(8));
-    found.map_or(0, |word| u64::from_be_bytes(word.try_into().unwrap_or_default()))
+    found.map_or(0, |word| {
+        u64::from_be_bytes(word.try_into().unwrap_or_default())
+    })
 }
 
 /// A 16-bit number.
 pub(crate) fn be16(bytes: &[u8], at: usize) -> u16 {
     let found = bytes.get(at..at.saturating_add(2));
-    found.map_or(0, |word| u16::from_be_bytes(word.try_into().unwrap_or_default()))
+    found.map_or(0, |word| {
+        u16::from_be_bytes(word.try_into().unwrap_or_default())
+    })
 }
 
 /// Stores a 16-bit number.

@@ -159,14 +159,23 @@ mod tests {
         assert_eq!(kind(0x10000 | ZERO), Kind::ZeroStored);
         assert_eq!(kind(0x10000 | COPIED), Kind::Data);
         assert_eq!(kind(COMPRESSED | 0x1234), Kind::Compressed);
-        let first = Entry { word: COPIED, bitmap: 0 };
+        let first = Entry {
+            word: COPIED,
+            bitmap: 0,
+        };
         assert_eq!(first.kind(false, 0, false), Kind::Data);
         assert_eq!(first.kind(false, 0, true), Kind::Unallocated);
-        let extended = Entry { word: 0x10000, bitmap: 0b1 | 0b10 << 32 };
+        let extended = Entry {
+            word: 0x10000,
+            bitmap: 0b1 | 0b10 << 32,
+        };
         assert_eq!(extended.kind(true, 0, true), Kind::Data);
         assert_eq!(extended.kind(true, 1, true), Kind::ZeroStored);
         assert_eq!(extended.kind(true, 2, true), Kind::UnallocatedStored);
-        let both = Entry { word: 0x10000, bitmap: 1 | 1 << 32 };
+        let both = Entry {
+            word: 0x10000,
+            bitmap: 1 | 1 << 32,
+        };
         assert_eq!(both.kind(true, 0, true), Kind::Invalid);
     }
 }

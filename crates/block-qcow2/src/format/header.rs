@@ -328,7 +328,9 @@ impl Header {
             if kind == extension::END {
                 break;
             }
-            let data = head.get(at..at + length).ok_or(FormatError::ExtensionTooLarge)?;
+            let data = head
+                .get(at..at + length)
+                .ok_or(FormatError::ExtensionTooLarge)?;
             each(self, kind, data)?;
             at += length.next_multiple_of(8);
         }
@@ -374,7 +376,9 @@ impl Header {
         // What is wrong with extensions does not matter any more.
         let _ = self.each_extension(head, |_, kind, data| {
             if kind == extension::FEATURE_NAMES {
-                let known = data.chunks_exact(FEATURE_NAME).filter(|entry| entry[0] == 0);
+                let known = data
+                    .chunks_exact(FEATURE_NAME)
+                    .filter(|entry| entry[0] == 0);
                 names.extend(known.map(|entry| (entry[1], until_nul(&entry[2..]))));
             }
             Ok(())
@@ -431,7 +435,11 @@ impl Header {
             data_file: None,
             bitmaps: None,
             unknown_extensions: Vec::new(),
-            header_length: if version >= 3 { KNOWN_LENGTH } else { V2_LENGTH },
+            header_length: if version >= 3 {
+                KNOWN_LENGTH
+            } else {
+                V2_LENGTH
+            },
             backing_name: (0, 0),
         }
     }
@@ -524,7 +532,11 @@ fn until_nul(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..end.unwrap_or(bytes.len())]).into_owned()
 }
 
-fn text_of(data: &[u8], room: usize, too_long: fn(usize) -> FormatError) -> Result<String, FormatError> {
+fn text_of(
+    data: &[u8],
+    room: usize,
+    too_long: fn(usize) -> FormatError,
+) -> Result<String, FormatError> {
     match data.len() >= room {
         true => Err(too_long(data.len())),
         false => Ok(until_nul(data)),

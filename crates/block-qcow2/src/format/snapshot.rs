@@ -83,8 +83,16 @@ pub fn parse(
             nanoseconds: be32(entry, 20),
             vm_clock: be64(entry, 24),
             vm_state_size,
-            disk_size: if extra_size >= 16 { be64(extra, 8) } else { disk_size },
-            instructions: if extra_size >= 24 { be64(extra, 16) } else { u64::MAX },
+            disk_size: if extra_size >= 16 {
+                be64(extra, 8)
+            } else {
+                disk_size
+            },
+            instructions: if extra_size >= 24 {
+                be64(extra, 16)
+            } else {
+                u64::MAX
+            },
             unknown_extra: extra.get(KNOWN_EXTRA..).unwrap_or_default().to_vec(),
         });
         at += length;
@@ -113,7 +121,11 @@ pub fn write(snapshots: &[Snapshot]) -> Result<Vec<u8>, FormatError> {
         put64(&mut entry, 24, snapshot.vm_clock);
         let short = u32::try_from(snapshot.vm_state_size).unwrap_or(0);
         put32(&mut entry, 32, short);
-        put32(&mut entry, 36, (KNOWN_EXTRA + snapshot.unknown_extra.len()) as u32);
+        put32(
+            &mut entry,
+            36,
+            (KNOWN_EXTRA + snapshot.unknown_extra.len()) as u32,
+        );
         put64(&mut entry, FIXED, snapshot.vm_state_size);
         put64(&mut entry, FIXED + 8, snapshot.disk_size);
         put64(&mut entry, FIXED + 16, snapshot.instructions);
@@ -142,18 +154,20 @@ mod tests {
         let sizes = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
         let rest = proptest::collection::vec(any::<u8>(), 0..40);
         ("[0-9]{1,4}", "\\PC{0,20}", numbers, sizes, rest).prop_map(
-            |(id, name, (l1_offset, l1_size, seconds, nanoseconds), sizes, unknown_extra)| Snapshot {
-                l1_offset,
-                l1_size,
-                id,
-                name,
-                seconds,
-                nanoseconds,
-                vm_clock: sizes.0,
-                vm_state_size: sizes.1,
-                disk_size: sizes.2,
-                instructions: sizes.3,
-                unknown_extra,
+            |(id, name, (l1_offset, l1_size, seconds, nanoseconds), sizes, unknown_extra)| {
+                Snapshot {
+                    l1_offset,
+                    l1_size,
+                    id,
+                    name,
+                    seconds,
+                    nanoseconds,
+                    vm_clock: sizes.0,
+                    vm_state_size: sizes.1,
+                    disk_size: sizes.2,
+                    instructions: sizes.3,
+                    unknown_extra,
+                }
             },
         )
     }

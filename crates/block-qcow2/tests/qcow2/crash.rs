@@ -146,7 +146,11 @@ fn image_over(bql: &mut BqlGuard, recorder: &Arc<Recorder>, options: Qcow2Option
         unmap: true,
         ..Default::default()
     };
-    image.settings(options).options(node).open(bql, "").expect("opened")
+    image
+        .settings(options)
+        .options(node)
+        .open(bql, "")
+        .expect("opened")
 }
 
 /// What a guest has done, and how much had reached the file before and after.
@@ -177,7 +181,11 @@ async fn together(mut all: Vec<Boxed<'_>>) -> Vec<Deed> {
             }
             Poll::Pending => true,
         });
-        if all.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        if all.is_empty() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     })
     .await;
     done
@@ -202,12 +210,15 @@ struct Plan {
 }
 
 fn crash(plan: &Plan) {
-    let Some(qemu_img) = Tool::find("qemu-img") else { return };
+    let Some(qemu_img) = Tool::find("qemu-img") else {
+        return;
+    };
     in_layer(|bql, directory| {
         let recorder = Recorder::new(Vec::new(), plan.seed);
         let file = over(bql, &recorder);
         let maker = backend(bql, &file, READ_WRITE | Perm::RESIZE).expect("nobody objects");
-        bql.block_on(plan.create.write_to(maker.root(), None)).expect("made");
+        bql.block_on(plan.create.write_to(maker.root(), None))
+            .expect("made");
         drop((maker, file));
         let fresh = recorder.lock().bytes.clone();
         let recorder = Recorder::new(fresh.clone(), plan.seed);
@@ -236,7 +247,15 @@ fn crash(plan: &Plan) {
                     let began = tick();
                     let before = recorder.lock().steps.len();
                     let (offset, bytes) = (from * SECTOR, (to - from) * SECTOR);
-                    let mut deed = Deed { from, to, value: Some(value), before, after: 0, began, ended: 0 };
+                    let mut deed = Deed {
+                        from,
+                        to,
+                        value: Some(value),
+                        before,
+                        after: 0,
+                        began,
+                        ended: 0,
+                    };
                     match kind {
                         0..=5 => {
                             let buffer = sectors(value, to - from);
@@ -244,11 +263,15 @@ fn crash(plan: &Plan) {
                         }
                         6 => {
                             deed.value = Some(0);
-                            root.write_zeroes(offset, bytes, WriteFlags::MAY_UNMAP).await.expect("zeroed");
+                            root.write_zeroes(offset, bytes, WriteFlags::MAY_UNMAP)
+                                .await
+                                .expect("zeroed");
                         }
                         7 => {
                             deed.value = Some(0);
-                            root.write_zeroes(offset, bytes, WriteFlags::empty()).await.expect("zeroed");
+                            root.write_zeroes(offset, bytes, WriteFlags::empty())
+                                .await
+                                .expect("zeroed");
                         }
                         _ => {
                             deed.value = None;
@@ -269,8 +292,15 @@ fn crash(plan: &Plan) {
             .filter(|at| matches!(steps[*at], Step::Flush))
             .collect();
         assert!(flushes.len() > 8, "there is something to cut");
-        for (number, cut) in std::iter::once(0).chain(flushes.iter().map(|at| at + 1)).enumerate() {
-            let next = flushes.iter().copied().find(|at| *at >= cut).unwrap_or(steps.len());
+        for (number, cut) in std::iter::once(0)
+            .chain(flushes.iter().map(|at| at + 1))
+            .enumerate()
+        {
+            let next = flushes
+                .iter()
+                .copied()
+                .find(|at| *at >= cut)
+                .unwrap_or(steps.len());
             for attempt in 0..3 {
                 let mut bytes = fresh.clone();
                 for step in &steps[..cut] {
@@ -281,7 +311,16 @@ fn crash(plan: &Plan) {
                     apply(&mut bytes, step, |_| random.next(10) < keep);
                 }
                 let name = format!("cut {number}, attempt {attempt}");
-                look(bql, &qemu_img, directory.path(), bytes, &deeds, (cut, next), count, &name);
+                look(
+                    bql,
+                    &qemu_img,
+                    directory.path(),
+                    bytes,
+                    &deeds,
+                    (cut, next),
+                    count,
+                    &name,
+                );
             }
         }
     });
@@ -321,7 +360,11 @@ fn look(
     std::fs::write(&path, &bytes).expect("written");
     let check = qemu_img.run(["check", "-f", "qcow2", path.to_str().expect("text")]);
     let code = check.status.code();
-    assert!(code == Some(0) || code == Some(3), "{name}: {}", String::from_utf8_lossy(&check.stdout));
+    assert!(
+        code == Some(0) || code == Some(3),
+        "{name}: {}",
+        String::from_utf8_lossy(&check.stdout)
+    );
     let recorder = Recorder::new(bytes, 0);
     let node = image_over(bql, &recorder, Qcow2Options::default());
     let disk = backend(bql, &node, Perm::CONSISTENT_READ).expect("a reader");
@@ -336,9 +379,14 @@ fn look(
         let at = (sector * SECTOR) as usize;
         let seen = &seen[at..at + SECTOR as usize];
         let value = u64::from_be_bytes(seen[..8].try_into().expect("eight"));
-        assert!(seen.chunks_exact(8).all(|word| word == &seen[..8]), "{name}: sector {sector} is torn");
+        assert!(
+            seen.chunks_exact(8).all(|word| word == &seen[..8]),
+            "{name}: sector {sector} is torn"
+        );
         let mut allowed = vec![0];
-        let here = deeds.iter().filter(|deed| (deed.from..deed.to).contains(&sector));
+        let here = deeds
+            .iter()
+            .filter(|deed| (deed.from..deed.to).contains(&sector));
         for deed in here {
             let Some(written) = deed.value else { continue };
             if deed.before > next {
@@ -349,7 +397,10 @@ fn look(
             }
             allowed.push(written);
         }
-        assert!(allowed.contains(&value), "{name}: sector {sector} has {value}, not {allowed:?}");
+        assert!(
+            allowed.contains(&value),
+            "{name}: sector {sector} has {value}, not {allowed:?}"
+        );
     }
 }
 
@@ -366,36 +417,73 @@ fn plan(seed: u64, create: CreateOptions) -> Plan {
 #[test]
 fn one_after_the_other() {
     for seed in 1..3 {
-        crash(&plan(seed, CreateOptions { cluster_size: 4096, ..CreateOptions::new(2 << 20) }));
+        crash(&plan(
+            seed,
+            CreateOptions {
+                cluster_size: 4096,
+                ..CreateOptions::new(2 << 20)
+            },
+        ));
     }
 }
 
 #[test]
 fn many_at_once() {
     for seed in 1..3 {
-        let create = CreateOptions { cluster_size: 4096, ..CreateOptions::new(2 << 20) };
-        crash(&Plan { at_once: 4, rounds: 25, ..plan(seed, create) });
+        let create = CreateOptions {
+            cluster_size: 4096,
+            ..CreateOptions::new(2 << 20)
+        };
+        crash(&Plan {
+            at_once: 4,
+            rounds: 25,
+            ..plan(seed, create)
+        });
     }
 }
 
 #[test]
 fn while_tables_grow() {
-    let create = CreateOptions { cluster_size: 512, refcount_bits: 64, ..CreateOptions::new(8 << 20) };
-    crash(&Plan { at_once: 3, rounds: 25, ..plan(9, create) });
+    let create = CreateOptions {
+        cluster_size: 512,
+        refcount_bits: 64,
+        ..CreateOptions::new(8 << 20)
+    };
+    crash(&Plan {
+        at_once: 3,
+        rounds: 25,
+        ..plan(9, create)
+    });
 }
 
 #[test]
 fn while_caches_overflow() {
-    let create = CreateOptions { cluster_size: 512, ..CreateOptions::new(4 << 20) };
+    let create = CreateOptions {
+        cluster_size: 512,
+        ..CreateOptions::new(4 << 20)
+    };
     let options = Qcow2Options {
         l2_cache_size: Some(1024),
         ..Default::default()
     };
-    crash(&Plan { at_once: 3, rounds: 30, options, ..plan(5, create) });
+    crash(&Plan {
+        at_once: 3,
+        rounds: 30,
+        options,
+        ..plan(5, create)
+    });
 }
 
 #[test]
 fn with_subclusters() {
-    let create = CreateOptions { cluster_size: 16384, extended_l2: true, ..CreateOptions::new(2 << 20) };
-    crash(&Plan { at_once: 3, rounds: 25, ..plan(6, create) });
+    let create = CreateOptions {
+        cluster_size: 16384,
+        extended_l2: true,
+        ..CreateOptions::new(2 << 20)
+    };
+    crash(&Plan {
+        at_once: 3,
+        rounds: 25,
+        ..plan(6, create)
+    });
 }

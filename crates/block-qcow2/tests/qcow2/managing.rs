@@ -18,12 +18,19 @@ fn close(bql: &mut BqlGuard, disk: Backend, node: Node) {
 
 fn assert_clean(qemu_img: &Tool, path: &Path) {
     let check = qemu_img.run(["check", path.to_str().expect("text")]);
-    assert!(check.status.success(), "{}{}", String::from_utf8_lossy(&check.stdout), String::from_utf8_lossy(&check.stderr));
+    assert!(
+        check.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&check.stdout),
+        String::from_utf8_lossy(&check.stderr)
+    );
 }
 
 fn check(bql: &mut BqlGuard, node: &Node, repairs: Repairs) -> CheckResult {
     let mut section = node.drain(bql);
-    section.io(async |request: Request<'_>| request.check(repairs).await).expect("looked at")
+    section
+        .io(async |request: Request<'_>| request.check(repairs).await)
+        .expect("looked at")
 }
 
 /// What QEMU counts: corruptions and leaks.
@@ -33,13 +40,23 @@ fn qemu_counts(qemu_img: &Tool, path: &Path) -> (u64, u64) {
     let number = |key: &str| {
         let at = text.find(&format!("\"{key}\": "))?;
         let digits = text[at..].chars().skip_while(|c| !c.is_ascii_digit());
-        digits.take_while(char::is_ascii_digit).collect::<String>().parse().ok()
+        digits
+            .take_while(char::is_ascii_digit)
+            .collect::<String>()
+            .parse()
+            .ok()
     };
-    (number("corruptions").unwrap_or(0), number("leaks").unwrap_or(0))
+    (
+        number("corruptions").unwrap_or(0),
+        number("leaks").unwrap_or(0),
+    )
 }
 
 fn small() -> CreateOptions {
-    CreateOptions { cluster_size: 4096, ..CreateOptions::new(4 << 20) }
+    CreateOptions {
+        cluster_size: 4096,
+        ..CreateOptions::new(4 << 20)
+    }
 }
 
 /// An image with some data, leaks and corruption made by `damage`.
@@ -69,7 +86,9 @@ fn block_of_counts(bytes: &[u8]) -> usize {
 
 #[test]
 fn a_check_finds_what_qemu_finds_and_repairs_it() {
-    let Some(qemu_img) = Tool::find("qemu-img") else { return };
+    let Some(qemu_img) = Tool::find("qemu-img") else {
+        return;
+    };
     type Damage = fn(&mut Vec<u8>);
     let damages: [(&str, Damage); 5] = [
         ("nothing", |_| {}),
@@ -98,7 +117,11 @@ fn a_check_finds_what_qemu_finds_and_repairs_it() {
             let (corruptions, leaks) = qemu_counts(&qemu_img, &path);
             let node = open(bql, &path, true).expect("opened");
             let found = check(bql, &node, Repairs::empty());
-            assert_eq!((found.corruptions, found.leaks), (corruptions, leaks), "{name}");
+            assert_eq!(
+                (found.corruptions, found.leaks),
+                (corruptions, leaks),
+                "{name}"
+            );
             drop(node);
             bql.poll(block_io::aio::Wait::No);
             let node = open(bql, &path, false).expect("opened");
@@ -115,7 +138,9 @@ fn a_check_finds_what_qemu_finds_and_repairs_it() {
 
 #[test]
 fn an_entry_that_cannot_be_marks_the_image() {
-    let Some(qemu_img) = Tool::find("qemu-img") else { return };
+    let Some(qemu_img) = Tool::find("qemu-img") else {
+        return;
+    };
     in_layer(|bql, directory| {
         let path = directory.path().join("image");
         damaged(bql, &path, |bytes| {
@@ -126,7 +151,10 @@ fn an_entry_that_cannot_be_marks_the_image() {
         let disk = disk(bql, &node);
         let error = read(bql, &disk, 0, 512).expect_err("unaligned");
         let text = error.to_string();
-        assert!(text.contains("Cluster allocation offset") && text.contains("unaligned (L2 offset: 0x"), "{text}");
+        assert!(
+            text.contains("Cluster allocation offset") && text.contains("unaligned (L2 offset: 0x"),
+            "{text}"
+        );
         assert_eq!(error.errno(), 5);
         let refused = write(bql, &disk, 1 << 20, &[1; 512]);
         assert!(refused.is_err(), "nothing is written any more");
@@ -134,34 +162,62 @@ fn an_entry_that_cannot_be_marks_the_image() {
         let info = qemu_img.succeed(["info", path.to_str().expect("text")]);
         assert!(info.contains("corrupt: true"), "{info}");
         let error = open(bql, &path, false).expect_err("corrupt");
-        assert_eq!(error.to_string(), "qcow2: Image is corrupt; cannot be opened read/write");
+        assert_eq!(
+            error.to_string(),
+            "qcow2: Image is corrupt; cannot be opened read/write"
+        );
         let node = open(bql, &path, true).expect("to look at it");
         drop(node);
     });
 }
 
-fn resize(bql: &mut BqlGuard, node: &Node, length: u64, how: Preallocation) -> Result<(), block_gs::IoError> {
+fn resize(
+    bql: &mut BqlGuard,
+    node: &Node,
+    length: u64,
+    how: Preallocation,
+) -> Result<(), block_gs::IoError> {
     let disk = backend(bql, node, READ_WRITE | Perm::RESIZE).expect("nobody objects");
     bql.block_on(disk.root().truncate(length, true, how))
 }
 
 #[test]
 fn images_grow_and_shrink() {
-    let Some(qemu_img) = Tool::find("qemu-img") else { return };
+    let Some(qemu_img) = Tool::find("qemu-img") else {
+        return;
+    };
     in_layer(|bql, directory| {
         let path = directory.path().join("image");
         for cluster_size in [512, 4096, 65536] {
-            create(bql, &path, &CreateOptions { cluster_size, ..small() });
+            create(
+                bql,
+                &path,
+                &CreateOptions {
+                    cluster_size,
+                    ..small()
+                },
+            );
             let node = open(bql, &path, false).expect("opened");
             let disk = disk(bql, &node);
             let mut model = vec![0; 4 << 20];
             let data = pattern(4 << 20, 5);
             write(bql, &disk, 0, &data).expect("written");
             model.copy_from_slice(&data);
-            for length in [3_000_320usize, 5 << 20, 1_000_448, 64 << 20, 512, 0, 1 << 20] {
+            for length in [
+                3_000_320usize,
+                5 << 20,
+                1_000_448,
+                64 << 20,
+                512,
+                0,
+                1 << 20,
+            ] {
                 resize(bql, &node, length as u64, Preallocation::Off).expect("resized");
                 model.resize(length, 0);
-                assert!(read(bql, &disk, 0, length).expect("read") == model, "{length}");
+                assert!(
+                    read(bql, &disk, 0, length).expect("read") == model,
+                    "{length}"
+                );
                 if length > 100_000 {
                     write(bql, &disk, 70_000, &data[..20_000]).expect("written");
                     model[70_000..90_000].copy_from_slice(&data[..20_000]);
@@ -169,7 +225,11 @@ fn images_grow_and_shrink() {
             }
             let said = resize(bql, &node, 1000, Preallocation::Off).expect_err("not whole sectors");
             assert_eq!(said.to_string(), "The new size must be a multiple of 512");
-            for how in [Preallocation::Metadata, Preallocation::Falloc, Preallocation::Full] {
+            for how in [
+                Preallocation::Metadata,
+                Preallocation::Falloc,
+                Preallocation::Full,
+            ] {
                 let length = model.len() + (3 << 20);
                 resize(bql, &node, length as u64, how).expect("resized");
                 model.resize(length, 0);
@@ -193,10 +253,19 @@ fn snapshot(bql: &mut BqlGuard, node: &Node, name: &str) -> String {
 
 #[test]
 fn snapshots_are_made_shown_and_deleted() {
-    let Some(qemu_img) = Tool::find("qemu-img") else { return };
+    let Some(qemu_img) = Tool::find("qemu-img") else {
+        return;
+    };
     in_layer(|bql, directory| {
         let path = directory.path().join("image");
-        for options in [small(), CreateOptions { extended_l2: true, cluster_size: 16384, ..small() }] {
+        for options in [
+            small(),
+            CreateOptions {
+                extended_l2: true,
+                cluster_size: 16384,
+                ..small()
+            },
+        ] {
             create(bql, &path, &options);
             let node = open(bql, &path, false).expect("opened");
             let disk = disk(bql, &node);
@@ -222,21 +291,35 @@ fn snapshots_are_made_shown_and_deleted() {
             let names: Vec<_> = listed.iter().map(|info| &*info.name).collect();
             assert_eq!(names, ["s0", "s1", "s2", "s3"]);
             for at in [1, 3, 0] {
-                node.drain(bql).goto_snapshot(&format!("{}", at + 1)).expect("gone to");
-                assert!(read(bql, &disk, 0, model.len()).expect("read") == states[at], "s{at}");
+                node.drain(bql)
+                    .goto_snapshot(&format!("{}", at + 1))
+                    .expect("gone to");
+                assert!(
+                    read(bql, &disk, 0, model.len()).expect("read") == states[at],
+                    "s{at}"
+                );
                 let data = pattern(30_000, at as u64);
                 write(bql, &disk, 12_345, &data).expect("written");
             }
-            let which = SnapshotKey { id: None, name: Some("s1") };
+            let which = SnapshotKey {
+                id: None,
+                name: Some("s1"),
+            };
             node.drain(bql).delete_snapshot(which).expect("deleted");
-            assert!(node.drain(bql).delete_snapshot(which).is_err(), "it is not there");
+            assert!(
+                node.drain(bql).delete_snapshot(which).is_err(),
+                "it is not there"
+            );
             node.drain(bql).goto_snapshot("3").expect("gone to");
             assert!(read(bql, &disk, 0, model.len()).expect("read") == states[2]);
             close(bql, disk, node);
             assert_clean(&qemu_img, &path);
             let text = path.to_str().expect("text");
             let list = qemu_img.succeed(["snapshot", "-l", text]);
-            assert!(list.contains("s0") && !list.contains("s1") && list.contains("s3"), "{list}");
+            assert!(
+                list.contains("s0") && !list.contains("s1") && list.contains("s3"),
+                "{list}"
+            );
             qemu_img.succeed(["snapshot", "-a", "s0", text]);
             assert!(qemu_reads(&qemu_img, &path) == states[0]);
             qemu_img.succeed(["snapshot", "-a", "s3", text]);
@@ -268,7 +351,10 @@ fn snapshots_of_qemu_are_used() {
         let seen = read(bql, &disk, 0, 2 << 20).expect("read");
         assert!(seen[..1 << 20].iter().all(|byte| *byte == 1));
         assert!(seen[1 << 20..].iter().all(|byte| *byte == 0));
-        let which = SnapshotKey { id: Some("1"), name: None };
+        let which = SnapshotKey {
+            id: Some("1"),
+            name: None,
+        };
         node.drain(bql).delete_snapshot(which).expect("deleted");
         close(bql, disk, node);
         assert_clean(&qemu_img, &path);
@@ -277,13 +363,23 @@ fn snapshots_of_qemu_are_used() {
 
 #[test]
 fn an_emptied_image_shows_what_is_below() {
-    let Some(qemu_img) = Tool::find("qemu-img") else { return };
+    let Some(qemu_img) = Tool::find("qemu-img") else {
+        return;
+    };
     in_layer(|bql, directory| {
         let base = directory.path().join("base");
         std::fs::write(&base, pattern(4 << 20, 3)).expect("written");
         let path = directory.path().join("image");
         let backing = Some("base".to_owned());
-        create(bql, &path, &CreateOptions { backing_file: backing, backing_format: Some("raw".into()), ..small() });
+        create(
+            bql,
+            &path,
+            &CreateOptions {
+                backing_file: backing,
+                backing_format: Some("raw".into()),
+                ..small()
+            },
+        );
         let node = open(bql, &path, false).expect("opened");
         let disk = disk(bql, &node);
         write(bql, &disk, 1000, &[1; 1 << 20]).expect("written");
@@ -291,7 +387,10 @@ fn an_emptied_image_shows_what_is_below() {
         let seen = read(bql, &disk, 0, 4 << 20).expect("read");
         assert!(seen == pattern(4 << 20, 3));
         let change = async |request: Request<'_>| {
-            let to = BackingName { file: "other", format: Some("raw") };
+            let to = BackingName {
+                file: "other",
+                format: Some("raw"),
+            };
             request.change_backing_file(Some(to)).await
         };
         node.drain(bql).io(change).expect("renamed");
@@ -311,9 +410,21 @@ fn a_dirty_image_is_repaired_when_it_is_written() {
     in_layer(|bql, directory| {
         let path = directory.path().join("image");
         let text = path.to_str().expect("text");
-        qemu_img.succeed(["create", "-q", "-f", "qcow2", "-o", "lazy_refcounts=on", text, "2M"]);
+        qemu_img.succeed([
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-o",
+            "lazy_refcounts=on",
+            text,
+            "2M",
+        ]);
         qemu_io.run(["-c", "write -P 5 0 1M", "-c", "flush", "-c", "abort", text]);
-        let file = block_drivers::File::new(&path).read_only(true).open(bql, "").expect("opened");
+        let file = block_drivers::File::new(&path)
+            .read_only(true)
+            .open(bql, "")
+            .expect("opened");
         let image = Qcow2Image::read(bql, &file).expect("an image");
         let features = image.header().incompatible;
         assert!(features.contains(block_qcow2::format::header::Incompatible::DIRTY));
@@ -322,7 +433,12 @@ fn a_dirty_image_is_repaired_when_it_is_written() {
         let node = open(bql, &path, false).expect("opened");
         let disk = disk(bql, &node);
         write(bql, &disk, 1 << 20, &[6; 4096]).expect("written");
-        assert!(read(bql, &disk, 0, 1 << 20).expect("read").iter().all(|byte| *byte == 5));
+        assert!(
+            read(bql, &disk, 0, 1 << 20)
+                .expect("read")
+                .iter()
+                .all(|byte| *byte == 5)
+        );
         close(bql, disk, node);
         assert_clean(&qemu_img, &path);
     });
@@ -330,17 +446,38 @@ fn a_dirty_image_is_repaired_when_it_is_written() {
 
 #[test]
 fn an_image_takes_what_qemu_measures() {
-    let Some(qemu_img) = Tool::find("qemu-img") else { return };
+    let Some(qemu_img) = Tool::find("qemu-img") else {
+        return;
+    };
     for (options, size, cluster_size, extended_l2) in [
         ("cluster_size=64k", 1u64 << 30, 65536, false),
         ("cluster_size=512", 100 << 20, 512, false),
         ("cluster_size=2M", 50 << 30, 2 << 20, false),
         ("cluster_size=64k,extended_l2=on", 10 << 30, 65536, true),
     ] {
-        let said = qemu_img.succeed(["measure", "-O", "qcow2", "-o", options, "--size", &size.to_string()]);
-        let ours = CreateOptions { cluster_size, extended_l2, ..CreateOptions::new(size) };
+        let said = qemu_img.succeed([
+            "measure",
+            "-O",
+            "qcow2",
+            "-o",
+            options,
+            "--size",
+            &size.to_string(),
+        ]);
+        let ours = CreateOptions {
+            cluster_size,
+            extended_l2,
+            ..CreateOptions::new(size)
+        };
         let ours = ours.measure(0).expect("possible");
-        let numbers: Vec<u64> = said.lines().filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
-        assert_eq!(numbers[..2], [ours.required, ours.fully_allocated], "{options}");
+        let numbers: Vec<u64> = said
+            .lines()
+            .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
+            .collect();
+        assert_eq!(
+            numbers[..2],
+            [ours.required, ours.fully_allocated],
+            "{options}"
+        );
     }
 }

@@ -71,7 +71,14 @@ fn every_cluster_size_and_version() {
         for bits in [9, 10, 12, 16, 18, 21] {
             for compat in ["0.10", "1.1"] {
                 let options = format!("compat={compat},cluster_size={}", 1 << bits);
-                let path = image(tools, directory.path(), "image", &["-o", &options], "2M", MIXED);
+                let path = image(
+                    tools,
+                    directory.path(),
+                    "image",
+                    &["-o", &options],
+                    "2M",
+                    MIXED,
+                );
                 same(bql, tools, &path);
             }
         }
@@ -83,7 +90,14 @@ fn subclusters() {
     each(|bql, directory, tools| {
         for size in ["16k", "64k", "256k"] {
             let options = format!("extended_l2=on,cluster_size={size}");
-            let path = image(tools, directory.path(), "image", &["-o", &options], "2M", MIXED);
+            let path = image(
+                tools,
+                directory.path(),
+                "image",
+                &["-o", &options],
+                "2M",
+                MIXED,
+            );
             same(bql, tools, &path);
         }
     });
@@ -95,7 +109,11 @@ fn compressed_clusters() {
         let raw = directory.path().join("source.raw");
         let mut bytes = Vec::new();
         for at in 0..3_000_000u32 {
-            bytes.push(if at % 7 == 0 { (at >> 9) as u8 } else { (at / 999) as u8 });
+            bytes.push(if at % 7 == 0 {
+                (at >> 9) as u8
+            } else {
+                (at / 999) as u8
+            });
         }
         std::fs::write(&raw, &bytes).expect("written");
         for kind in ["zlib", "zstd"] {
@@ -103,7 +121,9 @@ fn compressed_clusters() {
                 let path = directory.path().join("image");
                 let options = format!("compression_type={kind},cluster_size={size}");
                 let (from, to) = (raw.to_str().expect("text"), path.to_str().expect("text"));
-                tools.0.succeed(["convert", "-f", "raw", "-c", "-O", "qcow2", "-o", &options, from, to]);
+                tools.0.succeed([
+                    "convert", "-f", "raw", "-c", "-O", "qcow2", "-o", &options, from, to,
+                ]);
                 same(bql, tools, &path);
             }
         }
@@ -113,13 +133,38 @@ fn compressed_clusters() {
 #[test]
 fn backing_images() {
     each(|bql, directory, tools| {
-        let base = image(tools, directory.path(), "base", &[], "1M", &["write -P 0x66 0 1M"]);
-        let middle = image(tools, directory.path(), "middle", &["-b", "base", "-F", "qcow2", "-o", "cluster_size=4k"], "3M", &[
-            "write -P 0x77 4k 4k", "write -z 512k 64k", "write -P 0x78 2M 4k",
-        ]);
-        let top = image(tools, directory.path(), "top", &["-b", "middle", "-F", "qcow2", "-o", "extended_l2=on"], "4M", &[
-            "write -P 0x79 70k 1k", "discard 600k 128k", "write -P 0x7a 3M 1M",
-        ]);
+        let base = image(
+            tools,
+            directory.path(),
+            "base",
+            &[],
+            "1M",
+            &["write -P 0x66 0 1M"],
+        );
+        let middle = image(
+            tools,
+            directory.path(),
+            "middle",
+            &["-b", "base", "-F", "qcow2", "-o", "cluster_size=4k"],
+            "3M",
+            &[
+                "write -P 0x77 4k 4k",
+                "write -z 512k 64k",
+                "write -P 0x78 2M 4k",
+            ],
+        );
+        let top = image(
+            tools,
+            directory.path(),
+            "top",
+            &["-b", "middle", "-F", "qcow2", "-o", "extended_l2=on"],
+            "4M",
+            &[
+                "write -P 0x79 70k 1k",
+                "discard 600k 128k",
+                "write -P 0x7a 3M 1M",
+            ],
+        );
         for path in [base, middle, top] {
             same(bql, tools, &path);
         }
@@ -132,7 +177,14 @@ fn data_files() {
         for raw in ["on", "off"] {
             let data = directory.path().join("data");
             let options = format!("data_file={},data_file_raw={raw}", data.display());
-            let path = image(tools, directory.path(), "image", &["-o", &options], "2M", MIXED);
+            let path = image(
+                tools,
+                directory.path(),
+                "image",
+                &["-o", &options],
+                "2M",
+                MIXED,
+            );
             same(bql, tools, &path);
         }
     });
@@ -141,7 +193,14 @@ fn data_files() {
 #[test]
 fn snapshots_do_not_change_what_is_read() {
     each(|bql, directory, tools| {
-        let path = image(tools, directory.path(), "image", &[], "2M", &["write -P 1 0 1M"]);
+        let path = image(
+            tools,
+            directory.path(),
+            "image",
+            &[],
+            "2M",
+            &["write -P 1 0 1M"],
+        );
         let text = path.to_str().expect("text");
         tools.0.succeed(["snapshot", "-c", "one", text]);
         tools.1.succeed(["-c", "write -P 2 512k 1M", text]);

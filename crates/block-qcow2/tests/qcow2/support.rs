@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use block_gs::{Backend, BlockLayer, BqlGuard, GraphError, IoError, Node, Perm};
 use block_drivers::File;
+use block_gs::{Backend, BlockLayer, BqlGuard, GraphError, IoError, Node, Perm};
 use block_io::{Buffer, WriteFlags};
 use block_qcow2::{CreateOptions, Qcow2Image, Qcow2Options};
 use tempfile::TempDir;
@@ -137,15 +137,21 @@ pub fn open_with(
         let below = match backing.format.as_deref() {
             Some("raw") => {
                 let file = File::new(&below).read_only(true).open(bql, "")?;
-                block_drivers::Raw::over(&file).read_only(true).open(bql, "")?
+                block_drivers::Raw::over(&file)
+                    .read_only(true)
+                    .open(bql, "")?
             }
             _ => open(bql, &below, true)?,
         };
         image = image.backing(&below);
     }
     if let Some(data) = image.data_file_name() {
-        let data = File::new(directory.join(data)).read_only(read_only).open(bql, "")?;
-        let data = block_drivers::Raw::over(&data).read_only(read_only).open(bql, "")?;
+        let data = File::new(directory.join(data))
+            .read_only(read_only)
+            .open(bql, "")?;
+        let data = block_drivers::Raw::over(&data)
+            .read_only(read_only)
+            .open(bql, "")?;
         image = image.data_file(&data);
     }
     let unmap = block_gs::NodeOptions {
@@ -187,7 +193,13 @@ pub fn write_compressed(
 /// What QEMU reads in an image.
 pub fn qemu_reads(qemu_img: &Tool, path: &Path) -> Vec<u8> {
     let raw = path.with_extension("raw");
-    qemu_img.succeed([OsStr::new("convert"), "-O".as_ref(), "raw".as_ref(), path.as_ref(), raw.as_ref()]);
+    qemu_img.succeed([
+        OsStr::new("convert"),
+        "-O".as_ref(),
+        "raw".as_ref(),
+        path.as_ref(),
+        raw.as_ref(),
+    ]);
     let bytes = std::fs::read(&raw).expect("converted");
     std::fs::remove_file(raw).expect("it was there");
     bytes
@@ -208,5 +220,6 @@ pub fn create(bql: &mut BqlGuard, path: &Path, options: &CreateOptions) {
         backend(bql, &file, perm).expect("nobody objects")
     });
     let data = data.as_ref().map(Backend::root);
-    bql.block_on(options.write_to(disk.root(), data)).expect("made");
+    bql.block_on(options.write_to(disk.root(), data))
+        .expect("made");
 }

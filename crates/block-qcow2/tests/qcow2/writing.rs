@@ -16,7 +16,10 @@ pub struct Random(pub u64);
 impl Random {
     /// A number below `below`.
     pub fn next(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % below
     }
 }
@@ -81,12 +84,21 @@ fn scribble(
 fn compare(qemu_img: &Tool, path: &Path, model: &[u8]) {
     let text = path.to_str().expect("text");
     let check = qemu_img.run(["check", "-q", text]);
-    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
-    assert!(qemu_reads(qemu_img, path) == model, "QEMU reads something else");
+    assert!(
+        check.status.success(),
+        "{}",
+        String::from_utf8_lossy(&check.stdout)
+    );
+    assert!(
+        qemu_reads(qemu_img, path) == model,
+        "QEMU reads something else"
+    );
 }
 
 fn random_operations(options: &str, cluster: u64, size: usize, backing: bool, compressed: bool) {
-    let Some(qemu_img) = Tool::find("qemu-img") else { return };
+    let Some(qemu_img) = Tool::find("qemu-img") else {
+        return;
+    };
     in_layer(|bql, directory| {
         let path = directory.path().join("image");
         let text = path.to_str().expect("text");
@@ -104,7 +116,15 @@ fn random_operations(options: &str, cluster: u64, size: usize, backing: bool, co
         qemu_img.succeed(&arguments);
         let mut random = Random(cluster ^ size as u64);
         for _ in 0..4 {
-            scribble(bql, &path, &mut model, &mut random, 150, cluster, compressed);
+            scribble(
+                bql,
+                &path,
+                &mut model,
+                &mut random,
+                150,
+                cluster,
+                compressed,
+            );
             bql.poll(block_io::aio::Wait::No);
             compare(&qemu_img, &path, &model);
         }
@@ -133,16 +153,40 @@ fn in_the_old_format() {
 
 #[test]
 fn with_subclusters() {
-    random_operations("cluster_size=65536,extended_l2=on", 65536, 8 << 20, false, true);
+    random_operations(
+        "cluster_size=65536,extended_l2=on",
+        65536,
+        8 << 20,
+        false,
+        true,
+    );
 }
 
 #[test]
 fn with_subclusters_over_a_backing_image() {
-    random_operations("cluster_size=16384,extended_l2=on", 16384, 4 << 20, true, true);
+    random_operations(
+        "cluster_size=16384,extended_l2=on",
+        16384,
+        4 << 20,
+        true,
+        true,
+    );
 }
 
 #[test]
 fn with_narrow_and_wide_counts() {
-    random_operations("cluster_size=4096,refcount_bits=1", 4096, 2 << 20, true, false);
-    random_operations("cluster_size=4096,refcount_bits=64", 4096, 2 << 20, true, true);
+    random_operations(
+        "cluster_size=4096,refcount_bits=1",
+        4096,
+        2 << 20,
+        true,
+        false,
+    );
+    random_operations(
+        "cluster_size=4096,refcount_bits=64",
+        4096,
+        2 << 20,
+        true,
+        true,
+    );
 }
