@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use quote::ToTokens;
 use syn::{Attribute, ImplItem, Item, TraitItem, Visibility};
 
 use crate::ReadError;
@@ -37,6 +38,45 @@ pub struct Api {
     functions: BTreeMap<String, Function>,
     /// Types, traits, constants and macros, by path.
     others: BTreeMap<String, ()>,
+    /// What traits of the language do for types of ours:
+    /// `<block_gs::OpBlock as Drop>::drop`.
+    implementations: BTreeMap<String, Implementation>,
+    /// The types that the fields of a type name, by crate and name.
+    fields: BTreeMap<(String, String), BTreeSet<String>>,
+    /// The functions of a name.
+    named: BTreeMap<String, BTreeSet<String>>,
+    traits: BTreeSet<String>,
+    /// The functions that return something of a type.
+    makers: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// A function of a trait of the language, for a type of ours.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Implementation {
+    /// The type.
+    pub owner: String,
+    /// The function: `drop`, `clone`, `fmt`.
+    pub name: String,
+    /// What it asks for.
+    pub proof: Proof,
+}
+
+impl Implementation {
+    fn new(owner: &str, name: &str, proof: Proof) -> Implementation {
+        Implementation {
+            owner: owner.to_owned(),
+            name: name.to_owned(),
+            proof,
+        }
+    }
+
+    /// How a test calls it.
+    pub fn word(&self) -> &str {
+        match self.name.as_str() {
+            "fmt" => "to_string",
+            name => name,
+        }
+    }
 }
 
 impl Api {
@@ -71,6 +111,56 @@ impl Api {
         Ok(api)
     }
 
+    /// What a trait does for a type, by `<block_gs::Node as Drop>::drop`: derived,
+    /// written out, or, for `Drop`, that of what its fields hold. A counted
+    /// reference is given up where an `Arc` is dropped.
+    pub fn implementation(&self, path: &str) -> Option<Implementation> {
+        if let Some(found) = self.implementations.get(path) {
+            return Some(found.clone());
+        }
+        let ty = path.strip_prefix('<')?.strip_suffix(" as Drop>::drop")?;
+        let (krate, owner) = ty.split_once("::")?;
+        let is_dropped = self.others.contains_key(ty) && self.drops(krate, owner, &mut Vec::new());
+        is_dropped.then(|| Implementation::new(owner, "drop", Proof::of_owner(owner)))
+    }
+
+    fn drops(&self, krate: &str, ty: &str, seen: &mut Vec<String>) -> bool {
+        let path = format!("<{krate}::{ty} as Drop>::drop");
+        if ty == "Arc" || self.implementations.contains_key(&path) {
+            return true;
+        }
+        if seen.iter().any(|seen| seen == ty) {
+            return false;
+        }
+        seen.push(ty.to_owned());
+        let fields = self.fields.get(&(krate.to_owned(), ty.to_owned()));
+        let mut fields = fields.into_iter().flatten();
+        fields.any(|field| self.drops(krate, field, seen))
+    }
+
+    /// Whether a public function has this name.
+    pub fn names_a_function(&self, name: &str) -> bool {
+        self.named.contains_key(name)
+    }
+
+    /// Whether a trait of the block layer has this name.
+    pub fn names_a_trait(&self, name: &str) -> bool {
+        self.traits.contains(name)
+    }
+
+    /// Whether words speak of a type: they name it, as `Drained` or `drained`,
+    /// or a function that returns one, as `drain` beside `node`.
+    pub fn is_spoken_of(&self, owner: &str, words: &BTreeSet<String>) -> bool {
+        let makers = self.makers.get(owner);
+        names(words, owner)
+            || makers.into_iter().flatten().any(|path| {
+                let mut path_back = path.rsplit("::");
+                let name = path_back.next().unwrap_or_default();
+                let of = path_back.next().unwrap_or_default();
+                words.contains(name) && (!self.is_ambiguous(path) || names(words, of))
+            })
+    }
+
     /// The function of this path.
     pub fn function(&self, path: &str) -> Option<&Function> {
         self.functions.get(path)
@@ -80,14 +170,14 @@ impl Api {
     /// of this one: a test that has the word may mean another.
     pub fn is_ambiguous(&self, path: &str) -> bool {
         let name = path.rsplit("::").next().unwrap_or_default();
-        let ends = format!("::{name}");
-        let same = self.functions.keys().filter(|known| known.ends_with(&ends));
-        same.count() > 1
+        self.named.get(name).is_some_and(|paths| paths.len() > 1)
     }
 
     /// Whether there is anything of this path.
     pub fn has(&self, path: &str) -> bool {
-        self.functions.contains_key(path) || self.others.contains_key(path)
+        self.functions.contains_key(path)
+            || self.others.contains_key(path)
+            || self.implementation(path).is_some()
     }
 
     /// All functions of a crate: `block_gs`.
@@ -101,6 +191,7 @@ impl Api {
     /// Adds the items of a file or module, without methods of `hidden` types.
     pub fn add(&mut self, krate: &str, items: &[Item], hidden: &BTreeSet<String>) {
         for item in items {
+            self.add_fields(krate, item);
             match item {
                 Item::Mod(item) if !is_left_out(&item.attrs) => {
                     if let Some((_, items)) = &item.content {
@@ -113,8 +204,7 @@ impl Api {
                         is_async: item.sig.asyncness.is_some(),
                         is_callback: false,
                     };
-                    let path = format!("{krate}::{}", item.sig.ident);
-                    self.functions.insert(path, function);
+                    self.add_function(krate, None, &item.sig, function);
                 }
                 Item::Impl(item)
                     if item.trait_.is_none()
@@ -122,6 +212,9 @@ impl Api {
                         && !hidden.contains(&last_name(&item.self_ty)) =>
                 {
                     self.add_methods(krate, item);
+                }
+                Item::Impl(item) if !is_left_out(&item.attrs) => {
+                    self.add_implementation(krate, item);
                 }
                 Item::Trait(item) if is_public(&item.vis) => self.add_callbacks(krate, item),
                 Item::Struct(item) if is_public(&item.vis) => self.add_other(krate, &item.ident),
@@ -143,8 +236,76 @@ impl Api {
         }
     }
 
+    /// What a trait does for a type, hidden or not.
+    fn add_implementation(&mut self, krate: &str, item: &syn::ItemImpl) {
+        let Some((of, _)) = &item.trait_ else {
+            return;
+        };
+        let Some(of) = of.segments.last() else {
+            return;
+        };
+        let owner = last_name(&item.self_ty);
+        for member in &item.items {
+            if let ImplItem::Fn(function) = member {
+                let name = function.sig.ident.to_string();
+                let path = format!("<{krate}::{owner} as {}>::{name}", of.ident);
+                let proof = Proof::of(&function.sig, Some(&owner));
+                let implementation = Implementation::new(&owner, &name, proof);
+                self.implementations.insert(path, implementation);
+            }
+        }
+    }
+
+    /// What a type holds, and whether it can be cloned.
+    fn add_fields(&mut self, krate: &str, item: &Item) {
+        let (name, attrs, fields) = match item {
+            Item::Struct(item) => (&item.ident, &item.attrs, item.fields.to_token_stream()),
+            Item::Enum(item) => (&item.ident, &item.attrs, item.variants.to_token_stream()),
+            _ => return,
+        };
+        let mut words = BTreeSet::new();
+        words_of(fields, &mut words);
+        let name = name.to_string();
+        let key = (krate.to_owned(), name.clone());
+        self.fields.insert(key, words);
+        let is_cloned = |attr: &Attribute| match &attr.meta {
+            syn::Meta::List(list) if list.path.is_ident("derive") => {
+                let mut derived = BTreeSet::new();
+                words_of(list.tokens.clone(), &mut derived);
+                derived.contains("Clone")
+            }
+            _ => false,
+        };
+        if attrs.iter().any(is_cloned) {
+            let path = format!("<{krate}::{name} as Clone>::clone");
+            let implementation = Implementation::new(&name, "clone", Proof::of_owner(&name));
+            self.implementations.insert(path, implementation);
+        }
+    }
+
     fn add_other(&mut self, before: &str, name: &syn::Ident) {
         self.others.insert(format!("{before}::{name}"), ());
+    }
+
+    fn add_function(
+        &mut self,
+        krate: &str,
+        owner: Option<&str>,
+        sig: &syn::Signature,
+        function: Function,
+    ) {
+        let name = sig.ident.to_string();
+        let path = match owner {
+            Some(owner) => format!("{krate}::{owner}::{name}"),
+            None => format!("{krate}::{name}"),
+        };
+        let mut returned = BTreeSet::new();
+        words_of(sig.output.to_token_stream(), &mut returned);
+        for ty in returned {
+            self.makers.entry(ty).or_default().insert(path.clone());
+        }
+        self.named.entry(name).or_default().insert(path.clone());
+        self.functions.insert(path, function);
     }
 
     fn add_methods(&mut self, krate: &str, item: &syn::ItemImpl) {
@@ -154,28 +315,30 @@ impl Api {
                 continue;
             };
             if is_public(&function.vis) && !is_left_out(&function.attrs) {
-                let path = format!("{krate}::{owner}::{}", function.sig.ident);
+                let sig = &function.sig;
                 let function = Function {
-                    proof: Proof::of(&function.sig, Some(&owner)),
-                    is_async: function.sig.asyncness.is_some(),
+                    proof: Proof::of(sig, Some(&owner)),
+                    is_async: sig.asyncness.is_some(),
                     is_callback: false,
                 };
-                self.functions.insert(path, function);
+                self.add_function(krate, Some(&owner), sig, function);
             }
         }
     }
 
     fn add_callbacks(&mut self, krate: &str, item: &syn::ItemTrait) {
         self.add_other(krate, &item.ident);
+        let owner = item.ident.to_string();
+        self.traits.insert(owner.clone());
         for member in &item.items {
             if let TraitItem::Fn(function) = member {
-                let path = format!("{krate}::{}::{}", item.ident, function.sig.ident);
+                let sig = &function.sig;
                 let function = Function {
-                    proof: Proof::of(&function.sig, Some(&item.ident.to_string())),
-                    is_async: function.sig.asyncness.is_some(),
+                    proof: Proof::of(sig, Some(&owner)),
+                    is_async: sig.asyncness.is_some(),
                     is_callback: true,
                 };
-                self.functions.insert(path, function);
+                self.add_function(krate, Some(&owner), sig, function);
             }
         }
     }
@@ -193,6 +356,44 @@ fn hidden_types(items: &[Item]) -> Vec<String> {
 
 fn is_public(vis: &Visibility) -> bool {
     matches!(vis, Visibility::Public(_))
+}
+
+/// Whether a type is named, as `InFlight` or `in_flight`.
+pub(crate) fn names(words: &BTreeSet<String>, owner: &str) -> bool {
+    words.contains(owner) || words.contains(&snake_case(owner))
+}
+
+fn snake_case(name: &str) -> String {
+    let mut snake = String::new();
+    for (at, letter) in name.char_indices() {
+        if letter.is_uppercase() && at > 0 {
+            snake.push('_');
+        }
+        snake.extend(letter.to_lowercase());
+    }
+    snake
+}
+
+pub(crate) fn words_of(stream: proc_macro2::TokenStream, words: &mut BTreeSet<String>) {
+    for tree in stream {
+        match tree {
+            proc_macro2::TokenTree::Group(group) => words_of(group.stream(), words),
+            proc_macro2::TokenTree::Ident(word) => {
+                words.insert(word.to_string());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A module that is there for tests only.
+pub(crate) fn is_for_tests(attrs: &[Attribute]) -> bool {
+    attrs.iter().any(|attr| match &attr.meta {
+        syn::Meta::List(list) => {
+            list.path.is_ident("cfg") && list.tokens.to_string().contains("test")
+        }
+        _ => false,
+    })
 }
 
 /// Tests, and what nobody can call.
@@ -263,5 +464,48 @@ mod tests {
             assert!(!api.has(absent), "{absent}");
         }
         assert!(api.has("k::Op::Stream") && api.has("k::Driver"));
+    }
+
+    #[test]
+    fn a_type_is_spoken_of_by_its_name_or_by_what_returns_it() {
+        let api = api("impl Node { pub fn drain(&self) -> Drained<'_> {} }\n\
+             impl Backend { pub fn drain(&self) -> Result<DrainedBackend, Error> {} }\n\
+             impl Node { pub fn view(&self) -> NodeView<'_> {} }\n");
+        let is = |owner, words: &[&str]| {
+            let words = words.iter().map(|word| (*word).to_owned());
+            api.is_spoken_of(owner, &words.collect())
+        };
+        assert!(is("Drained", &["Drained"]) && is("DrainedBackend", &["drained_backend"]));
+        assert!(is("Drained", &["node", "drain"]) && is("NodeView", &["disk", "view"]));
+        assert!(!is("Drained", &["backend", "drain"]) && !is("DrainedBackend", &["drain"]));
+    }
+
+    #[test]
+    fn what_traits_do_is_derived_written_or_that_of_a_field() {
+        let api = api("#[derive(Debug, Clone)] pub struct Node(Arc<Hold>);\n\
+             pub struct Hold2 { inner: Option<Inner> } struct Inner(u8);\n\
+             impl Drop for Inner { fn drop(&mut self) {} }\n\
+             pub struct Plain(u8); pub struct Ring(Option<Box<Ring>>);\n\
+             impl Drop for InFlight<'_> { fn drop(&mut self) {} }\n\
+             impl fmt::Display for Perm { fn fmt(&self) {} }\n");
+        let proof = |path| api.implementation(path).map(|found| found.proof);
+        for path in [
+            "<k::Node as Clone>::clone",
+            "<k::Node as Drop>::drop",
+            "<k::Hold2 as Drop>::drop",
+            "<k::Perm as Display>::fmt",
+        ] {
+            assert_eq!(proof(path), Some(Proof::None), "{path}");
+            assert!(api.has(path));
+        }
+        assert_eq!(proof("<k::InFlight as Drop>::drop"), Some(Proof::Request));
+        for path in [
+            "<k::Plain as Drop>::drop",
+            "<k::Plain as Clone>::clone",
+            "<k::Ring as Drop>::drop",
+            "<k::Nobody as Drop>::drop",
+        ] {
+            assert!(!api.has(path), "{path}");
+        }
     }
 }

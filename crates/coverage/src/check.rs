@@ -74,10 +74,11 @@ fn present(row: &Row, api: &Api) -> Vec<String> {
     if !fits(&row.layer, proof) {
         complain(format!("`{proof}` is no proof of layer `{}`", row.layer));
     }
-    for place in row.place.split(' ') {
-        match api.function(place) {
-            Some(function) if function.proof != proof => {
-                complain(format!("{place} takes `{}`, not `{proof}`", function.proof));
+    for place in places(&row.place) {
+        let function = api.function(place).map(|function| function.proof);
+        match function.or_else(|| Some(api.implementation(place)?.proof)) {
+            Some(taken) if taken != proof => {
+                complain(format!("{place} takes `{taken}`, not `{proof}`"));
             }
             Some(_) => {}
             None if api.has(place) => {}
@@ -87,30 +88,45 @@ fn present(row: &Row, api: &Api) -> Vec<String> {
     complaints
 }
 
-/// Whether a test has the name of a function, and, where functions of other
-/// types have it too, the name of its type, as `Request` or `request`. A
-/// callback is exercised beside a driver that has it. (What a test calls by way
-/// of helpers is not followed.)
-fn exercises(api: &Api, tests: &Tests, test: &str, words: &BTreeSet<String>, place: &str) -> bool {
+/// Whether a test, or a helper that it calls, has the name of a function, and,
+/// where functions of other types have it too, beside it the name of its type,
+/// as `Request` or `request`. A callback is exercised where a driver that has it
+/// is named; what a trait of the language does, where its type is.
+pub fn exercises(api: &Api, tests: &Tests, test: &str, place: &str) -> bool {
+    let reached = tests.reached(test, api);
+    if let Some(implementation) = api.implementation(place) {
+        let (owner, word) = (&implementation.owner, implementation.word());
+        return reached
+            .iter()
+            .any(|body| body.words.contains(word) && api.is_spoken_of(owner, &body.words));
+    }
     let mut path = place.rsplit("::");
     let name = path.next().unwrap_or_default();
     let owner = path.next().unwrap_or_default();
     if api.function(place).is_some_and(|f| f.is_callback) {
-        return tests.implements(test, name);
+        return tests.implements(&reached, owner, name);
     }
-    let has_owner = words.contains(owner) || words.contains(&snake_case(owner));
-    words.contains(name) && (has_owner || !api.is_ambiguous(place))
+    let is_ambiguous = api.is_ambiguous(place);
+    reached.iter().any(|body| {
+        body.words.contains(name) && (!is_ambiguous || api.is_spoken_of(owner, &body.words))
+    })
 }
 
-fn snake_case(name: &str) -> String {
-    let mut snake = String::new();
-    for (at, letter) in name.char_indices() {
-        if letter.is_uppercase() && at > 0 {
-            snake.push('_');
-        }
-        snake.extend(letter.to_lowercase());
+/// The places of a cell: they are separated by spaces, but `<T as Drop>::drop`
+/// has some of its own.
+pub fn places(cell: &str) -> Vec<&str> {
+    let mut places = Vec::new();
+    let mut rest = cell.trim();
+    while !rest.is_empty() {
+        let from = match rest.starts_with('<') {
+            true => rest.find('>').unwrap_or(0),
+            false => 0,
+        };
+        let end = rest[from..].find(' ').map_or(rest.len(), |at| from + at);
+        places.push(&rest[..end]);
+        rest = rest[end..].trim_start();
     }
-    snake
+    places
 }
 
 /// What is wrong with the tests that the rows name: each must be there, and
@@ -119,12 +135,12 @@ pub fn complaints_about_tests(rows: &[Row], api: &Api, tests: &Tests) -> Vec<Str
     let mut complaints = Vec::new();
     for row in rows {
         for test in row.tests.split(' ').filter(|test| !test.is_empty()) {
-            let Some(words) = tests.words_of(test) else {
+            if !tests.has(test) {
                 complaints.push(format!("{}: there is no test {test}", row.title()));
                 continue;
-            };
-            let mut places = row.place.split(' ');
-            let is_called = places.any(|place| exercises(api, tests, test, words, place));
+            }
+            let mut places = places(&row.place).into_iter();
+            let is_called = places.any(|place| exercises(api, tests, test, place));
             if !is_called {
                 let place = &row.place;
                 complaints.push(format!("{}: {test} names none of {place}", row.title()));

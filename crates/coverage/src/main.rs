@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use coverage::api::{Api, CRATES};
-use coverage::check::{Share, complaints, complaints_about_tests};
+use coverage::check::{Share, complaints, complaints_about_tests, exercises};
 use coverage::exercise::Tests;
 use coverage::{ReadError, table};
 
@@ -16,12 +16,15 @@ code disagree.
 usage: coverage          the shares, and complaints
        coverage api      every public function, with the proof that it takes
        coverage tests    every test, with the words in it
+       coverage tests PATH...
+                         the tests that exercise these functions: `block_gs::Node::drain`
 ";
 
 fn main() -> ExitCode {
     let outcome = match std::env::args().nth(1).as_deref() {
         None => report(),
         Some("api") => api(),
+        Some("tests") if std::env::args().len() > 2 => tests_of(std::env::args().skip(2)),
         Some("tests") => tests(),
         Some(_) => {
             print!("{HELP}");
@@ -71,6 +74,18 @@ fn tests() -> Result<bool, ReadError> {
     for (name, words) in Tests::read()?.all() {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         println!("{name}\t{}", words.join(" "));
+    }
+    Ok(true)
+}
+
+fn tests_of(places: impl Iterator<Item = String>) -> Result<bool, ReadError> {
+    let (api, tests) = (Api::read()?, Tests::read()?);
+    for place in places {
+        for (name, _) in tests.all() {
+            if exercises(&api, &tests, name, &place) {
+                println!("{place}\t{name}");
+            }
+        }
     }
     Ok(true)
 }
