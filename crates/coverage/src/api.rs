@@ -31,11 +31,24 @@ pub struct Function {
     pub is_callback: bool,
 }
 
+impl Function {
+    fn of(sig: &syn::Signature, owner: Option<&str>) -> Function {
+        Function {
+            proof: Proof::of(sig, owner),
+            is_async: sig.asyncness.is_some(),
+            is_callback: false,
+        }
+    }
+}
+
 /// All of them, by path: `block_gs::Node::drain`, `block_gs::drain_all`. The
 /// modules between are left out, as in most re-exports.
 #[derive(Clone, Default, Debug)]
 pub struct Api {
     functions: BTreeMap<String, Function>,
+    /// Those that are public within a crate: they may be places, as what is in
+    /// QEMU's internal headers may be rows, but nobody else can call them.
+    inner: BTreeMap<String, Function>,
     /// Types, traits, constants and macros, by path.
     others: BTreeMap<String, ()>,
     /// What traits of the language do for types of ours:
@@ -102,10 +115,17 @@ impl Api {
                     syn::parse_file(&text).map_err(|error| ReadError::Source { path, error })?;
                 parsed.push(file);
             }
-            let hidden = parsed.iter().flat_map(|file| hidden_types(&file.items));
-            let hidden: BTreeSet<String> = hidden.collect();
-            for file in &parsed {
-                api.add(&krate.replace('-', "_"), &file.items, &hidden);
+            let files = || parsed.iter().map(|file| &file.items);
+            let public: BTreeSet<String> = files().flat_map(|items| types(items, true)).collect();
+            let hidden: BTreeSet<String> = files().flat_map(|items| types(items, false)).collect();
+            for items in files() {
+                // Two files may have a type of the same name; what is in a file
+                // is about its own.
+                let own = types(items, true);
+                let mut hidden = &hidden - &public;
+                hidden.extend(types(items, false));
+                hidden.retain(|name| !own.contains(name));
+                api.add(&krate.replace('-', "_"), items, &hidden);
             }
         }
         Ok(api)
@@ -163,19 +183,20 @@ impl Api {
 
     /// The function of this path.
     pub fn function(&self, path: &str) -> Option<&Function> {
-        self.functions.get(path)
+        self.functions.get(path).or_else(|| self.inner.get(path))
     }
 
     /// Whether functions of several types, or several free ones, have the name
     /// of this one: a test that has the word may mean another.
     pub fn is_ambiguous(&self, path: &str) -> bool {
         let name = path.rsplit("::").next().unwrap_or_default();
-        self.named.get(name).is_some_and(|paths| paths.len() > 1)
+        let others = self.named.get(name).into_iter().flatten();
+        others.filter(|known| *known != path).count() > 0
     }
 
     /// Whether there is anything of this path.
     pub fn has(&self, path: &str) -> bool {
-        self.functions.contains_key(path)
+        self.function(path).is_some()
             || self.others.contains_key(path)
             || self.implementation(path).is_some()
     }
@@ -199,12 +220,12 @@ impl Api {
                     }
                 }
                 Item::Fn(item) if is_public(&item.vis) && !is_left_out(&item.attrs) => {
-                    let function = Function {
-                        proof: Proof::of(&item.sig, None),
-                        is_async: item.sig.asyncness.is_some(),
-                        is_callback: false,
-                    };
+                    let function = Function::of(&item.sig, None);
                     self.add_function(krate, None, &item.sig, function);
+                }
+                Item::Fn(item) if is_inner(&item.vis) && !is_left_out(&item.attrs) => {
+                    let path = format!("{krate}::{}", item.sig.ident);
+                    self.inner.insert(path, Function::of(&item.sig, None));
                 }
                 Item::Impl(item)
                     if item.trait_.is_none()
@@ -316,12 +337,11 @@ impl Api {
             };
             if is_public(&function.vis) && !is_left_out(&function.attrs) {
                 let sig = &function.sig;
-                let function = Function {
-                    proof: Proof::of(sig, Some(&owner)),
-                    is_async: sig.asyncness.is_some(),
-                    is_callback: false,
-                };
-                self.add_function(krate, Some(&owner), sig, function);
+                self.add_function(krate, Some(&owner), sig, Function::of(sig, Some(&owner)));
+            } else if is_inner(&function.vis) && !is_left_out(&function.attrs) {
+                let sig = &function.sig;
+                let path = format!("{krate}::{owner}::{}", sig.ident);
+                self.inner.insert(path, Function::of(sig, Some(&owner)));
             }
         }
     }
@@ -334,9 +354,8 @@ impl Api {
             if let TraitItem::Fn(function) = member {
                 let sig = &function.sig;
                 let function = Function {
-                    proof: Proof::of(sig, Some(&owner)),
-                    is_async: sig.asyncness.is_some(),
                     is_callback: true,
+                    ..Function::of(sig, Some(&owner))
                 };
                 self.add_function(krate, Some(&owner), sig, function);
             }
@@ -344,11 +363,11 @@ impl Api {
     }
 }
 
-/// Types that are not public: nor is anything of theirs.
-fn hidden_types(items: &[Item]) -> Vec<String> {
+/// Types that are public or not: of those that are not, nothing is.
+fn types(items: &[Item], public: bool) -> Vec<String> {
     let name = |item: &Item| match item {
-        Item::Struct(item) if !is_public(&item.vis) => Some(item.ident.to_string()),
-        Item::Enum(item) if !is_public(&item.vis) => Some(item.ident.to_string()),
+        Item::Struct(item) if is_public(&item.vis) == public => Some(item.ident.to_string()),
+        Item::Enum(item) if is_public(&item.vis) == public => Some(item.ident.to_string()),
         _ => None,
     };
     items.iter().filter_map(name).collect()
@@ -356,6 +375,11 @@ fn hidden_types(items: &[Item]) -> Vec<String> {
 
 fn is_public(vis: &Visibility) -> bool {
     matches!(vis, Visibility::Public(_))
+}
+
+/// `pub(crate)` and the like.
+fn is_inner(vis: &Visibility) -> bool {
+    matches!(vis, Visibility::Restricted(_))
 }
 
 /// Whether a type is named, as `InFlight` or `in_flight`.
@@ -449,7 +473,9 @@ mod tests {
              #[doc(hidden)] impl Node { pub fn sign(&self) {} }\n\
              impl Clone for Node { fn clone(&self) {} }\n\
              impl Inner { pub fn h(&self) {} }\n\
-             pub enum Op { Stream }\n");
+             pub enum Op { Stream }\n\
+             pub(crate) fn inside(bql: &BqlGuard) {}\n\
+             impl Node { pub(super) fn note(&self) {} }\n");
         assert_eq!(api.function("k::f").map(|f| f.proof), Some(Proof::Shared));
         assert!(api.function("k::Node::g").is_some_and(|f| f.is_async));
         let read = api.function("k::Driver::read").expect("a callback");
@@ -462,6 +488,10 @@ mod tests {
             "k::Inner::h",
         ] {
             assert!(!api.has(absent), "{absent}");
+        }
+        for inner in ["k::inside", "k::Node::note"] {
+            assert!(api.has(inner), "{inner}");
+            assert!(api.functions_of("k").all(|(path, _)| path != inner));
         }
         assert!(api.has("k::Op::Stream") && api.has("k::Driver"));
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::api::Api;
-use crate::exercise::Tests;
+use crate::exercise::{Body, Tests};
 use crate::proof::Proof;
 use crate::table::Row;
 
@@ -92,8 +92,9 @@ fn present(row: &Row, api: &Api) -> Vec<String> {
 /// where functions of other types have it too, beside it the name of its type,
 /// as `Request` or `request`. A callback is exercised where a driver that has it
 /// is named; what a trait of the language does, where its type is.
-pub fn exercises(api: &Api, tests: &Tests, test: &str, place: &str) -> bool {
-    let reached = tests.reached(test, api);
+///
+/// `reached` is what [`Tests::reached`] says of it.
+pub fn exercises(api: &Api, tests: &Tests, reached: &[&Body], place: &str) -> bool {
     if let Some(implementation) = api.implementation(place) {
         let (owner, word) = (&implementation.owner, implementation.word());
         return reached
@@ -104,7 +105,7 @@ pub fn exercises(api: &Api, tests: &Tests, test: &str, place: &str) -> bool {
     let name = path.next().unwrap_or_default();
     let owner = path.next().unwrap_or_default();
     if api.function(place).is_some_and(|f| f.is_callback) {
-        return tests.implements(&reached, owner, name);
+        return tests.implements(reached, owner, name);
     }
     let is_ambiguous = api.is_ambiguous(place);
     reached.iter().any(|body| {
@@ -140,7 +141,8 @@ pub fn complaints_about_tests(rows: &[Row], api: &Api, tests: &Tests) -> Vec<Str
                 continue;
             }
             let mut places = places(&row.place).into_iter();
-            let is_called = places.any(|place| exercises(api, tests, test, place));
+            let reached = tests.reached(test, api);
+            let is_called = places.any(|place| exercises(api, tests, &reached, place));
             if !is_called {
                 let place = &row.place;
                 complaints.push(format!("{}: {test} names none of {place}", row.title()));

@@ -80,9 +80,11 @@ fn tests() -> Result<bool, ReadError> {
 
 fn tests_of(places: impl Iterator<Item = String>) -> Result<bool, ReadError> {
     let (api, tests) = (Api::read()?, Tests::read()?);
-    for place in places {
-        for (name, _) in tests.all() {
-            if exercises(&api, &tests, name, &place) {
+    let places: Vec<String> = places.collect();
+    for (name, _) in tests.all() {
+        let reached = tests.reached(name, &api);
+        for place in &places {
+            if exercises(&api, &tests, &reached, place) {
                 println!("{place}\t{name}");
             }
         }

@@ -42,6 +42,7 @@ fn no_row_of_the_inventory_is_missing() {
 
 /// Where a function of `block-gs` needs no proof, and why.
 const WITHOUT_PROOF: &[(&str, &str)] = &[
+    ("Attachment", "what never changes of an attachment"),
     (
         "Backend",
         "what never changes of a backend, and its I/O half",
