@@ -194,6 +194,15 @@ impl Api {
         others.filter(|known| *known != path).count() > 0
     }
 
+    /// Whether this is no method, and no other function that is none has its
+    /// name: a call without a type before it means this one.
+    pub fn is_only_free_one(&self, path: &str) -> bool {
+        let is_free = |path: &str| path.matches("::").count() == 1;
+        let name = path.rsplit("::").next().unwrap_or_default();
+        let same = self.named.get(name).into_iter().flatten();
+        is_free(path) && same.filter(|path| is_free(path)).count() < 2
+    }
+
     /// Whether there is anything of this path.
     pub fn has(&self, path: &str) -> bool {
         self.function(path).is_some()
@@ -507,6 +516,7 @@ mod tests {
         };
         assert!(is("Drained", &["Drained"]) && is("DrainedBackend", &["drained_backend"]));
         assert!(is("Drained", &["node", "drain"]) && is("NodeView", &["disk", "view"]));
+        assert!(!api.is_only_free_one("k::Node::drain"));
         assert!(!is("Drained", &["backend", "drain"]) && !is("DrainedBackend", &["drain"]));
     }
 

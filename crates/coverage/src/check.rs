@@ -90,7 +90,7 @@ fn present(row: &Row, api: &Api) -> Vec<String> {
 
 /// Whether a test, or a helper that it calls, has the name of a function, and,
 /// where functions of other types have it too, beside it the name of its type,
-/// as `Request` or `request`. A callback is exercised where a driver that has it
+/// as `Request` or `request`, or a function that returns one. A callback is exercised where a driver that has it
 /// is named; what a trait of the language does, where its type is.
 ///
 /// `reached` is what [`Tests::reached`] says of it.
@@ -106,6 +106,9 @@ pub fn exercises(api: &Api, tests: &Tests, reached: &[&Body], place: &str) -> bo
     let owner = path.next().unwrap_or_default();
     if api.function(place).is_some_and(|f| f.is_callback) {
         return tests.implements(reached, owner, name);
+    }
+    if api.is_only_free_one(place) && tests.calls_free(reached, owner, name) {
+        return true;
     }
     let is_ambiguous = api.is_ambiguous(place);
     reached.iter().any(|body| {
@@ -234,6 +237,36 @@ mod tests {
     }
 
     #[test]
+    fn places_are_told_apart_though_some_have_spaces() {
+        let cell = "k::f <k::Node as Drop>::drop k::g";
+        assert_eq!(places(cell), ["k::f", "<k::Node as Drop>::drop", "k::g"]);
+        assert!(places("").is_empty());
+    }
+
+    #[test]
+    fn what_traits_do_is_exercised_beside_the_type() {
+        let mut api = api();
+        let text = "pub struct Node(Arc<u8>); #[derive(Clone)] pub struct Job(u8);";
+        let file = syn::parse_file(text).expect("it parses");
+        api.add("k", &file.items, &BTreeSet::new());
+        let mut tests = Tests::default();
+        let text = "#[test]\nfn a() { drop(node); let b = a.clone(); }";
+        tests.add("t.rs", text).expect("it parses");
+        let of = |place| exercises(&api, &tests, &tests.reached("t.rs::a", &api), place);
+        assert!(of("<k::Node as Drop>::drop"));
+        assert!(!of("<k::Job as Clone>::clone"));
+        assert_eq!(
+            complaint_of(&api, "<k::Job as Drop>::drop"),
+            "bdrv_x(): there is no <k::Job as Drop>::drop"
+        );
+        assert_eq!(complaint_of(&api, "<k::Node as Drop>::drop"), "");
+    }
+
+    fn complaint_of(api: &Api, place: &str) -> String {
+        complaints(&[row(place, "any", "none", "")], api).join("; ")
+    }
+
+    #[test]
     fn tests_that_are_not_there_or_call_something_else_are_noticed() {
         let mut tests = Tests::default();
         tests
@@ -257,6 +290,12 @@ mod tests {
             complaints_about_tests(&[with.clone()], &other, &tests).len(),
             1
         );
+        tests
+            .add("crates/k/src/u.rs", "#[test]\nfn a() { f(1); x.g(); }\nfn c() { f(1); }")
+            .expect("it parses");
+        with.tests = "crates/k/src/u.rs::a".to_owned();
+        with.place = "k::f".to_owned();
+        assert!(complaints_about_tests(&[with.clone()], &other, &tests).is_empty());
         with.place = "k::g".to_owned();
         assert_eq!(complaints_about_tests(&[with], &api(), &tests).len(), 1);
     }

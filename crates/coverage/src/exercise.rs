@@ -143,6 +143,25 @@ impl Tests {
         })
     }
 
+    /// Whether something calls a function of `krate` that is nobody's method by
+    /// its name. No helper of the program may have that name; a unit test may
+    /// mean what is private beside it, so it has to be in that crate.
+    pub fn calls_free(&self, reached: &[&Body], krate: &str, name: &str) -> bool {
+        let Some(test) = reached.first() else {
+            return false;
+        };
+        let home = format!("crates/{}/", krate.replace('_', "-"));
+        if !test.file.contains("/tests/") && !test.file.starts_with(&home) {
+            return false;
+        }
+        let program = self.program(&test.file);
+        let own =
+            |body: &&Body| body.name == name && body.owner.is_none() && is_in(&program, &body.file);
+        let call = Call::Free(name.to_owned());
+        let mut callers = reached.iter();
+        callers.any(|body| body.calls.contains(&call)) && !self.bodies.iter().any(|b| own(&b))
+    }
+
     /// All of them, with their words.
     pub fn all(&self) -> impl Iterator<Item = (&str, &BTreeSet<String>)> {
         self.tests
