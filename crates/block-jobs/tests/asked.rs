@@ -105,6 +105,11 @@ fn a_driver_hears_of_speeds_and_changes_and_adds_to_what_is_told() {
         assert_eq!((info.kind, info.speed), (JobType::Mirror, 4096));
         assert_eq!(job.kind(), JobType::Mirror);
         assert!(!job.is_internal());
+        let (other, _) = Told::new(Rests);
+        let plain = named("k").create(bql, other).expect("created");
+        let over_nodes: Vec<Job> = block_jobs::block_jobs(bql).collect();
+        assert_eq!(over_nodes, [job.clone()], "the other one has no nodes");
+        plain.discard(bql);
         job.cancel_sync(bql, true).expect_err("cancelled");
     });
 }

@@ -391,9 +391,14 @@ fn is_inner(vis: &Visibility) -> bool {
     matches!(vis, Visibility::Restricted(_))
 }
 
-/// Whether a type is named, as `InFlight` or `in_flight`.
+/// Whether a type is named, as `InFlight` or `in_flight`. The guard is `bql`
+/// everywhere.
 pub(crate) fn names(words: &BTreeSet<String>, owner: &str) -> bool {
-    words.contains(owner) || words.contains(&snake_case(owner))
+    let value = match owner {
+        "BqlGuard" => "bql".to_owned(),
+        owner => snake_case(owner),
+    };
+    words.contains(owner) || words.contains(&value)
 }
 
 fn snake_case(name: &str) -> String {

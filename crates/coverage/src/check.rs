@@ -90,8 +90,9 @@ fn present(row: &Row, api: &Api) -> Vec<String> {
 
 /// Whether a test, or a helper that it calls, has the name of a function, and,
 /// where functions of other types have it too, beside it the name of its type,
-/// as `Request` or `request`, or a function that returns one. A callback is exercised where a driver that has it
-/// is named; what a trait of the language does, where its type is.
+/// as `Request` or `request`, or a function that returns one. What is nobody's
+/// method has to be called as such. A callback is exercised where a driver that
+/// has it is named; what a trait of the language does, where its type is.
 ///
 /// `reached` is what [`Tests::reached`] says of it.
 pub fn exercises(api: &Api, tests: &Tests, reached: &[&Body], place: &str) -> bool {
@@ -99,7 +100,7 @@ pub fn exercises(api: &Api, tests: &Tests, reached: &[&Body], place: &str) -> bo
         let (owner, word) = (&implementation.owner, implementation.word());
         return reached
             .iter()
-            .any(|body| body.words.contains(word) && api.is_spoken_of(owner, &body.words));
+            .any(|body| body.words.contains(word) && body.speaks_of(owner, reached, api));
     }
     let mut path = place.rsplit("::");
     let name = path.next().unwrap_or_default();
@@ -107,12 +108,12 @@ pub fn exercises(api: &Api, tests: &Tests, reached: &[&Body], place: &str) -> bo
     if api.function(place).is_some_and(|f| f.is_callback) {
         return tests.implements(reached, owner, name);
     }
-    if api.is_only_free_one(place) && tests.calls_free(reached, owner, name) {
-        return true;
+    if api.is_only_free_one(place) {
+        return tests.calls_free(reached, owner, name);
     }
     let is_ambiguous = api.is_ambiguous(place);
     reached.iter().any(|body| {
-        body.words.contains(name) && (!is_ambiguous || api.is_spoken_of(owner, &body.words))
+        body.words.contains(name) && (!is_ambiguous || body.speaks_of(owner, reached, api))
     })
 }
 
@@ -270,12 +271,15 @@ mod tests {
     fn tests_that_are_not_there_or_call_something_else_are_noticed() {
         let mut tests = Tests::default();
         tests
-            .add("t.rs", "#[test]\nfn a() { f(1); }\nfn b() { f(1); }")
+            .add(
+                "crates/k/tests/t.rs",
+                "#[test]\nfn a() { f(1); }\nfn b() { f(1); }",
+            )
             .expect("it parses");
         let mut with = row("k::f", "gs", "&BqlGuard", "");
-        with.tests = "t.rs::a".to_owned();
+        with.tests = "crates/k/tests/t.rs::a".to_owned();
         assert!(complaints_about_tests(&[with.clone()], &api(), &tests).is_empty());
-        with.tests = "t.rs::b".to_owned();
+        with.tests = "crates/k/tests/t.rs::b".to_owned();
         assert_eq!(
             complaints_about_tests(&[with.clone()], &api(), &tests).len(),
             1
@@ -284,14 +288,17 @@ mod tests {
         let text = "impl Node { pub fn f(&self, bql: &BqlGuard) {} }";
         let file = syn::parse_file(text).expect("it parses");
         other.add("k", &file.items, &BTreeSet::new());
-        with.tests = "t.rs::a".to_owned();
+        with.tests = "crates/k/tests/t.rs::a".to_owned();
         with.place = "k::Node::f".to_owned();
         assert_eq!(
             complaints_about_tests(&[with.clone()], &other, &tests).len(),
             1
         );
         tests
-            .add("crates/k/src/u.rs", "#[test]\nfn a() { f(1); x.g(); }\nfn c() { f(1); }")
+            .add(
+                "crates/k/src/u.rs",
+                "#[test]\nfn a() { f(1); x.g(); }\nfn c() { f(1); }",
+            )
             .expect("it parses");
         with.tests = "crates/k/src/u.rs::a".to_owned();
         with.place = "k::f".to_owned();

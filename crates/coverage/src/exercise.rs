@@ -35,6 +35,8 @@ pub struct Body {
     is_test: bool,
     /// All words in it.
     pub words: BTreeSet<String>,
+    /// The words of what it returns.
+    returns: BTreeSet<String>,
     calls: BTreeSet<Call>,
 }
 
@@ -196,6 +198,14 @@ impl Tests {
 }
 
 impl Body {
+    /// Whether this speaks of a type: it names it, or calls what returns one, a
+    /// function of the block layer or one of the helpers.
+    pub fn speaks_of(&self, owner: &str, helpers: &[&Body], api: &Api) -> bool {
+        let mut helpers = helpers.iter();
+        api.is_spoken_of(owner, &self.words)
+            || helpers.any(|helper| helper.returns.contains(owner) && self.calls(helper, api))
+    }
+
     fn calls(&self, helper: &Body, api: &Api) -> bool {
         if let (Some(owner), Some(of_trait)) = (&helper.owner, &helper.of_trait)
             && api.names_a_trait(of_trait)
@@ -244,8 +254,10 @@ impl Walk<'_> {
             name: sig.ident.to_string(),
             is_test,
             words: BTreeSet::new(),
+            returns: BTreeSet::new(),
             calls: BTreeSet::new(),
         };
+        words_of(sig.output.to_token_stream(), &mut body.returns);
         words_of(sig.inputs.to_token_stream(), &mut body.words);
         collect(block.to_token_stream(), &mut body);
         if is_test {
@@ -359,11 +371,10 @@ fn collect(stream: impl IntoIterator<Item = TokenTree>, body: &mut Body) {
 
 /// What is called, if a parenthesis after these tokens calls something.
 fn call(before: &[TokenTree]) -> Option<Call> {
-    let (TokenTree::Ident(name), rest) = before.split_last()? else {
+    let (TokenTree::Ident(name), rest) = without_arguments(before).split_last()? else {
         return None;
     };
     let name = name.to_string();
-    let is = |tree: &TokenTree, sign| matches!(tree, TokenTree::Punct(p) if p.as_char() == sign);
     Some(match rest {
         [.., dot] if is(dot, '.') => Call::Method(name),
         [.., TokenTree::Ident(of), first, second] if is(first, ':') && is(second, ':') => {
@@ -375,6 +386,28 @@ fn call(before: &[TokenTree]) -> Option<Call> {
         }
         _ => Call::Free(name),
     })
+}
+
+fn is(tree: &TokenTree, sign: char) -> bool {
+    matches!(tree, TokenTree::Punct(punct) if punct.as_char() == sign)
+}
+
+/// Without `::<A, B>` at the end.
+fn without_arguments(tokens: &[TokenTree]) -> &[TokenTree] {
+    if !tokens.last().is_some_and(|last| is(last, '>')) {
+        return tokens;
+    }
+    let mut depth = 0;
+    for (at, token) in tokens.iter().enumerate().rev() {
+        depth += i32::from(is(token, '>')) - i32::from(is(token, '<'));
+        if depth == 0 {
+            return match &tokens[..at] {
+                [before @ .., first, second] if is(first, ':') && is(second, ':') => before,
+                _ => tokens,
+            };
+        }
+    }
+    tokens
 }
 
 #[cfg(test)]
@@ -419,7 +452,7 @@ mod tests {
         let tests = tests(&[
             (
                 "crates/k/tests/t.rs",
-                "mod common;\n#[test] fn a() { common::f(); Rig::new(1); assert!(rig.turn()); }\n\
+                "mod common;\n#[test] fn a() { common::f::<Vec<u8>, _>(); Rig::new(1); assert!(rig.turn()); }\n\
                  impl Rig { fn new() { Self::more() } fn more() { made() } fn turn() { turned() } }\n\
                  #[test] fn b() { other() }",
             ),
@@ -438,6 +471,18 @@ mod tests {
         }
         assert!(!a.contains("no") && !a.contains("elsewhere"));
         assert!(!words(&tests, "crates/k/tests/t.rs::b").contains("elsewhere"));
+    }
+
+    #[test]
+    fn a_type_is_spoken_of_where_a_helper_gives_one() {
+        let text = "fn disk() -> (Disk, u8) { made() } fn other() -> Disk { made() }\n\
+             #[test] fn a() { disk().read(); } #[test] fn b() { x.read(); }";
+        let tests = tests(&[("crates/k/tests/t.rs", text)]);
+        let speaks = |test: &str| {
+            let reached = tests.reached(&format!("crates/k/tests/t.rs::{test}"), &api());
+            reached[0].speaks_of("Disk", &reached, &api())
+        };
+        assert!(speaks("a") && !speaks("b"));
     }
 
     #[test]
