@@ -156,31 +156,6 @@ pub fn complaints_about_tests(rows: &[Row], api: &Api, tests: &Tests) -> Vec<Str
     complaints
 }
 
-/// What part of the functions that still exist in QEMU 10.0.2 has a place and
-/// a test.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Share {
-    /// Functions and callbacks that exist there.
-    pub existing: usize,
-    /// Of them, those with a place here.
-    pub placed: usize,
-    /// Of those, those with a test.
-    pub tested: usize,
-}
-
-impl Share {
-    /// Counts.
-    pub fn of(rows: &[Row]) -> Share {
-        let existing = rows.iter().filter(|row| row.exists_in_qemu());
-        let placed = existing.clone().filter(|row| !row.place.is_empty());
-        Share {
-            existing: existing.count(),
-            placed: placed.clone().count(),
-            tested: placed.filter(|row| !row.tests.is_empty()).count(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

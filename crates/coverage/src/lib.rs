@@ -4,7 +4,8 @@
 //! `design/api.csv` has a row for each: where it is, in which layer, which
 //! proof it takes, which tests call it, or why it is not there. This crate
 //! reads the table and the sources of the block layer, and says where the two
-//! disagree; its tests fail then. `design/violations.csv` has a row for each
+//! disagree; its tests fail then. `design/api.md` has the shares, and is made of
+//! the table. `design/violations.csv` has a row for each
 //! violation, and is checked against the cases and the tests in the same way.
 //!
 //! | module | what |
@@ -14,6 +15,7 @@
 //! | [`table`] | the rows |
 //! | [`exercise`] | the tests, and what they call |
 //! | [`check`] | what is wrong with them |
+//! | [`shares`] | how much has its place, and the page that says so |
 //! | [`violations`] | the violations, and what answers each |
 
 #![forbid(unsafe_code)]
@@ -22,6 +24,7 @@ pub mod api;
 pub mod check;
 pub mod exercise;
 pub mod proof;
+pub mod shares;
 pub mod table;
 pub mod violations;
 

@@ -5,8 +5,9 @@
 use std::process::ExitCode;
 
 use coverage::api::{Api, CRATES};
-use coverage::check::{Share, complaints, complaints_about_tests, exercises};
+use coverage::check::{complaints, complaints_about_tests, exercises};
 use coverage::exercise::Tests;
+use coverage::shares::{Share, by_area, percent};
 use coverage::{ReadError, table};
 
 const HELP: &str = "\
@@ -51,12 +52,25 @@ fn report() -> Result<bool, ReadError> {
     }
     let share = Share::of(&rows);
     println!(
-        "{} rows; {} exist in QEMU 10.0.2; {} of those have a place here; {} a test",
+        "{} rows; {} exist in QEMU 10.0.2; {} of those have a place here; {} a test ({} %)",
         rows.len(),
         share.existing,
         share.placed,
-        share.tested
+        share.tested,
+        percent(share.tested, share.existing)
     );
+    println!("\narea            exist   place    test   replaced, not needed, out of scope");
+    for (area, share) in by_area(&rows) {
+        let Share {
+            existing,
+            placed,
+            tested,
+            absent: [replaced, not_needed, out_of_scope],
+        } = share;
+        println!(
+            "{area:14} {existing:6}  {placed:6}  {tested:6}   {replaced}, {not_needed}, {out_of_scope}"
+        );
+    }
     Ok(wrong.is_empty())
 }
 

@@ -1,11 +1,15 @@
-//! The table says what the code says.
+//! The table says what the code says, and the page what the table says.
+//!
+//! `UPDATE_TABLE=1 cargo test -p coverage --test table` writes the page.
 
 use std::collections::BTreeSet;
+use std::{env, fs};
 
 use coverage::api::Api;
 use coverage::check::{ROWS, complaints, complaints_about_tests};
 use coverage::exercise::Tests;
 use coverage::proof::Proof;
+use coverage::shares::{self, PAGE};
 use coverage::table;
 
 #[test]
@@ -19,6 +23,21 @@ fn every_row_fits_the_code() {
         &Tests::read().expect("the tests"),
     ));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_page_is_made_of_the_table() {
+    let expected = shares::page(&table::read().expect("the table"));
+    let path = coverage::workspace().join(PAGE);
+    if env::var_os("UPDATE_TABLE").is_some() {
+        fs::write(&path, &expected).expect("the page is written");
+        return;
+    }
+    let page = fs::read_to_string(&path).expect("the page");
+    assert!(
+        page == expected,
+        "{PAGE} is out of date: run UPDATE_TABLE=1 cargo test -p coverage --test table"
+    );
 }
 
 /// The inventory was taken once, of the headers of QEMU's block layer.
