@@ -21,6 +21,7 @@ pub(crate) const AS_THE_CHILD: Capabilities = Capabilities {
     variable_length: true,
     serialises_below: false,
     truncates_to_zeroes: false,
+    hears_events: false,
 };
 
 /// Does `f` at the child called `file`. The child's future is returned as it

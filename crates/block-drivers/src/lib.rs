@@ -8,6 +8,7 @@
 //! | [`Stats`] | filter | forward, and look at the outcome |
 //! | [`Throttle`] | filter | wait, share state with other nodes, hear of drained sections |
 //! | [`CopyOnRead`] | filter | ask for permissions of its own |
+//! | [`Blkdebug`](blkdebug::Blkdebug) | filter | hear what drivers above are doing, hold requests |
 //! | [`Inject`] | filter | fail and delay requests, be told what to do while they run |
 //!
 //! # How to write one
@@ -136,6 +137,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod blkdebug;
 mod copy_on_read;
 pub mod file;
 mod forward;

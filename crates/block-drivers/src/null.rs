@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use block_common::error::errno;
 use block_common::limits;
-use block_gs::{BlockDriver, BqlGuard, GraphError, Node, NodeBuilder, NodeOptions, Value};
+use block_gs::{
+    BlockDriver, BqlGuard, GraphError, Node, NodeBuilder, NodeOptions, NodeView, Value,
+};
 use block_io::aio::{sleep, yield_now};
 use block_io::{
     BlockStatus, Destination, DriverIo, IoFuture, Request, Source, StatusFlags, WriteFlags,
@@ -190,7 +192,7 @@ impl<const LATER: bool> BlockDriver for Null<LATER> {
 
     /// A protocol and no host, if it is the device that one gets without
     /// options.
-    fn filename(&self, bql: &BqlGuard) -> Option<String> {
+    fn filename(&self, bql: &BqlGuard, _node: NodeView<'_>) -> Option<String> {
         let is_plain = self.strong_options(bql).is_empty();
         is_plain.then(|| format!("{}://", self.format_name()))
     }

@@ -11,8 +11,9 @@ use block_gs::{
     Measurement, Node, NodeBuilder, NodeOptions, NodeView, Perm, Role, Value,
 };
 use block_io::{
-    BlockStatus, Capabilities, CopyEnd, Destination, DriverInfo, DriverIo, GraphCell, IoError,
-    IoFuture, Request, ScsiCommand, ScsiReply, Source, Truncation, WriteFlags, Zone, ZoneOperation,
+    BlockLimits, BlockStatus, Capabilities, CopyEnd, Destination, DriverInfo, DriverIo, GraphCell,
+    IoError, IoFuture, Request, ScsiCommand, ScsiReply, Source, Truncation, WriteFlags, Zone,
+    ZoneOperation,
 };
 
 use crate::forward::{AS_THE_CHILD, at_file, file_length};
@@ -23,12 +24,20 @@ use crate::forward::{AS_THE_CHILD, at_file, file_length};
 /// child is its filtered one. With one of them it is a format of its own
 /// whose data the child holds; where the window is can then be
 /// [changed](Raw::set_window) in a drained section.
+///
+/// A guest that writes its first sector can make its image look like one of a
+/// format, such as one that has any file of the host for a backing file. If
+/// nobody said that the image is `raw`, the next one to look will believe it.
+/// [`guarded`](RawOptions::guarded) is for such images.
 #[derive(Debug)]
 pub struct Raw {
     /// `None` shows the whole child. Then there is no cell to be looked at.
     window: Option<GraphCell<Window>>,
     /// The same, for global-state code.
     shown: BqlCell<Cell<Window>>,
+    /// Says of 512 bytes whether a file that begins with them is still taken
+    /// for an image without a format (`bs->probed`).
+    guard: Option<fn(&[u8]) -> bool>,
 }
 
 /// Which bytes of the child are shown.
@@ -101,7 +110,13 @@ impl Raw {
                 size: None,
             },
             options: NodeOptions::default(),
+            guard: None,
         }
+    }
+
+    /// Whether some writes to the first sector are refused.
+    pub fn is_guarded(&self) -> bool {
+        self.guard.is_some()
     }
 
     /// Moves the window of a node that was opened with an offset or a size,
@@ -153,6 +168,28 @@ impl Raw {
         Ok(())
     }
 
+    /// Refuses what would make a guarded file look like an image of a format.
+    fn check_write(&self, request: Request<'_>, at: u64, from: Source<'_>) -> Result<(), IoError> {
+        let Some(is_raw) = self.guard else {
+            return Ok(());
+        };
+        let window = self.window(request).unwrap_or_default();
+        let start = at.saturating_add(window.offset);
+        if start >= SECTOR || from.is_empty() {
+            return Ok(());
+        }
+        // Requests are aligned, so the sector is there as a whole, unless the
+        // image begins within it: then nobody knows what the rest will be.
+        let mut sector = [0; SECTOR as usize];
+        if start == 0 && from.len() >= sector.len() {
+            from.split_at(sector.len()).0.copy_to_slice(&mut sector);
+            if is_raw(&sector) {
+                return Ok(());
+            }
+        }
+        Err(IoError::from_errno(errno::EPERM))
+    }
+
     fn window(&self, request: Request<'_>) -> Option<Window> {
         self.window.as_ref().map(|cell| *cell.get(request))
     }
@@ -194,6 +231,7 @@ pub struct RawOptions {
     file: Node,
     window: Window,
     options: NodeOptions,
+    guard: Option<fn(&[u8]) -> bool>,
 }
 
 impl RawOptions {
@@ -207,6 +245,14 @@ impl RawOptions {
     /// left.
     pub fn size(mut self, size: Option<u64>) -> Self {
         self.window.size = size;
+        self
+    }
+
+    /// Refuses writes, with `EPERM`, after which the first 512 bytes would be
+    /// such that `is_raw` says no: for an image that was taken for `raw` only
+    /// because of them.
+    pub fn guarded(mut self, is_raw: fn(&[u8]) -> bool) -> Self {
+        self.guard = Some(is_raw);
         self
     }
 
@@ -233,6 +279,7 @@ impl RawOptions {
             file,
             window,
             options,
+            guard,
         } = self;
         let builder = NodeBuilder::new(name).options(options);
         let shown = BqlCell::new(bql, Cell::new(window));
@@ -244,9 +291,14 @@ impl RawOptions {
             let cell = GraphCell::new(builder.uid(), window);
             (Role::DATA | Role::PRIMARY, Some(cell))
         };
-        builder
-            .child("file", &file, role)
-            .open(bql, Arc::new(Raw { window, shown }))
+        builder.child("file", &file, role).open(
+            bql,
+            Arc::new(Raw {
+                window,
+                shown,
+                guard,
+            }),
+        )
     }
 }
 
@@ -254,7 +306,7 @@ impl DriverIo for Raw {
     /// Without a window there is nothing to do for any request.
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            passes_through: self.window.is_none(),
+            passes_through: self.window.is_none() && self.guard.is_none(),
             filter: self.window.is_none(),
             ..AS_THE_CHILD
         }
@@ -279,6 +331,9 @@ impl DriverIo for Raw {
         from: Source<'r>,
         flags: WriteFlags,
     ) -> IoFuture<'r> {
+        if let Err(error) = self.check_write(request, offset, from) {
+            return IoFuture::failed(error);
+        }
         let bytes = from.len() as u64;
         self.inside(request, offset, bytes, errno::ENOSPC, |file, start| {
             file.write_with(start, from, flags)
@@ -361,6 +416,11 @@ impl DriverIo for Raw {
         bytes: u64,
         flags: WriteFlags,
     ) -> IoFuture<'r> {
+        let window = self.window(request).unwrap_or_default();
+        if self.guard.is_some() && offset.saturating_add(window.offset) < SECTOR {
+            // Reading and writing shows what it is.
+            return IoFuture::failed(IoError::NotSupported);
+        }
         self.inside(request, offset, bytes, errno::ENOSPC, |file, start| {
             file.copy_range_to(start, from, bytes, flags)
         })
@@ -430,6 +490,15 @@ impl BlockDriver for Raw {
         let offset = (offset > 0).then_some(("offset", offset.into()));
         let size = size.map(|size| ("size", size.into()));
         offset.into_iter().chain(size).collect()
+    }
+
+    /// A guarded image is written in sectors, so that the first one is looked
+    /// at as a whole.
+    fn refresh_limits(&self, _bql: &BqlGuard, limits: &mut BlockLimits) -> Result<(), GraphError> {
+        if self.guard.is_some() {
+            limits.request_alignment = limits.request_alignment.max(SECTOR as u32);
+        }
+        Ok(())
     }
 
     fn has_zero_init(&self, bql: &BqlGuard, node: NodeView<'_>) -> Option<bool> {

@@ -69,6 +69,14 @@ pub trait BlockDriver: DriverIo + Any {
         false
     }
 
+    /// What a filter calls the child that it shows.
+    fn filtered_child_name(&self) -> &'static str {
+        match self.filtered_child_is_backing() {
+            true => "backing",
+            false => "file",
+        }
+    }
+
     /// Whether the node can have a backing image (`supports_backing`).
     fn supports_backing(&self) -> bool {
         false
@@ -152,7 +160,7 @@ pub trait BlockDriver: DriverIo + Any {
     /// The file name that alone is enough to open the node again
     /// (`bdrv_refresh_filename`). By default a format has that of its file,
     /// if no other option matters.
-    fn filename(&self, _bql: &BqlGuard) -> Option<String> {
+    fn filename(&self, _bql: &BqlGuard, _node: NodeView<'_>) -> Option<String> {
         None
     }
 

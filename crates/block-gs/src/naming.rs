@@ -46,7 +46,7 @@ impl<'g> NodeView<'g> {
             return child.exact_filename(bql);
         }
         let driver = self.driver();
-        if let Some(name) = driver.filename(bql) {
+        if let Some(name) = driver.filename(bql, self) {
             return Some(name);
         }
         // Images are recognised by looking at them, filters cannot be.
@@ -55,7 +55,7 @@ impl<'g> NodeView<'g> {
             && !self.backing_is_overridden(bql);
         let file = self.primary_node().filter(|_| probed)?;
         // Only what a protocol has is a file.
-        file.driver().filename(bql)
+        file.driver().filename(bql, file)
     }
 
     /// What the node is called in messages about files

@@ -553,11 +553,7 @@ impl Step<'_> {
             let mut children = node.children.iter();
             children.any(|&edge| graph.edges[edge].role.contains(wanted))
         };
-        let filtered_name = if driver.filtered_child_is_backing() {
-            "backing"
-        } else {
-            "file"
-        };
+        let filtered_name = driver.filtered_child_name();
         let reason = if !role.is_valid() {
             "it contradicts itself"
         } else if role.contains(Role::PRIMARY) && has(Role::PRIMARY) {
@@ -685,10 +681,9 @@ impl Step<'_> {
             return Err(GraphError::AlreadyHasBacking(self.name(top)));
         }
         let driver = &self.graph().node(top).driver;
-        let (name, role) = match (driver.is_filter(), driver.filtered_child_is_backing()) {
-            (true, false) => ("file", Role::FILTERED | Role::PRIMARY),
-            (true, true) => ("backing", Role::FILTERED | Role::PRIMARY),
-            (false, _) => ("backing", Role::COW),
+        let (name, role) = match driver.is_filter() {
+            true => (driver.filtered_child_name(), Role::FILTERED | Role::PRIMARY),
+            false => ("backing", Role::COW),
         };
         self.attach(top, name, below, role)?;
         self.replace_node(below, top, Skipping::Allowed)

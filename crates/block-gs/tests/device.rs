@@ -11,6 +11,7 @@ use block_gs::{
     Backend, BqlGuard, DeviceOps, DrainedBackend, GraphError, IoThread, Perm, RemovableOps,
     drain_all, tell_resized,
 };
+use block_io::aio::yield_now;
 use block_io::{
     BackendEvent, Buffer, DeviceIdentity, DeviceIo, DeviceTrayMoved, IoError, Preallocation,
 };
@@ -375,6 +376,50 @@ fn a_backend_without_a_medium_is_drained_and_later_requests_wait() {
         assert_eq!(section.backend().root().quiesce_count(), 1);
         section.end();
         bql.block_on(read).expect("the medium is there");
+    });
+}
+
+/// QEMU clears the pointer to the root after the section over it has ended, and
+/// a request reads that pointer twice.
+#[test]
+fn a_medium_that_goes_is_there_for_the_whole_of_a_request_or_not_at_all() {
+    in_layer(|bql| {
+        let thread = IoThread::create(bql, "io0").expect("a thread");
+        let (node, driver) = node(bql, "n", Mem::of(512));
+        driver.bytes.lock().expect("no panic").fill(7);
+        let disk = backend(bql, "disk", &node);
+        disk.set_iothread(bql, Some(&thread)).expect("moved");
+        let [stop, read, refused] = [0; 3].map(|count| Arc::new(AtomicUsize::new(count)));
+        let counts = (stop.clone(), read.clone(), refused.clone());
+        let root = disk.root().clone();
+        let device = thread.context().spawn(async move {
+            let (stop, read, refused) = counts;
+            while stop.load(Ordering::Relaxed) == 0 {
+                let mut buffer = Buffer::zeroed(512);
+                let outcome = root.read(0, buffer.destination()).await;
+                let count = match outcome {
+                    Ok(()) if buffer.as_slice() == [7; 512] => &read,
+                    Err(IoError::NoMedium) => &refused,
+                    other => return Err(other),
+                };
+                count.fetch_add(1, Ordering::Relaxed);
+                yield_now().await;
+            }
+            Ok(())
+        });
+        for _ in 0..100 {
+            let grows = |bql: &mut BqlGuard, count: &AtomicUsize| {
+                let before = count.load(Ordering::Relaxed);
+                let has_grown = || count.load(Ordering::Relaxed) > before;
+                spin_until(bql, || has_grown() || device.is_finished());
+            };
+            grows(bql, &read);
+            disk.remove(bql);
+            grows(bql, &refused);
+            disk.insert(bql, &node).expect("free");
+        }
+        stop.store(1, Ordering::Relaxed);
+        bql.block_on(device).expect("all of it, or no medium");
     });
 }
 

@@ -1,8 +1,9 @@
-//! What only devices do: giving back and zeroing ranges, SCSI commands.
+//! What only devices do: giving back and zeroing ranges, SCSI commands. And
+//! what only some file systems do: extents of a size.
 //!
 //! **Fenced module.** The kernel takes them as `ioctl`s with a pointer: to two
-//! 64-bit numbers for the first two, to a header that points to memory for the
-//! last. It reads and writes there during the call and keeps nothing. What
+//! 64-bit numbers for the first two, to a header that points to memory for
+//! SCSI commands, to seven 32-bit numbers for extents. It reads and writes there during the call and keeps nothing. What
 //! makes the calls sound is that number and type of the argument belong
 //! together; both stand here and nowhere else.
 
@@ -10,7 +11,7 @@ use std::ffi::{c_int, c_void};
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
+use rustix::ioctl::{Getter, Opcode, Setter, Updater, ioctl, opcode};
 
 use crate::{ScsiCommand, ScsiReply, ScsiTransfer};
 
@@ -47,6 +48,43 @@ pub fn zero_out(device: impl AsFd, offset: u64, len: u64) -> io::Result<()> {
     let mut range = [offset, len];
     // SAFETY: as for `BLKDISCARD`; the argument is the same.
     unsafe { ioctl(device, Updater::<ZERO_OUT, [u64; 2]>::new(&mut range)) }?;
+    Ok(())
+}
+
+/// `struct fsxattr` of `linux/fs.h`: flags, the size of extents, and what is
+/// not of interest here.
+type FileAttributes = [u32; 7];
+
+/// `FS_IOC_FSGETXATTR` of `linux/fs.h`.
+const GET_ATTRIBUTES: Opcode = opcode::read::<FileAttributes>(b'X', 31);
+
+/// `FS_IOC_FSSETXATTR` of `linux/fs.h`.
+const SET_ATTRIBUTES: Opcode = opcode::write::<FileAttributes>(b'X', 32);
+
+/// `FS_XFLAG_EXTSIZE` of `linux/fs.h`.
+const HAS_EXTENT_SIZE: u32 = 0x800;
+
+/// Asks the file system to allocate space of `file` in pieces of `bytes`
+/// (`extsize` of XFS). To be done before anything is allocated.
+///
+/// # Errors
+/// The kernel's, for file systems without such a notion: `ENOTTY`,
+/// `EOPNOTSUPP`, `EINVAL`.
+pub fn set_extent_size(file: impl AsFd, bytes: u32) -> io::Result<()> {
+    let file = file.as_fd();
+    // SAFETY: the kernel writes `FS_IOC_FSGETXATTR`'s argument as a `struct
+    // fsxattr`, five numbers and eight bytes that mean nothing, and only
+    // during the call.
+    let mut attributes = unsafe { ioctl(file, Getter::<GET_ATTRIBUTES, FileAttributes>::new()) }?;
+    attributes[0] |= HAS_EXTENT_SIZE;
+    attributes[1] = bytes;
+    // SAFETY: as above; the kernel reads it.
+    unsafe {
+        ioctl(
+            file,
+            Setter::<SET_ATTRIBUTES, FileAttributes>::new(attributes),
+        )
+    }?;
     Ok(())
 }
 

@@ -42,6 +42,9 @@ pub struct Capabilities {
     pub serialises_below: bool,
     /// A truncation can make sure that what is new reads as zeroes.
     pub truncates_to_zeroes: bool,
+    /// The driver is told what those above it, and the layer, are doing with
+    /// the node ([`DriverIo::debug_event`]).
+    pub hears_events: bool,
 }
 
 /// How a node changes its length; see [`DriverIo::truncate`].

@@ -130,12 +130,12 @@ pub struct Children {
 }
 
 impl Children {
-    /// Sorts the edges by name.
+    /// Sorts the edges by name. `image` is what `blkdebug` calls its file.
     pub fn new(edges: impl IntoIterator<Item = Arc<IoEdge>>) -> Self {
         let mut children = Children::default();
         for edge in edges {
             match edge.name() {
-                "file" => children.file = Some(edge),
+                "file" | "image" => children.file = Some(edge),
                 "backing" => children.backing = Some(edge),
                 _ => children.others.push(edge),
             }

@@ -70,6 +70,9 @@ bitflags::bitflags! {
         /// There are bitmaps of the image that must not get out of date
         /// (`bdrv_has_readonly_bitmaps`): nothing is written.
         const KEPT_BITMAPS = 1 << 9;
+        /// The driver hears of each step of a write
+        /// ([`Capabilities::hears_events`]). Follows from the driver.
+        const HEARS_EVENTS = 1 << 10;
     }
 }
 
@@ -81,7 +84,8 @@ impl NodeFlags {
         .union(NodeFlags::TRACKED)
         .union(NodeFlags::WATCHED)
         .union(NodeFlags::RECORDED)
-        .union(NodeFlags::KEPT_BITMAPS);
+        .union(NodeFlags::KEPT_BITMAPS)
+        .union(NodeFlags::HEARS_EVENTS);
 
     /// Requests cannot skip a node that has one of these.
     const SEES_REQUESTS: NodeFlags = NodeFlags::INACTIVE
@@ -148,6 +152,8 @@ impl IoNode {
     ) -> Arc<IoNode> {
         let uid = identity.uid();
         let capabilities = driver.capabilities();
+        let mut flags = flags;
+        flags.set(NodeFlags::HEARS_EVENTS, capabilities.hears_events);
         Arc::new_cyclic(|this| IoNode {
             this: this.clone(),
             uid,

@@ -1,7 +1,7 @@
 //! What can go wrong, in QEMU's words where QEMU has words for it.
 
 use block_common::error::errno;
-use block_gs::GraphError;
+use block_gs::{GraphError, IoError};
 
 use crate::options::{MAX_DEPTH, MAX_KEY, MAX_OPTIONS, MAX_TEXT};
 
@@ -56,6 +56,15 @@ pub enum OpenError {
     /// The file name begins with a protocol that no driver has.
     #[error("Unknown protocol '{0}'")]
     UnknownProtocol(String),
+    /// The driver is there and may not be used.
+    #[error("Driver '{0}' is not whitelisted")]
+    NotAllowed(&'static str),
+    /// The driver may not be used for nodes that can be written.
+    #[error("Driver '{0}' can only be used for read-only devices")]
+    AllowedForReading(&'static str),
+    /// The beginning of an image, which has to tell what it is.
+    #[error("Could not read image for determining its format: {0}")]
+    CouldNotProbe(#[source] IoError),
     /// Neither a driver nor something to choose one for.
     #[error("Must specify either driver or file")]
     NoDriver,
@@ -90,6 +99,40 @@ pub enum OpenError {
     /// A value that the option cannot have. The whole message.
     #[error("{0}")]
     Value(String),
+    /// As [`Value`](OpenError::Value), with advice: see
+    /// [`hint`](OpenError::hint).
+    #[error("{message}")]
+    ValueWithHint {
+        /// The whole message.
+        message: String,
+        /// The advice, in lines.
+        hint: String,
+    },
+    /// The image that a new one is to be based on could not be opened.
+    #[error(transparent)]
+    Backing(Box<OpenError>),
+    /// The format, or the file system, has no images so large.
+    #[error("The image size is too large for file format '{format}'{advice}")]
+    TooLarge {
+        /// The format.
+        format: &'static str,
+        /// What may help, in brackets, or nothing.
+        advice: &'static str,
+    },
+    /// The driver makes no files, and what is there already could not be
+    /// opened.
+    #[error(
+        "Protocol driver '{driver}' does not support creating new images, so an existing image \
+         must be selected as the target; however, opening the given target as an existing image \
+         failed: {error}"
+    )]
+    NoExistingImage {
+        /// The driver.
+        driver: &'static str,
+        /// Why it could not.
+        #[source]
+        error: Box<OpenError>,
+    },
     /// The node that the monitor is to own has no name.
     #[error("'node-name' must be specified for the root node")]
     NoNodeName,
@@ -104,18 +147,31 @@ impl OpenError {
         match self {
             OpenError::Graph(error) => error.errno(),
             OpenError::UnknownProtocol(_) => errno::ENOENT,
+            OpenError::NotAllowed(_) | OpenError::AllowedForReading(_) => errno::ENOTSUP,
+            OpenError::CouldNotProbe(error) => error.errno(),
+            OpenError::Backing(error) | OpenError::NoExistingImage { error, .. } => error.errno(),
+            OpenError::TooLarge { .. } => errno::EFBIG,
             _ => errno::EINVAL,
         }
     }
 
     /// What to do about it, where more than the message can be said: for
-    /// people, in a line of its own.
+    /// people, in lines of its own.
     pub fn hint(&self) -> Option<String> {
         match self {
             OpenError::UnknownDriver(_) => {
                 let names: Vec<&str> = crate::drivers().iter().map(|known| known.name).collect();
                 Some(format!("Known drivers: {}", names.join(", ")))
             }
+            OpenError::ValueWithHint { hint, .. } => Some(hint.clone()),
+            OpenError::Backing(error) => {
+                let why = error
+                    .hint()
+                    .filter(|_| !matches!(**error, OpenError::UnknownDriver(_)));
+                let why = why.map(|why| why + "\n").unwrap_or_default();
+                Some(why + "Could not open backing image.")
+            }
+            OpenError::Graph(error) => error.hint().map(str::to_owned),
             _ => None,
         }
     }

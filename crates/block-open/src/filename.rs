@@ -13,8 +13,8 @@ use crate::{OpenError, Options, drivers as all};
 ///   `./a:b`.
 ///
 /// With a format for `driver`, the file name is that of its child `file`.
-/// Without a `driver` the image is taken for `raw`: images are not looked
-/// into. A caller who does not know that the user meant it says so.
+/// Without a `driver` it is that of an image whose format is found out when it
+/// is opened.
 ///
 /// ```
 /// use block_open::{Options, for_filename};
@@ -37,14 +37,15 @@ pub fn for_filename(filename: &str, mut options: Options) -> Result<Options, Ope
         options.add_missing(from_name);
         return Ok(options);
     }
-    let driver = crate::values::text(&mut options, "driver")?.unwrap_or_else(|| "raw".to_owned());
-    let Some(driver) = Driver::find(&driver) else {
-        return Err(OpenError::UnknownDriver(driver));
-    };
-    options.set("driver", driver.name);
-    if let Some(protocol) = &driver.protocol {
-        (protocol.parse)(filename, &mut options)?;
-        return Ok(options);
+    if let Some(driver) = crate::values::text(&mut options, "driver")? {
+        let Some(driver) = Driver::find(&driver) else {
+            return Err(OpenError::UnknownDriver(driver));
+        };
+        options.set("driver", driver.name);
+        if let Some(protocol) = &driver.protocol {
+            (protocol.parse)(filename, &mut options)?;
+            return Ok(options);
+        }
     }
     if options.get("file").is_some() {
         return Err(OpenError::FileAndFilename);
@@ -63,7 +64,7 @@ pub fn for_filename(filename: &str, mut options: Options) -> Result<Options, Ope
 }
 
 /// The driver that a file name asks for (`bdrv_find_protocol`).
-fn protocol_of(filename: &str) -> Result<&'static Driver, OpenError> {
+pub(crate) fn protocol_of(filename: &str) -> Result<&'static Driver, OpenError> {
     let Some(prefix) = prefix(filename) else {
         return Ok(drivers::driver_for_path(filename));
     };
@@ -97,11 +98,7 @@ mod tests {
     #[test]
     fn paths_protocols_and_json_are_told_apart() {
         for (filename, given, expected) in [
-            (
-                "a.img",
-                "",
-                "driver=raw,file.driver=file,file.filename=a.img",
-            ),
+            ("a.img", "", "file.driver=file,file.filename=a.img"),
             (
                 "./a:b",
                 "driver=raw",
@@ -118,8 +115,8 @@ mod tests {
                 "driver=stats",
                 "driver=stats,file.driver=file,file.filename=a,,b",
             ),
-            ("null-co://", "", "driver=raw,file.driver=null-co"),
-            ("null-aio://", "", "driver=raw,file.driver=null-aio"),
+            ("null-co://", "", "file.driver=null-co"),
+            ("null-aio://", "", "file.driver=null-aio"),
             (
                 "null-co://",
                 "driver=null-co,size=1k",
@@ -128,7 +125,7 @@ mod tests {
             (
                 "null-co://",
                 "file.size=1k",
-                "driver=raw,file.driver=null-co,file.size=1k",
+                "file.driver=null-co,file.size=1k",
             ),
             (
                 r#"json:{"driver":"null-co","size":5}"#,
@@ -140,7 +137,7 @@ mod tests {
                 "size=6",
                 "driver=null-co,size=6",
             ),
-            ("", "", "driver=raw,file.driver=file,file.filename="),
+            ("", "", "file.driver=file,file.filename="),
         ] {
             assert_eq!(
                 options(filename, given).as_deref(),

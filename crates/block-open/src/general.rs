@@ -13,14 +13,15 @@ const DISCARD: Key = Key::word(
     "whether discards reach the image",
     &["ignore", "off", "unmap", "on"],
 );
-const CACHE_DIRECT: Key = Key::switch("cache.direct", "bypass the cache of the host");
-const CACHE_NO_FLUSH: Key = Key::switch("cache.no-flush", "never wait until data is on the medium");
+pub(crate) const CACHE_DIRECT: Key = Key::switch("cache.direct", "bypass the cache of the host");
+pub(crate) const CACHE_NO_FLUSH: Key =
+    Key::switch("cache.no-flush", "never wait until data is on the medium");
 const ACTIVE: Key = Key::switch(
     "active",
     "whether this process owns the image, and not another one",
 );
-const READ_ONLY: Key = Key::switch("read-only", "open for reading only");
-const AUTO_READ_ONLY: Key = Key::switch(
+pub(crate) const READ_ONLY: Key = Key::switch("read-only", "open for reading only");
+pub(crate) const AUTO_READ_ONLY: Key = Key::switch(
     "auto-read-only",
     "open for reading only when the image cannot be opened for writing",
 );
@@ -103,9 +104,29 @@ impl General {
     }
 }
 
-/// What a child that is described within its parent gets from it unless it
-/// says otherwise (`bdrv_inherited_options`).
-pub(crate) fn inherit(parent: &Options, role: Role, child: &mut Options) {
+/// Gives a child that is described within its parent what it gets from there
+/// unless it says otherwise (`bdrv_inherited_options`,
+/// `BdrvChildClass.inherit_options`).
+///
+/// It is where the cache is bypassed, who owns the image and who shares it;
+/// for what the child is does not matter, except that a backing image is
+/// opened for reading only, whatever the parent is. Discards reach the child:
+/// whether they do is for the parent to say.
+///
+/// ```
+/// use block_common::Role;
+/// use block_open::{Options, inherit};
+///
+/// let parent = Options::parse("cache.direct=on,read-only=off")?;
+/// let mut backing = Options::new();
+/// inherit(&parent, Role::COW, &mut backing);
+/// assert_eq!(
+///     backing.to_string(),
+///     "auto-read-only=off,cache.direct=on,discard=unmap,read-only=on"
+/// );
+/// # Ok::<(), block_open::ParseError>(())
+/// ```
+pub fn inherit(parent: &Options, role: Role, child: &mut Options) {
     let mut copy = |key: Key| {
         if let Some(value) = parent.get(key.name) {
             child.set_default(key.name, value.clone());

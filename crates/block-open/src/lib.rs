@@ -35,6 +35,9 @@
 //!   child `file`. It is parsed from JSON and from `key=value,...`.
 //! * [`open`] makes the node and whatever it needs below; [`add`] is
 //!   `blockdev-add`: it checks like a schema and gives the node to the monitor.
+//!   An [`Opener`] does both with some of the drivers only, and has warnings.
+//! * [`ImageSpec`] makes an image as `qemu-img create` does, [`TypedImage`] as
+//!   `blockdev-create`; [`probe`](fn@probe) says what an image is.
 //! * [`for_filename`] turns what may stand for a file name (a path,
 //!   `json:{...}`, `null-co://`) into options.
 //! * [`add_object`] makes what nodes refer to by name: groups of limits.
@@ -46,25 +49,37 @@
 //! with types and a line of documentation each, its children, and a function
 //! that makes the node. Then a line in the list of `drivers/mod.rs`. Parsing,
 //! general options, children, inheritance and complaints about what the
-//! driver does not know are done for it.
+//! driver does not know are done for it. A format says there too how its
+//! images are made ([`Create`]) and recognised.
 
 #![forbid(unsafe_code)]
 
+mod create;
 mod drivers;
 mod error;
 mod filename;
+mod flags;
 mod general;
 mod object;
 mod opening;
 mod options;
+mod probe;
 mod schema;
 mod size;
+mod temporary;
 mod values;
 
+pub use create::{
+    Create, CreateKind, CreateOption, ImageSpec, PlannedImage, TypedImage, creation_help,
+};
 pub use drivers::{Child, Driver, Key, Kind, drivers, general_options};
 pub use error::{OpenError, ParseError};
 pub use filename::for_filename;
+pub use flags::{CacheMode, parse_aio, parse_discard};
+pub use general::inherit;
 pub use object::add_object;
-pub use opening::{add, open};
+pub use opening::{Opener, Warning, add, open};
 pub use options::{Options, Value};
+pub use probe::probe;
 pub use size::{SizeError, parse_size};
+pub use temporary::TemporaryFile;

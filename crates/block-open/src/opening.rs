@@ -1,45 +1,173 @@
 //! From options to nodes.
 
+use std::sync::Arc;
+use std::{fmt, mem};
+
 use block_common::{Role, names};
-use block_gs::{Backend, BqlGuard, GraphError, Node};
+use block_gs::{Backend, BqlGuard, GraphError, IoError, Node};
 use block_io::aio::Wait;
+use block_io::{Activity, Buffer};
 
 use crate::drivers::{self, Child, Driver, Key};
 use crate::general::{self, General, inherit};
-use crate::{OpenError, Options, Value, schema, values};
+use crate::{OpenError, Options, Value, probe, schema, values};
 
 /// Opens the node that `options` describe, and the children described in
-/// them (`bdrv_open`). Values may be strings or typed. Without a `driver` the
-/// node is `raw` if it has a child `file`.
-///
-/// Needs the exclusive proof because new nodes enter the graph. Children live
-/// as long as the node; the node as long as its handle or something above it.
+/// them (`bdrv_open`), as [`Opener::open`] does that allows everything and
+/// drops its warnings.
 ///
 /// # Errors
 /// [`OpenError`]; no node is left behind then.
 pub fn open(bql: &mut BqlGuard, options: Options) -> Result<Node, OpenError> {
-    let opened = open_level(bql, options, None);
-    if opened.is_err() {
-        // Children that were opened already, and their names, go now.
-        bql.poll(Wait::No);
-    }
-    opened
+    Opener::new().open(bql, options)
 }
 
-/// Opens a node for the monitor, which owns it from then on
-/// (`blockdev-add`). It must have a name, and the options are checked first
-/// as by a schema: typed ones have to have the types that the options have.
+/// Opens a node for the monitor, as [`Opener::add`] does that allows
+/// everything and drops its warnings (`blockdev-add`).
 ///
 /// # Errors
-/// As [`open`]; [`OpenError::Value`] in the words of a schema's reader.
+/// As [`Opener::add`].
 pub fn add(bql: &mut BqlGuard, options: Options) -> Result<Node, OpenError> {
-    schema::check(&options)?;
-    if options.get(general::NODE_NAME.name).is_none() {
-        return Err(OpenError::NoNodeName);
+    Opener::new().add(bql, options)
+}
+
+/// Who opens nodes: with which drivers, and what is to be said about it.
+#[derive(Debug, Default)]
+pub struct Opener {
+    /// `None` allows every driver.
+    allowed: Option<Allowed>,
+    warnings: Vec<Warning>,
+}
+
+/// Names of drivers that may be used.
+#[derive(Debug)]
+struct Allowed {
+    read_write: Vec<String>,
+    read_only: Vec<String>,
+}
+
+/// What opening a node did that the user may not have meant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Warning {
+    /// Nobody said what an image is that can be written, and it looks like
+    /// none of the formats. The file.
+    ProbedRaw(String),
+}
+
+/// In QEMU's words, in lines.
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::ProbedRaw(name) => write!(
+                f,
+                "WARNING: Image format was not specified for '{name}' and probing guessed raw.\n\
+                 \x20        Automatically detecting the format is dangerous for raw images, write \
+                 operations on block 0 will be restricted.\n         Specify the 'raw' format \
+                 explicitly to remove the restrictions."
+            ),
+        }
     }
-    let node = open(bql, options)?;
-    node.set_monitor_owned(bql);
-    Ok(node)
+}
+
+impl Opener {
+    /// With every driver there is.
+    pub fn new() -> Self {
+        Opener::default()
+    }
+
+    /// With these drivers only, by name: some for any node, others for nodes
+    /// that are read-only (`bdrv_init_with_whitelist`). For programs that
+    /// open what others describe. If both lists are empty, every driver may be
+    /// used. Nodes that exist are not looked at.
+    pub fn allow_only(mut self, read_write: &[&str], read_only: &[&str]) -> Self {
+        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let restricts = !read_write.is_empty() || !read_only.is_empty();
+        self.allowed = restricts.then(|| Allowed {
+            read_write: owned(read_write),
+            read_only: owned(read_only),
+        });
+        self
+    }
+
+    /// Whether some drivers may not be used (`bdrv_uses_whitelist`).
+    pub fn is_restricted(&self) -> bool {
+        self.allowed.is_some()
+    }
+
+    /// Whether a node of `driver` may be opened, for reading only if it is to
+    /// be so (`bdrv_is_whitelisted`).
+    pub fn allows(&self, driver: &Driver, read_only: bool) -> bool {
+        let Some(allowed) = &self.allowed else {
+            return true;
+        };
+        let has = |names: &[String]| names.iter().any(|name| name == driver.name);
+        has(&allowed.read_write) || read_only && has(&allowed.read_only)
+    }
+
+    /// What there is to say about what was opened since the last time.
+    pub fn take_warnings(&mut self) -> Vec<Warning> {
+        mem::take(&mut self.warnings)
+    }
+
+    /// Opens the node that `options` describe, and the children described in
+    /// them (`bdrv_open`). Values may be strings or typed.
+    ///
+    /// Without a `driver` the child `file` is opened first and
+    /// [looked at](crate::probe). What is no format's is `raw`, and
+    /// [guarded](block_drivers::RawOptions::guarded): a guest cannot make it
+    /// look like one later.
+    ///
+    /// Needs the exclusive proof because new nodes enter the graph. Children
+    /// live as long as the node; the node as long as its handle or something
+    /// above it.
+    ///
+    /// # Errors
+    /// [`OpenError`]; no node is left behind then.
+    pub fn open(&mut self, bql: &mut BqlGuard, options: Options) -> Result<Node, OpenError> {
+        let opened = open_level(self, bql, options, None);
+        if opened.is_err() {
+            // Children that were opened already, and their names, go now.
+            bql.poll(Wait::No);
+        }
+        opened
+    }
+
+    /// Opens a node for the monitor, which owns it from then on
+    /// (`blockdev-add`). It must have a name, and the options are checked
+    /// first as by a schema: typed ones have to have the types that the
+    /// options have, and each node has to have a `driver`.
+    ///
+    /// # Errors
+    /// As [`open`](Opener::open); [`OpenError::Value`] in the words of a
+    /// schema's reader.
+    pub fn add(&mut self, bql: &mut BqlGuard, options: Options) -> Result<Node, OpenError> {
+        schema::check(&options)?;
+        if options.get(general::NODE_NAME.name).is_none() {
+            return Err(OpenError::NoNodeName);
+        }
+        let node = self.open(bql, options)?;
+        node.set_monitor_owned(bql);
+        Ok(node)
+    }
+
+    /// Refuses a driver that may not be used. One that may be for reading
+    /// makes a node read-only that is allowed to become so.
+    fn check_allowed(&self, driver: &Driver, options: &mut Options) -> Result<(), OpenError> {
+        let on = |key| values::switch(&mut options.clone(), key);
+        let read_only = on(general::READ_ONLY.name)?.unwrap_or(false);
+        if self.allows(driver, read_only) {
+            return Ok(());
+        }
+        if !self.allows(driver, true) {
+            return Err(OpenError::NotAllowed(driver.name));
+        }
+        if on(general::AUTO_READ_ONLY.name)?.unwrap_or(false) {
+            options.set(general::READ_ONLY.name, true);
+            return Ok(());
+        }
+        Err(OpenError::AllowedForReading(driver.name))
+    }
 }
 
 /// What a child that is described within its parent is told about it.
@@ -53,6 +181,7 @@ struct Within<'p> {
 }
 
 fn open_level(
+    opener: &mut Opener,
     bql: &mut BqlGuard,
     mut options: Options,
     within: Option<Within<'_>>,
@@ -60,12 +189,25 @@ fn open_level(
     if let Some(within) = within {
         inherit(within.parent, within.role, &mut options);
     }
-    let driver = choose_driver(&mut options, within)?;
     let mut children = Vec::new();
+    let (driver, probed) = match choose_driver(&mut options, within)? {
+        Some(driver) => (driver, false),
+        None => {
+            let file = open_child(opener, bql, &mut options, &IMAGE_FILE, true)?;
+            let file = file.ok_or(OpenError::NoDriver)?;
+            let driver = probe_file(bql, &file)?;
+            children.push((IMAGE_FILE.name, file));
+            (driver, true)
+        }
+    };
+    opener.check_allowed(driver, &mut options)?;
     for child in driver.children {
+        if probed && child.name == IMAGE_FILE.name {
+            continue;
+        }
         let protocol = driver.is_format && !child.role.contains(Role::COW)
             || within.is_some_and(|within| within.protocol);
-        if let Some(node) = open_child(bql, &mut options, child, protocol)? {
+        if let Some(node) = open_child(opener, bql, &mut options, child, protocol)? {
             children.push((child.name, node));
         } else if child.required {
             return Err(OpenError::NoChild(child.name));
@@ -73,34 +215,54 @@ fn open_level(
     }
     let general = General::take(&mut options)?;
     check_name(bql, &general.node_name)?;
+    let read_only = general.node.read_only;
     let mut opening = Opening {
         bql,
         general,
         options,
         children,
+        probed,
     };
     let node = (driver.open)(&mut opening)?;
     match opening.options.iter().next() {
-        None => Ok(node),
-        Some((option, _)) if driver.protocol.is_some() => Err(OpenError::ProtocolOption {
-            driver: driver.name,
-            option: option.to_owned(),
-        }),
-        Some((option, _)) => Err(OpenError::FormatOption {
-            driver: driver.name,
-            option: option.to_owned(),
-        }),
+        None => {}
+        Some((option, _)) if driver.protocol.is_some() => {
+            return Err(OpenError::ProtocolOption {
+                driver: driver.name,
+                option: option.to_owned(),
+            });
+        }
+        Some((option, _)) => {
+            return Err(OpenError::FormatOption {
+                driver: driver.name,
+                option: option.to_owned(),
+            });
+        }
     }
+    if probed && driver.name == "raw" && !read_only {
+        let name = node.view(bql).filename(bql);
+        opener.warnings.push(Warning::ProbedRaw(name));
+    }
+    Ok(node)
 }
 
-/// The driver that the user says, or that follows from the rest
-/// (`bdrv_fill_options`).
+/// What an image is in, whatever its format.
+const IMAGE_FILE: Child = Child {
+    name: "file",
+    role: Role::IMAGE,
+    required: true,
+    about: "what the image is in",
+};
+
+/// The driver that the user says (`bdrv_fill_options`); `None` if the child
+/// `file` has to tell.
 fn choose_driver(
     options: &mut Options,
     within: Option<Within<'_>>,
-) -> Result<&'static Driver, OpenError> {
+) -> Result<Option<&'static Driver>, OpenError> {
     if let Some(name) = values::text(options, "driver")? {
-        return Driver::find(&name).ok_or(OpenError::UnknownDriver(name));
+        let driver = Driver::find(&name).ok_or(OpenError::UnknownDriver(name));
+        return driver.map(Some);
     }
     let filename = match (options.get("filename"), within) {
         (Some(Value::Text(filename)), Some(_)) => Some(filename.clone()),
@@ -108,26 +270,45 @@ fn choose_driver(
     };
     let is_protocol = within.is_some_and(|within| within.protocol);
     match filename {
-        Some(filename) if is_protocol => Ok(drivers::driver_for_path(&filename)),
+        Some(filename) if is_protocol => Ok(Some(drivers::driver_for_path(&filename))),
         Some(filename) => {
             options.remove("filename");
             options.set("file.filename", filename);
-            raw()
+            Ok(None)
         }
         None if !is_protocol && (options.get("file").is_some() || options.has_below("file")) => {
-            raw()
+            Ok(None)
         }
         None => Err(OpenError::NoDriver),
     }
 }
 
-/// What an image is whose format nobody has said.
-fn raw() -> Result<&'static Driver, OpenError> {
-    Driver::find("raw").ok_or(OpenError::NoDriver)
+/// The driver of the format of the image in `file` (`find_image_format`).
+fn probe_file(bql: &mut BqlGuard, file: &Node) -> Result<&'static Driver, OpenError> {
+    let beginning = bql.block_on(read_beginning(file));
+    let beginning = beginning.map_err(OpenError::CouldNotProbe)?;
+    let filename = file.view(bql).filename(bql);
+    probe::driver(&beginning, &filename).map_err(|name| OpenError::UnknownDriver(name.to_owned()))
+}
+
+/// The beginning of what is in `file`, as far as there is something.
+async fn read_beginning(file: &Node) -> Result<Vec<u8>, IoError> {
+    let activity = Activity::begin(Arc::clone(file.io())).await;
+    let request = activity.request();
+    if !request.is_inserted().await? {
+        return Ok(Vec::new());
+    }
+    let length = usize::try_from(request.length().await?).unwrap_or(usize::MAX);
+    let mut beginning = Buffer::zeroed(length.min(probe::PROBED));
+    if !beginning.is_empty() {
+        request.read(0, beginning.destination()).await?;
+    }
+    Ok(beginning.as_slice().to_vec())
 }
 
 /// The child that is referred to or described, if one is.
-fn open_child(
+pub(crate) fn open_child(
+    opener: &mut Opener,
     bql: &mut BqlGuard,
     options: &mut Options,
     child: &Child,
@@ -144,7 +325,7 @@ fn open_child(
                 role: child.role,
                 protocol,
             };
-            open_level(bql, described, Some(within)).map(Some)
+            open_level(opener, bql, described, Some(within)).map(Some)
         }
         Some(_) => Err(OpenError::Value(format!(
             "Invalid parameter type for '{}', expected: BlockdevRef",
@@ -175,6 +356,7 @@ pub(crate) struct Opening<'o> {
     general: General,
     options: Options,
     children: Vec<(&'static str, Node)>,
+    probed: bool,
 }
 
 impl Opening<'_> {
@@ -184,6 +366,11 @@ impl Opening<'_> {
 
     pub fn bql(&self) -> &BqlGuard {
         self.bql
+    }
+
+    /// Whether nobody has said which driver it is.
+    pub fn probed(&self) -> bool {
+        self.probed
     }
 
     /// The child called `name`.

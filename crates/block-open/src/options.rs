@@ -297,7 +297,7 @@ fn check_length(key: &str) -> Result<(), ParseError> {
 }
 
 /// The value up to the first comma that stands alone, and what follows it.
-fn split_value(text: &str) -> (String, &str) {
+pub(crate) fn split_value(text: &str) -> (String, &str) {
     let mut value = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once(',') {

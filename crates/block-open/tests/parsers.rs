@@ -1,7 +1,9 @@
 //! Parsers get whatever users and other programs send.
 
 use block_gs::BlockLayer;
-use block_open::{OpenError, Options, Value, add, drivers, for_filename, open, parse_size};
+use block_open::{
+    ImageSpec, OpenError, Options, TypedImage, Value, add, drivers, for_filename, open, parse_size,
+};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
@@ -129,6 +131,33 @@ proptest! {
         let text = String::from_utf8_lossy(&bytes);
         let _ = Options::parse(&text);
         let _ = Options::from_json(&text);
+    }
+
+    #[test]
+    fn no_description_of_an_image_panics(text in prop_oneof![any::<String>(), soup()]) {
+        let layer = BlockLayer::new().expect("a block layer");
+        layer.enter(|bql| {
+            // Planning touches nothing.
+            for format in ["raw", "file", &text] {
+                let _ = ImageSpec::new("/nosuch/x", format).options(&text).plan(bql);
+            }
+            let _ = ImageSpec::new(&text, "raw").size(0).plan(bql);
+        });
+        if let Ok(options) = Options::from_json(&text) {
+            let _ = TypedImage::check(options);
+        }
+        let json = format!(r#"{{"driver":"file","filename":"/nosuch/x",{text}}}"#);
+        if let Ok(options) = Options::from_json(&json) {
+            let _ = TypedImage::check(options);
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_some_format(bytes in vec(any::<u8>(), 0..600), magic in 0usize..4) {
+        let begins: &[u8] = [&b""[..], b"QFI\xfb", b"version=", b"#\n"][magic];
+        let image = [begins, &bytes].concat();
+        let format = block_open::probe(&image, "");
+        prop_assert_eq!(format, block_open::probe(&image[..image.len().min(512)], ""));
     }
 
     #[test]

@@ -29,14 +29,20 @@ pub struct Function {
     pub is_async: bool,
     /// It is declared in a trait: a callback.
     pub is_callback: bool,
+    /// What it returns, in the words of the source: nothing, `bool`.
+    pub returns: String,
 }
 
 impl Function {
-    fn of(sig: &syn::Signature, owner: Option<&str>) -> Function {
+    fn of(signature: &syn::Signature, owner: Option<&str>, is_callback: bool) -> Function {
         Function {
-            proof: Proof::of(sig, owner),
-            is_async: sig.asyncness.is_some(),
-            is_callback: false,
+            proof: Proof::of(signature, owner),
+            is_async: signature.asyncness.is_some(),
+            is_callback,
+            returns: match &signature.output {
+                syn::ReturnType::Default => String::new(),
+                syn::ReturnType::Type(_, ty) => ty.to_token_stream().to_string(),
+            },
         }
     }
 }
@@ -229,12 +235,13 @@ impl Api {
                     }
                 }
                 Item::Fn(item) if is_public(&item.vis) && !is_left_out(&item.attrs) => {
-                    let function = Function::of(&item.sig, None);
+                    let function = Function::of(&item.sig, None, false);
                     self.add_function(krate, None, &item.sig, function);
                 }
                 Item::Fn(item) if is_inner(&item.vis) && !is_left_out(&item.attrs) => {
                     let path = format!("{krate}::{}", item.sig.ident);
-                    self.inner.insert(path, Function::of(&item.sig, None));
+                    self.inner
+                        .insert(path, Function::of(&item.sig, None, false));
                 }
                 Item::Impl(item)
                     if item.trait_.is_none()
@@ -346,11 +353,17 @@ impl Api {
             };
             if is_public(&function.vis) && !is_left_out(&function.attrs) {
                 let sig = &function.sig;
-                self.add_function(krate, Some(&owner), sig, Function::of(sig, Some(&owner)));
+                self.add_function(
+                    krate,
+                    Some(&owner),
+                    sig,
+                    Function::of(sig, Some(&owner), false),
+                );
             } else if is_inner(&function.vis) && !is_left_out(&function.attrs) {
                 let sig = &function.sig;
                 let path = format!("{krate}::{owner}::{}", sig.ident);
-                self.inner.insert(path, Function::of(sig, Some(&owner)));
+                self.inner
+                    .insert(path, Function::of(sig, Some(&owner), false));
             }
         }
     }
@@ -362,10 +375,7 @@ impl Api {
         for member in &item.items {
             if let TraitItem::Fn(function) = member {
                 let sig = &function.sig;
-                let function = Function {
-                    is_callback: true,
-                    ..Function::of(sig, Some(&owner))
-                };
+                let function = Function::of(sig, Some(&owner), true);
                 self.add_function(krate, Some(&owner), sig, function);
             }
         }

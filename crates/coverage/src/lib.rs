@@ -7,6 +7,8 @@
 //! disagree; its tests fail then. `design/api.md` has the shares, and is made of
 //! the table. `design/violations.csv` has a row for each
 //! violation, and is checked against the cases and the tests in the same way.
+//! `design/labels.csv` has a row for each place where QEMU's label of a function
+//! and its layer here differ.
 //!
 //! | module | what |
 //! |---|---|
@@ -16,13 +18,17 @@
 //! | [`exercise`] | the tests, and what they call |
 //! | [`check`] | what is wrong with them |
 //! | [`shares`] | how much has its place, and the page that says so |
+//! | [`callbacks`] | the five tables of callbacks, and their halves here |
+//! | [`labels`] | where labels and layers differ, and why |
 //! | [`violations`] | the violations, and what answers each |
 
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod callbacks;
 pub mod check;
 pub mod exercise;
+pub mod labels;
 pub mod proof;
 pub mod shares;
 pub mod table;

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{bench, graph, stress, tour};
+use crate::{bench, graph, stress, tool, tour};
 
 /// A block layer whose layering the compiler checks.
 #[derive(Parser, Debug)]
@@ -38,6 +38,9 @@ pub enum Command {
     /// changes come at random, and compare every byte with a model
     #[command(long_about = stress::ABOUT, after_long_help = stress::EXAMPLES)]
     Stress(stress::Options),
+    /// Send requests to an image by hand, as qemu-io does
+    #[command(disable_help_flag = true)]
+    Io(tool::Line),
 }
 
 impl Cli {

@@ -11,6 +11,7 @@ mod cli;
 mod draw;
 mod graph;
 mod stress;
+mod tool;
 mod tour;
 
 use std::process::ExitCode;
@@ -18,12 +19,17 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
+use crate::tool::Tool;
 
 fn main() -> ExitCode {
+    if let Some(code) = tool::main() {
+        return code;
+    }
     match Cli::parse().into_command() {
         Command::Tour(options) => tour::main(&options),
         Command::Graph(options) => graph::main(&options),
         Command::Bench(options) => bench::main(&options),
         Command::Stress(options) => stress::main(&options),
+        Command::Io(line) => tool::run(Tool::Io, &line.arguments),
     }
 }

@@ -142,7 +142,7 @@ impl BlockDriver for File {
         self.protocol.name()
     }
 
-    fn filename(&self, _bql: &BqlGuard) -> Option<String> {
+    fn filename(&self, _bql: &BqlGuard, _node: NodeView<'_>) -> Option<String> {
         Some(self.path.display().to_string())
     }
 

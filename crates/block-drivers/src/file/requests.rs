@@ -251,6 +251,27 @@ impl DriverIo for File {
         }
     }
 
+    /// Deletes what is at the path by which the file was opened, if that is
+    /// still a regular file (`raw_co_delete_file`).
+    fn delete_file<'r>(&'r self, request: Request<'r>) -> IoFuture<'r> {
+        let path = self.path.clone();
+        self.call(request, None, move |_| {
+            let name = path.display();
+            match std::fs::metadata(&path) {
+                Ok(metadata) if metadata.is_file() => {}
+                _ => {
+                    let message = format!("{name} is not a regular file");
+                    return Err(IoError::refused(errno::ENOENT, message));
+                }
+            }
+            std::fs::remove_file(&path).map_err(|error| {
+                let number = error.raw_os_error().unwrap_or(errno::EIO);
+                let reason = IoError::from(error);
+                IoError::refused(number, format!("Error when deleting file {name}: {reason}"))
+            })
+        })
+    }
+
     /// The layer keeps writes beyond the old end out meanwhile.
     fn truncate<'r>(&'r self, request: Request<'r>, to: Truncation) -> IoFuture<'r> {
         let kind = self.geometry.kind;

@@ -3,14 +3,15 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use block_common::error::errno;
 use block_common::limits;
 use block_drivers::File;
-use block_gs::{Backend, BqlGuard, GraphError, IoError, IoThread, Node, Perm};
+use block_gs::{Backend, BqlGuard, GraphError, IoError, IoThread, NewImage, Node, Perm};
 use block_io::aio::Engine;
-use block_io::{Buffer, Request};
+use block_io::{Activity, Buffer, Request};
 use rustix::fs::{CWD, FileType, Mode};
 
 use crate::support::{
@@ -373,5 +374,57 @@ fn a_cancelled_write_does_not_reach_into_a_later_section() {
                 section.end();
             }
         }
+    });
+}
+
+#[test]
+fn the_file_of_a_node_can_be_deleted_and_nothing_else() {
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        File::create(&path, 512).expect("created");
+        let node = File::new(&path).open(bql, "file").expect("opened");
+        let delete = |bql: &mut BqlGuard| {
+            let deleted = bql.block_on(async {
+                let activity = Activity::begin(Arc::clone(node.io())).await;
+                activity.request().delete_file().await
+            });
+            deleted.map_err(|error| (error.errno(), error.to_string()))
+        };
+        delete(bql).expect("deleted");
+        assert!(!path.exists());
+        let message = format!("{} is not a regular file", path.display());
+        assert_eq!(delete(bql), Err((2, message.clone())));
+        fs::create_dir(&path).expect("made");
+        assert_eq!(delete(bql), Err((2, message)));
+        assert!(path.exists());
+    });
+}
+
+#[test]
+fn an_image_is_made_in_a_file_that_is_open() {
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        File::create(&path, 512).expect("created");
+        let node = File::new(&path).open(bql, "file").expect("opened");
+        let image = NewImage::over(bql, &node).expect("nobody objects");
+        let perms = |bql: &BqlGuard| node.view(bql).cumulative_perm();
+        assert!(perms(bql).contains(Perm::WRITE | Perm::RESIZE));
+        let written = bql.block_on(async {
+            let header = Buffer::from(&[7; 1000][..]);
+            image.root().write(4096, header.source()).await?;
+            image.into_file().await
+        });
+        assert_eq!(written.expect("given back"), node);
+        assert_eq!(perms(bql), Perm::empty());
+        assert_eq!(fs::metadata(&path).expect("there").len(), 5096);
+
+        // Who keeps the file for himself is not written over.
+        let alone = Backend::new(bql, "", Perm::WRITE, Perm::empty()).expect("a backend");
+        alone.insert(bql, &node).expect("inserted");
+        let refused = NewImage::over(bql, &node).expect_err("it is not shared");
+        assert!(
+            refused.to_string().starts_with("Permission conflict"),
+            "{refused}"
+        );
     });
 }

@@ -1,5 +1,6 @@
 //! The drivers in a running block layer.
 
+mod blkdebug;
 mod copy_on_read;
 mod failures;
 mod file;

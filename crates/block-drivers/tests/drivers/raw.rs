@@ -6,7 +6,7 @@ use block_common::error::errno;
 use block_drivers::{File, NullCo, Raw};
 use block_gs::{BqlGuard, GraphError, IoThread, Node, Perm, Role};
 use block_io::aio::Wait;
-use block_io::{Buffer, Request};
+use block_io::{Buffer, CopyTarget, Request};
 use tempfile::TempDir;
 
 use crate::support::{
@@ -306,5 +306,81 @@ fn a_read_only_one_is_not_written() {
         let refused = backend(bql, &node, READ_WRITE);
         assert!(matches!(refused, Err(GraphError::ReadOnly)));
         backend(bql, &file, READ_WRITE).expect("the file itself is writable");
+    });
+}
+
+/// No image with an `L` in front.
+fn is_raw(beginning: &[u8]) -> bool {
+    assert_eq!(beginning.len(), 512, "whole sectors are looked at");
+    !beginning.starts_with(b"L")
+}
+
+#[test]
+fn a_guarded_image_is_not_written_so_that_it_looks_like_a_format() {
+    in_layer(|bql, directory| {
+        let (file, bytes) = file(bql, directory);
+        let node = Raw::over(&file)
+            .guarded(is_raw)
+            .open(bql, "raw")
+            .expect("opened");
+        let driver = node.driver::<Raw>().expect("raw");
+        assert!(driver.is_guarded());
+        assert_eq!(file_edge(bql, &node).0, Role::FILTERED | Role::PRIMARY);
+        assert_eq!(node.view(bql).limits().request_alignment, 512);
+        let disk = disk(bql, &node);
+        for bytes in [&b"L"[..], b"Lxxx", &[b'L'; 512], &[b'L'; 5000]] {
+            let refused = write(bql, &disk, 0, bytes).expect_err("looks like an L");
+            assert_eq!(refused.errno(), errno::EPERM);
+        }
+        assert_eq!(contents(directory), bytes);
+        write(bql, &disk, 1, b"L").expect("not in front");
+        write(bql, &disk, 512, &[b'L'; 512]).expect("not in front");
+        write(bql, &disk, 0, &[b'K'; 700]).expect("no L");
+        assert_eq!(contents(directory)[..700], [b'K'; 700]);
+        let zeroed = disk
+            .root()
+            .write_zeroes(0, 700, block_io::WriteFlags::empty());
+        bql.block_on(zeroed).expect("zeroes are nothing");
+        assert_eq!(contents(directory)[..700], [0; 700]);
+    });
+}
+
+#[test]
+fn a_guarded_image_takes_no_copies_unseen() {
+    in_layer(|bql, directory| {
+        let (file, bytes) = file(bql, directory);
+        let path = directory.path().join("source");
+        fs::write(&path, [b'L'; 4096]).expect("written");
+        let source = File::new(&path).open(bql, "source").expect("opened");
+        let source = disk(bql, &source);
+        let node = Raw::over(&file).guarded(is_raw).open(bql, "raw");
+        let target = disk(bql, &node.expect("opened"));
+        let none = block_io::WriteFlags::empty();
+        let copy = |bql: &mut BqlGuard, to| {
+            let end = CopyTarget {
+                root: target.root(),
+                offset: to,
+            };
+            let copied = source.root().copy_range(0, end, 1024, none);
+            bql.block_on(copied).map_err(|error| error.errno())
+        };
+        assert_eq!(copy(bql, 0), Err(errno::ENOTSUP));
+        assert_eq!(contents(directory), bytes);
+        assert_eq!(copy(bql, 512), Ok(()));
+        assert_eq!(contents(directory)[512..1536], [b'L'; 1024]);
+    });
+}
+
+#[test]
+fn a_guarded_window_within_the_first_sector_is_not_written_there() {
+    in_layer(|bql, directory| {
+        let (file, bytes) = file(bql, directory);
+        let node = Raw::over(&file).offset(100).size(Some(4096));
+        let node = node.guarded(is_raw).open(bql, "raw").expect("opened");
+        let disk = disk(bql, &node);
+        let refused = write(bql, &disk, 0, &[0; 512]).expect_err("unknown what is before");
+        assert_eq!(refused.errno(), errno::EPERM);
+        assert_eq!(contents(directory), bytes);
+        write(bql, &disk, 512, &[0; 512]).expect("behind it");
     });
 }

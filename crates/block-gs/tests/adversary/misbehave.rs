@@ -543,6 +543,7 @@ fn capabilities_that_are_claimed_and_missing_cost_errors_and_no_more() {
             variable_length: true,
             serialises_below: true,
             truncates_to_zeroes: true,
+            hears_events: true,
         };
         // Passing through to a child that is not there, too.
         let (node, front) = disk(

@@ -196,7 +196,7 @@ impl BlockDriver for Format {
         true
     }
 
-    fn filename(&self, _bql: &BqlGuard) -> Option<String> {
+    fn filename(&self, _bql: &BqlGuard, _node: NodeView<'_>) -> Option<String> {
         self.name.clone()
     }
 

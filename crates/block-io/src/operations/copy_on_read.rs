@@ -143,6 +143,7 @@ impl<'r> Request<'r> {
         let blocks = pad::align(&piece, self.limits().request_alignment);
         let mut bounce = Buffer::zeroed((blocks.end - blocks.start) as usize);
         self.read_pieces(blocks.start, bounce.destination()).await?;
+        self.report("cor_write").await;
         if node.capabilities().zero_flags.is_some() && bounce.source().is_zero() {
             self.zero_blocks(blocks.clone(), WriteFlags::UNCHANGED)
                 .await?;

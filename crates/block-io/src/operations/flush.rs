@@ -26,9 +26,23 @@ impl<'r> Request<'r> {
     /// # Errors
     /// As [`flush`](Request::flush).
     pub fn flush_layers(self) -> IoFuture<'r> {
+        if let Some(below) = self.primary()
+            && below.node().flags().contains(NodeFlags::HEARS_EVENTS)
+        {
+            return IoFuture::new(async move {
+                below.report("flush_to_os").await;
+                self.node().driver().flush_to_os(self).await?;
+                if !self.node().flags().contains(NodeFlags::NO_FLUSH) {
+                    below.report("flush_to_disk").await;
+                }
+                if self.reaches_disk() {
+                    self.flush_host().await?;
+                }
+                self.flush_children().await
+            });
+        }
         let kept = self.node().driver().flush_to_os(self);
-        let host = self.node().capabilities().flushes_to_disk
-            && !self.node().flags().contains(NodeFlags::NO_FLUSH);
+        let host = self.reaches_disk();
         match kept.into_ready() {
             Ok(Err(error)) => IoFuture::failed(error),
             Ok(Ok(())) if !host => self.flush_children(),
@@ -44,6 +58,11 @@ impl<'r> Request<'r> {
                 self.flush_children().await
             }),
         }
+    }
+
+    fn reaches_disk(self) -> bool {
+        let node = self.node();
+        node.capabilities().flushes_to_disk && !node.flags().contains(NodeFlags::NO_FLUSH)
     }
 
     /// One at a time, and only after writes. Whoever waited may find that the

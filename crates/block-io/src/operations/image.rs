@@ -6,6 +6,7 @@ use std::fmt;
 use block_common::IoError;
 use block_common::error::errno;
 
+use crate::node::NodeFlags;
 use crate::{GsAccess, IoFuture, NodeUid, Request};
 
 bitflags::bitflags! {
@@ -144,6 +145,17 @@ impl<'r> Request<'r> {
     /// # Errors
     /// The driver's.
     pub fn debug_event(self, event: &'static str) -> IoFuture<'r> {
-        self.node().driver().debug_event(self, event)
+        match self.node().flags().contains(NodeFlags::HEARS_EVENTS) {
+            true => self.node().driver().debug_event(self, event),
+            false => IoFuture::done(),
+        }
+    }
+
+    /// Reports a step of the layer's own work. A driver that fails it fails
+    /// the requests that follow, not the step.
+    pub(super) async fn report(self, event: &'static str) {
+        if self.node().flags().contains(NodeFlags::HEARS_EVENTS) {
+            let _ = self.node().driver().debug_event(self, event).await;
+        }
     }
 }

@@ -85,16 +85,36 @@ impl Padding {
         let whole = memory.destination();
         let last = self.aligned.end - self.block as u64;
         let adjacent = self.aligned.end - self.aligned.start == memory_len(blocks, self.block);
-        match (blocks, adjacent) {
-            (_, true) => request.read_blocks(self.aligned.start, whole).await?,
-            (1, false) if self.head > 0 => {
-                request.read_blocks(self.aligned.start, whole).await?;
+        let has = |end: usize, name| (end > 0).then_some(name);
+        let before = [
+            has(self.head, "pwritev_rmw_head"),
+            has(self.tail, "pwritev_rmw_tail"),
+        ];
+        let after = [
+            has(self.head, "pwritev_rmw_after_head"),
+            has(self.tail, "pwritev_rmw_after_tail"),
+        ];
+        let report = async |events: &[Option<&'static str>]| {
+            for event in events.iter().flatten() {
+                request.report(event).await;
             }
-            (1, false) => request.read_blocks(last, whole).await?,
-            _ => {
+        };
+        match (blocks, adjacent) {
+            (2, false) => {
                 let (head, tail) = whole.split_at(self.block);
+                report(&before[..1]).await;
                 request.read_blocks(self.aligned.start, head).await?;
+                report(&after[..1]).await;
+                report(&before[1..]).await;
                 request.read_blocks(last, tail).await?;
+                report(&after[1..]).await;
+            }
+            _ => {
+                let from_start = adjacent || self.head > 0;
+                let from = if from_start { self.aligned.start } else { last };
+                report(&before).await;
+                request.read_blocks(from, whole).await?;
+                report(&after).await;
             }
         }
         Ok(Ends {

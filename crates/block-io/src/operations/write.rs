@@ -82,7 +82,9 @@ impl<'r> Request<'r> {
         let node = self.node();
         let bounds = self.limits();
         let range = offset..offset + from.len() as u64;
-        let beyond = NodeFlags::DETECT_ZEROES.union(NodeFlags::WATCHED);
+        let beyond = NodeFlags::DETECT_ZEROES
+            .union(NodeFlags::WATCHED)
+            .union(NodeFlags::HEARS_EVENTS);
         let native = node.capabilities().write_flags & (WriteFlags::FUA | WriteFlags::UNCHANGED);
         let direct = pad::align(&range, bounds.request_alignment) == range
             && from.len() as u64 <= bounds.max_transfer
@@ -128,15 +130,21 @@ impl<'r> Request<'r> {
         let _entered = self
             .enter_write(&range, &blocks, flags, padding.is_some())
             .await?;
-        match padding {
-            None => self.write_pieces(offset, from, fua.native).await?,
+        let written = match padding {
+            None => {
+                self.report("pwritev").await;
+                self.write_pieces(offset, from, fua.native).await
+            }
             Some(padding) => {
                 let ends = padding.read_ends(self).await?;
                 let whole = ends.around(from);
+                self.report("pwritev").await;
                 self.write_pieces(blocks.start, whole.source(), fua.native)
-                    .await?;
+                    .await
             }
-        }
+        };
+        self.report("pwritev_done").await;
+        written?;
         self.finish(fua).await
     }
 

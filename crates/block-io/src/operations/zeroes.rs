@@ -95,7 +95,10 @@ impl<'r> Request<'r> {
         if middle.start < middle.end {
             let tail = middle.end & !(block - 1);
             if middle.start < tail {
-                self.zero_blocks(middle.start..tail, flags).await?;
+                self.report("pwritev_zero").await;
+                let zeroed = self.zero_blocks(middle.start..tail, flags).await;
+                self.report("pwritev_done").await;
+                zeroed?;
             }
             if tail < middle.end {
                 self.zero_within_block(tail..middle.end, flags).await?;
@@ -117,7 +120,10 @@ impl<'r> Request<'r> {
         let ends = padding.read_ends(self).await?;
         let whole = ends.around(zeroes.source());
         let flags = self.in_data_writes(flags);
-        self.write_pieces(start, whole.source(), flags).await
+        self.report("pwritev").await;
+        let written = self.write_pieces(start, whole.source(), flags).await;
+        self.report("pwritev_done").await;
+        written
     }
 
     /// What of the flags a write of data from a buffer has too.

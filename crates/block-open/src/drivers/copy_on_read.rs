@@ -17,6 +17,9 @@ pub(super) static COPY_ON_READ: Driver = Driver {
     }],
     protocol: None,
     is_format: false,
+    probe: None,
+    create: None,
+    compresses: false,
     open: |opening| {
         let filter = CopyOnRead::over(&opening.child("file")?).options(opening.general().node);
         opening.make(|bql, name| filter.open(bql, name))

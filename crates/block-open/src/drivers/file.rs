@@ -1,9 +1,16 @@
 //! `file` and `host_device`.
 
-use block_drivers::file::{Aio, File, Locking, Protocol as HostProtocol};
+use std::sync::Arc;
+
+use block_common::error::errno;
+use block_common::{GraphError, IoError, Preallocation, limits};
+use block_drivers::file::space::Progress;
+use block_drivers::file::{Aio, CreateOptions, File, Locking, Protocol as HostProtocol};
 use block_gs::Node;
+use block_io::aio::run_blocking;
 
 use super::{Driver, Key, Protocol};
+use crate::create::{Create, CreateKind, CreateOption, Creating, How, Work};
 use crate::opening::Opening;
 use crate::{OpenError, Options};
 
@@ -17,6 +24,18 @@ const LOCKING: Key = Key::word(
     "locking",
     "whether other processes are locked out (auto)",
     &["auto", "on", "off"],
+);
+
+const SIZE: Key = Key::size("size", "how long the file is to be").required();
+const PREALLOCATION: Key = Key::word(
+    "preallocation",
+    "what becomes of the space of the file (off)",
+    &["off", "metadata", "falloc", "full"],
+);
+const NOCOW: Key = Key::switch("nocow", "whether Btrfs is to write in place (off)");
+const EXTENT_SIZE_HINT: Key = Key::size(
+    "extent-size-hint",
+    "how much XFS is to allocate at a time, 0 for what it likes (1M)",
 );
 
 pub(super) static FILE: Driver = Driver {
@@ -35,6 +54,32 @@ pub(super) static FILE: Driver = Driver {
         },
     }),
     is_format: false,
+    probe: None,
+    create: Some(Create {
+        options: &[
+            CreateOption::new("size", CreateKind::Size, "Virtual disk size"),
+            CreateOption::new(
+                "nocow",
+                CreateKind::Switch,
+                "Turn off copy-on-write (valid only on btrfs)",
+            ),
+            CreateOption::new(
+                "preallocation",
+                CreateKind::Text,
+                "Preallocation mode (allowed values: off, falloc, full)",
+            ),
+            CreateOption::new(
+                "extent_size_hint",
+                CreateKind::Size,
+                "Extent size hint for the image file, 0 to disable",
+            ),
+        ],
+        typed: &[FILENAME, SIZE, PREALLOCATION, NOCOW, EXTENT_SIZE_HINT],
+        renamed: &[("extent_size_hint", EXTENT_SIZE_HINT.name)],
+        convert: |_| Ok(()),
+        how: How::File(creation),
+    }),
+    compresses: false,
     open: |opening| open(opening, HostProtocol::File),
 };
 
@@ -54,6 +99,22 @@ pub(super) static HOST_DEVICE: Driver = Driver {
         },
     }),
     is_format: false,
+    probe: None,
+    create: Some(Create {
+        options: &[
+            CreateOption::new("size", CreateKind::Size, "Virtual disk size"),
+            CreateOption::new(
+                "preallocation",
+                CreateKind::Text,
+                "Preallocation mode (allowed values: off)",
+            ),
+        ],
+        typed: &[],
+        renamed: &[],
+        convert: |_| Ok(()),
+        how: How::Existing,
+    }),
+    compresses: false,
     open: |opening| open(opening, HostProtocol::HostDevice),
 };
 
@@ -88,6 +149,69 @@ fn open(opening: &mut Opening<'_>, protocol: HostProtocol) -> Result<Node, OpenE
         None => file,
     };
     opening.make(|bql, name| file.open(bql, name))
+}
+
+/// Makes a file, which may take as long as writing all of it, so in a worker
+/// thread. Who is no longer waited for stops soon.
+fn creation(creating: &mut Creating) -> Result<Work, OpenError> {
+    let path = creating.text(&FILENAME)?;
+    let path = path.ok_or(OpenError::NoFilename(FILE.name))?;
+    let size = creating.whole_sectors(&SIZE)?;
+    check_size(size)?;
+    let preallocation = match creating.word(&PREALLOCATION)? {
+        None | Some("off") => Preallocation::Off,
+        Some("falloc") => Preallocation::Falloc,
+        Some("full") => Preallocation::Full,
+        Some(other) => return refused(format!("Unsupported preallocation mode: {other}")),
+    };
+    let nocow = creating.switch(&NOCOW)?.unwrap_or(false);
+    let hint = creating.size(&EXTENT_SIZE_HINT)?;
+    let Ok(hint) = hint.map(u32::try_from).transpose() else {
+        return refused("Extent size hint is too large".to_owned());
+    };
+    let options = CreateOptions::default()
+        .overwrite(true)
+        .preallocation(preallocation)
+        .nocow(nocow)
+        .extent_size_hint(hint.unwrap_or(DEFAULT_EXTENT_SIZE));
+    Ok(Box::new(move |_| {
+        Box::pin(async move {
+            let progress = Arc::new(Progress::default());
+            let _wanted = Wanted(Arc::clone(&progress));
+            run_blocking(move || options.create(path, size, &progress)).await
+        })
+    }))
+}
+
+/// What XFS is asked for when nobody says otherwise: images that grow with
+/// each write fall into small pieces there.
+const DEFAULT_EXTENT_SIZE: u32 = 1 << 20;
+
+/// Refuses sizes before the kernel does, hence before anything is lost.
+fn check_size(size: u64) -> Result<(), OpenError> {
+    let number = match i64::try_from(size) {
+        Ok(_) if size <= limits::MAX_LENGTH => return Ok(()),
+        Ok(size) if size % 512 == 0 => errno::EFBIG,
+        _ => errno::EINVAL,
+    };
+    let reason = IoError::from_errno(number);
+    Err(OpenError::Graph(GraphError::Refused {
+        message: format!("Could not resize file: {reason}"),
+        errno: number,
+    }))
+}
+
+fn refused<T>(message: String) -> Result<T, OpenError> {
+    Err(OpenError::Value(message))
+}
+
+/// Somebody still waits for the file.
+struct Wanted(Arc<Progress>);
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
 }
 
 /// A file name without a protocol becomes the option of its driver.

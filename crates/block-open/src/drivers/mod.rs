@@ -5,6 +5,7 @@ use block_gs::Node;
 
 pub(crate) use file::{driver_for_path, set_path};
 
+use crate::create::Create;
 use crate::opening::Opening;
 use crate::{OpenError, Options, general};
 
@@ -55,13 +56,32 @@ pub struct Driver {
     /// Whether it is a format, whose child is then whatever the file name
     /// says, or a filter, which keeps what the user said about itself.
     pub(crate) is_format: bool,
+    /// How sure it is that an image is one of its own, from none to 100
+    /// (`BlockDriver.bdrv_probe`): gets the beginning of the image, 512 bytes
+    /// or all there is, and its file name.
+    pub(crate) probe: Option<fn(&[u8], &str) -> u8>,
+    /// How its images are made; `None` if they are not.
+    pub create: Option<Create>,
+    /// See [`can_compress`](Driver::can_compress).
+    pub(crate) compresses: bool,
     pub(crate) open: fn(&mut Opening<'_>) -> Result<Node, OpenError>,
 }
 
 impl Driver {
+    /// Whether file names can say it, so that it needs no child.
+    pub fn is_protocol(&self) -> bool {
+        self.protocol.is_some()
+    }
+
     /// The driver called `name` (`bdrv_find_format`).
     pub fn find(name: &str) -> Option<&'static Driver> {
         DRIVERS.iter().copied().find(|known| known.name == name)
+    }
+
+    /// Whether it writes compressed (`block_driver_can_compress`). A filter
+    /// hands such writes on, and does not by itself.
+    pub fn can_compress(&self) -> bool {
+        self.compresses
     }
 }
 

@@ -25,6 +25,9 @@ pub(super) static NULL_AIO: Driver = Driver {
         parse: |filename, _| only("null-aio://", filename),
     }),
     is_format: false,
+    probe: None,
+    create: None,
+    compresses: false,
     open: |opening| {
         let null = take(opening, NullAioOptions::default())?;
         opening.make(|bql, name| null.open(bql, name))
@@ -41,6 +44,9 @@ pub(super) static NULL_CO: Driver = Driver {
         parse: |filename, _| only("null-co://", filename),
     }),
     is_format: false,
+    probe: None,
+    create: None,
+    compresses: false,
     open: |opening| {
         let null = take(opening, NullCoOptions::default())?;
         opening.make(|bql, name| null.open(bql, name))

@@ -4,6 +4,8 @@ use block_common::Role;
 use block_drivers::Raw;
 
 use super::{Child, Driver, Key};
+use crate::create::{Create, CreateKind, CreateOption, How};
+use crate::probe;
 
 const OFFSET: Key = Key::size("offset", "where in the file the image begins (0)");
 const SIZE: Key = Key::size(
@@ -23,11 +25,27 @@ pub(super) static RAW: Driver = Driver {
     }],
     protocol: None,
     is_format: true,
+    probe: None,
+    create: Some(Create {
+        options: &[CreateOption::new(
+            "size",
+            CreateKind::Size,
+            "Virtual disk size",
+        )],
+        typed: &[],
+        renamed: &[],
+        convert: |_| Ok(()),
+        how: How::AsItsFile,
+    }),
+    compresses: false,
     open: |opening| {
-        let raw = Raw::over(&opening.child("file")?)
+        let mut raw = Raw::over(&opening.child("file")?)
             .offset(opening.size(&OFFSET)?.unwrap_or(0))
             .size(opening.size(&SIZE)?)
             .options(opening.general().node);
+        if opening.probed() {
+            raw = raw.guarded(probe::is_raw);
+        }
         opening.make(|bql, name| raw.open(bql, name))
     },
 };

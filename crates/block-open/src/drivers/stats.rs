@@ -17,6 +17,9 @@ pub(super) static STATS: Driver = Driver {
     }],
     protocol: None,
     is_format: false,
+    probe: None,
+    create: None,
+    compresses: false,
     open: |opening| {
         let stats = Stats::over(&opening.child("file")?).options(opening.general().node);
         opening.make(|bql, name| stats.open(bql, name))

@@ -19,6 +19,9 @@ pub(super) static THROTTLE: Driver = Driver {
     }],
     protocol: None,
     is_format: false,
+    probe: None,
+    create: None,
+    compresses: false,
     open: |opening| {
         let file = opening.child("file")?;
         let Some(name) = opening.text(&GROUP)? else {

@@ -53,22 +53,32 @@ pub enum Evidence<'r> {
     Test(&'r str),
 }
 
+impl Evidence<'_> {
+    /// Reads a cell of the row `id`.
+    ///
+    /// # Errors
+    /// The word that is neither a case nor a test.
+    pub fn parse_all<'r>(cell: &'r str, id: &str) -> Result<Vec<Evidence<'r>>, String> {
+        if cell == "none" {
+            return Ok(Vec::new());
+        }
+        let words = cell.split(' ');
+        let parsed = words.map(|word| match word.split_once(':') {
+            Some(("case", name)) => Ok(Evidence::Case(name)),
+            Some(("test", name)) => Ok(Evidence::Test(name)),
+            _ => Err(format!("{id}: `{word}` is no evidence")),
+        });
+        parsed.collect()
+    }
+}
+
 impl Row {
     /// What shows that it is answered; the first is the best.
     ///
     /// # Errors
     /// The word that is neither a case nor a test.
     pub fn evidence(&self) -> Result<Vec<Evidence<'_>>, String> {
-        if self.evidence == "none" {
-            return Ok(Vec::new());
-        }
-        let words = self.evidence.split(' ');
-        let parsed = words.map(|word| match word.split_once(':') {
-            Some(("case", name)) => Ok(Evidence::Case(name)),
-            Some(("test", name)) => Ok(Evidence::Test(name)),
-            _ => Err(format!("{}: `{word}` is no evidence", self.id)),
-        });
-        parsed.collect()
+        Evidence::parse_all(&self.evidence, &self.id)
     }
 
     /// The number in its name.

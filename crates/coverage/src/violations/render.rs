@@ -125,7 +125,8 @@ fn answer(row: &Row, grounds: &Grounds) -> Result<String, String> {
     Ok(parts.join(" ").trim_end().to_owned())
 }
 
-fn link_to_test(test: &str) -> String {
+/// A link to the file of a test.
+pub(crate) fn link_to_test(test: &str) -> String {
     let (file, name) = test.split_once("::").unwrap_or((test, test));
     format!("[{name}](../{file})")
 }

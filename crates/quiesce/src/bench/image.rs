@@ -1,7 +1,7 @@
 //! Opening the image as the command line says.
 
 use block_gs::{Backend, BqlGuard, Perm};
-use block_open::{OpenError, Options as NodeOptions, Value, for_filename};
+use block_open::{OpenError, Opener, Options as NodeOptions, Value, for_filename};
 
 use super::BenchError;
 use super::plan::Setup;
@@ -20,7 +20,13 @@ pub fn open(bql: &mut BqlGuard, setup: &Setup) -> Result<Backend, BenchError> {
         add_object(bql, object)?;
     }
     let options = options(setup).map_err(could_not_open)?;
-    let node = block_open::open(bql, options).map_err(could_not_open)?;
+    let mut opener = Opener::new();
+    let node = opener.open(bql, options).map_err(could_not_open)?;
+    for warning in opener.take_warnings() {
+        if !setup.quiet {
+            eprintln!("{warning}");
+        }
+    }
     let disk = Backend::new(bql, "bench", perm, Perm::all())?;
     let inserted = disk.insert(bql, &node);
     inserted.map_err(|error| could_not_open(error.into()))?;
@@ -49,9 +55,8 @@ fn options(setup: &Setup) -> Result<NodeOptions, OpenError> {
         NodeOptions::parse(&setup.filename)?
     } else {
         let mut given = NodeOptions::new();
-        match &setup.format {
-            Some(format) => given.set("driver", format.as_str()),
-            None => warn_of_guess(setup),
+        if let Some(format) = &setup.format {
+            given.set("driver", format.as_str());
         }
         for_filename(&setup.filename, given)?
     };
@@ -67,18 +72,6 @@ fn options(setup: &Setup) -> Result<NodeOptions, OpenError> {
         options.set_default(&format!("{file}aio"), aio.as_str());
     }
     Ok(options)
-}
-
-/// Taking an image of another format for raw and writing to it destroys it.
-fn warn_of_guess(setup: &Setup) {
-    let is_path = !setup.filename.starts_with("json:") && !setup.filename.contains("://");
-    if setup.plan.pattern.is_some() && is_path && !setup.quiet {
-        eprintln!(
-            "WARNING: Image format was not specified for '{}'; it is taken for raw.\n         \
-             Specify the 'raw' format explicitly (-f raw) if that is what it is.",
-            setup.filename
-        );
-    }
 }
 
 /// Where in the options a file of the host is described: the beginning of its

@@ -1,0 +1,17 @@
+//! Command lines for images, as QEMU's tools have them.
+//!
+//! Scripts that call `qemu-io` find the same commands here, with the same
+//! output and exit codes. A tool is one function that is given its name and
+//! its arguments; `quiesce` calls it, under its own name or under the tool's.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`io`] | requests by hand: `qemu-io` |
+//! | [`getopt`] | options as `getopt_long` reads them |
+//! | [`human`] | sizes, times and rates in words |
+
+#![forbid(unsafe_code)]
+
+pub mod getopt;
+pub mod human;
+pub mod io;
