@@ -72,6 +72,7 @@ const WITHOUT_PROOF: &[(&str, &str)] = &[
         "ChildPermQuery",
         "a value that the guard's holder was given",
     ),
+    ("CreateImage", "how an image is made, of which there is no node yet"),
     ("DeviceOps", "whether a device has callbacks of a kind"),
     ("DirtyBitmap", "what never changes of a bitmap"),
     ("EdgeParent", "what never changes of a parent"),
