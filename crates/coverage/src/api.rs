@@ -31,6 +31,8 @@ pub struct Function {
     pub is_callback: bool,
     /// What it returns, in the words of the source: nothing, `bool`.
     pub returns: String,
+    /// Its signature, as its source has it.
+    pub signature: String,
 }
 
 impl Function {
@@ -43,7 +45,14 @@ impl Function {
                 syn::ReturnType::Default => String::new(),
                 syn::ReturnType::Type(_, ty) => ty.to_token_stream().to_string(),
             },
+            signature: signature.to_token_stream().to_string(),
         }
+    }
+
+    /// Whether its caller promises something that no proof says.
+    pub fn is_unsafe(&self) -> bool {
+        let mut words = self.signature.split_whitespace();
+        words.any(|word| word == "unsafe")
     }
 }
 
@@ -67,6 +76,9 @@ pub struct Api {
     traits: BTreeSet<String>,
     /// The functions that return something of a type.
     makers: BTreeMap<String, BTreeSet<String>>,
+    /// Functions behind which another of the same path was found, in another
+    /// module: what is said of the path is said of that one.
+    hidden: Vec<(String, Function)>,
 }
 
 /// A function of a trait of the language, for a type of ours.
@@ -209,6 +221,12 @@ impl Api {
         is_free(path) && same.filter(|path| is_free(path)).count() < 2
     }
 
+    /// Functions behind which another of the same path was found.
+    pub fn hidden(&self) -> impl Iterator<Item = (&str, &Function)> {
+        let all = self.hidden.iter();
+        all.map(|(path, function)| (path.as_str(), function))
+    }
+
     /// Whether there is anything of this path.
     pub fn has(&self, path: &str) -> bool {
         self.function(path).is_some()
@@ -342,7 +360,9 @@ impl Api {
             self.makers.entry(ty).or_default().insert(path.clone());
         }
         self.named.entry(name).or_default().insert(path.clone());
-        self.functions.insert(path, function);
+        if let Some(hidden) = self.functions.insert(path.clone(), function) {
+            self.hidden.push((path, hidden));
+        }
     }
 
     fn add_methods(&mut self, krate: &str, item: &syn::ItemImpl) {

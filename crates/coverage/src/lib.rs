@@ -21,6 +21,7 @@
 //! | [`callbacks`] | the five tables of callbacks, and their halves here |
 //! | [`labels`] | where labels and layers differ, and why |
 //! | [`violations`] | the violations, and what answers each |
+//! | [`rejection`] | every function with a proof, called without |
 
 #![forbid(unsafe_code)]
 
@@ -30,6 +31,7 @@ pub mod check;
 pub mod exercise;
 pub mod labels;
 pub mod proof;
+pub mod rejection;
 pub mod shares;
 pub mod table;
 pub mod violations;
@@ -60,6 +62,9 @@ pub enum ReadError {
     /// The cases of `ui-tests` cannot be read.
     #[error("{0}")]
     Cases(String),
+    /// The compiler cannot be asked.
+    #[error("the compiler cannot be asked: {0}")]
+    Compiler(String),
     /// The table is no table.
     #[error("{}: {error}", path.display())]
     Table {

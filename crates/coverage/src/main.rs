@@ -2,11 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use coverage::api::{Api, CRATES};
 use coverage::check::{complaints, complaints_about_tests, exercises};
 use coverage::exercise::Tests;
+use coverage::rejection::call::Calls;
+use coverage::rejection::{compiler, program};
 use coverage::shares::{Share, by_area, percent};
 use coverage::{ReadError, table};
 
@@ -19,6 +22,9 @@ usage: coverage          the shares, and complaints
        coverage tests    every test, with the words in it
        coverage tests PATH...
                          the tests that exercise these functions: `block_gs::Node::drain`
+       coverage programs DIR
+                         writes to a directory the programs that call every function
+                         with a proof where there is none: a package to be refused
 ";
 
 fn main() -> ExitCode {
@@ -27,6 +33,7 @@ fn main() -> ExitCode {
         Some("api") => api(),
         Some("tests") if std::env::args().len() > 2 => tests_of(std::env::args().skip(2)),
         Some("tests") => tests(),
+        Some("programs") => programs(),
         Some(_) => {
             print!("{HELP}");
             return ExitCode::SUCCESS;
@@ -82,6 +89,20 @@ fn api() -> Result<bool, ReadError> {
         }
     }
     Ok(true)
+}
+
+fn programs() -> Result<bool, ReadError> {
+    let Some(directory) = std::env::args().nth(2) else {
+        print!("{HELP}");
+        return Ok(false);
+    };
+    let calls = Calls::of(&Api::read()?, &table::read()?);
+    for why in &calls.missing {
+        println!("{why}");
+    }
+    compiler::write(&program::all(&calls.calls), Path::new(&directory))?;
+    println!("{} functions are called", calls.calls.len());
+    Ok(calls.missing.is_empty())
 }
 
 fn tests() -> Result<bool, ReadError> {

@@ -69,7 +69,14 @@ impl Proof {
     /// The strongest proof that a function asks for. `owner` is the type whose
     /// method it is.
     pub fn of(signature: &Signature, owner: Option<&str>) -> Proof {
-        let asked = signature.inputs.iter().filter_map(|input| match input {
+        let inputs = signature.inputs.iter();
+        let asked = inputs.filter_map(|input| Proof::of_input(input, signature, owner));
+        asked.min().unwrap_or(Proof::None)
+    }
+
+    /// The proof that one argument of a function is, or its receiver.
+    pub fn of_input(input: &FnArg, signature: &Signature, owner: Option<&str>) -> Option<Proof> {
+        match input {
             FnArg::Receiver(receiver) => match owner {
                 Some("BqlGuard") if is_mutable(receiver) => Some(Proof::Exclusive),
                 Some("BqlGuard") => Some(Proof::Shared),
@@ -77,8 +84,7 @@ impl Proof {
                 None => None,
             },
             FnArg::Typed(argument) => Proof::of_type(&argument.ty, signature),
-        });
-        asked.min().unwrap_or(Proof::None)
+        }
     }
 
     fn of_type(ty: &Type, signature: &Signature) -> Option<Proof> {

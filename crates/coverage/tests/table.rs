@@ -72,13 +72,17 @@ const WITHOUT_PROOF: &[(&str, &str)] = &[
         "ChildPermQuery",
         "a value that the guard's holder was given",
     ),
-    ("CreateImage", "how an image is made, of which there is no node yet"),
+    (
+        "CreateImage",
+        "how an image is made, of which there is no node yet",
+    ),
     ("DeviceOps", "whether a device has callbacks of a kind"),
     ("DirtyBitmap", "what never changes of a bitmap"),
     ("EdgeParent", "what never changes of a parent"),
     ("FrozenBitmap", "contents that nobody writes"),
     ("IoThread", "what never changes of an iothread"),
     ("MainLoop", "how other threads ask for the guard"),
+    ("NewImage", "a file that whoever makes an image was given"),
     (
         "Node",
         "what never changes of a node, its I/O half, and asking for a section",
