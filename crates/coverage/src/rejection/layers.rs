@@ -9,6 +9,30 @@ type Reasons = &'static [(&'static str, &'static str)];
 /// Of QEMU's global state, here elsewhere.
 pub const NOT_GLOBAL_STATE: Reasons = &[
     (
+        "<block_gs::Backend as Clone>::clone",
+        "counts a handle, which any thread may do",
+    ),
+    (
+        "<block_gs::Backend as Drop>::drop",
+        "gives a handle up; the main loop looks whether it was the last",
+    ),
+    (
+        "<block_gs::BlockLayer as Drop>::drop",
+        "ends the layer, which nobody can be inside of then: that would borrow it",
+    ),
+    (
+        "<block_gs::Node as Clone>::clone",
+        "counts a handle, which any thread may do",
+    ),
+    (
+        "<block_gs::Node as Drop>::drop",
+        "gives a handle up; the main loop looks whether it was the last",
+    ),
+    (
+        "<block_jobs::Job as Drop>::drop",
+        "gives a handle up; the main loop has the job until it is over",
+    ),
+    (
         "block_gs::Backend::cancel",
         "waits for one request, which a home thread may do too",
     ),
@@ -42,6 +66,10 @@ pub const NOT_GLOBAL_STATE: Reasons = &[
         "is how a coroutine asks for a change of the graph: the closure has the section",
     ),
     (
+        "block_gs::NodeBuilder::new",
+        "a plan; opening it takes the guard",
+    ),
+    (
         "block_io::DriverIo::change_backing_file",
         "writes the header of an image, which is I/O; the link itself is written in a section",
     ),
@@ -67,6 +95,14 @@ pub const NOT_GLOBAL_STATE: Reasons = &[
         "sets an atomic that requests read",
     ),
     (
+        "block_io::begin_all",
+        "an arithmetic of counters, which whoever has the graph calls",
+    ),
+    (
+        "block_io::hand_over",
+        "an arithmetic of counters, which whoever has the graph calls",
+    ),
+    (
         "block_jobs::Job::context",
         "reads what the job's code keeps current",
     ),
@@ -79,6 +115,7 @@ pub const NOT_GLOBAL_STATE: Reasons = &[
         "a list of drivers, which never change",
     ),
     ("block_open::for_filename", "takes a text apart"),
+    ("block_open::inherit", "a function of options"),
 ];
 
 /// Of those that QEMU has in either main or home thread, here elsewhere.
@@ -109,6 +146,10 @@ pub const NOT_HOME: Reasons = &[
     ("block_io::Root::write_compressed", AWAITED),
     ("block_io::Root::write_with", AWAITED),
     ("block_io::Root::write_zeroes", AWAITED),
+    (
+        "block_io::add_reason",
+        "an arithmetic of counters, which whoever has the graph calls",
+    ),
 ];
 
 const AWAITED: &str =
