@@ -211,7 +211,8 @@ fn proofs(rule: &str) -> &'static [&'static str] {
         "R5" => &["Drained", "section", "outer"],
         "R16" => &["Drained", "section", "outer", "FrozenChain"],
         "R6" => &["Drained", "section", "outer", "bql"],
-        "R7" | "R15" => &["BqlGuard", "bql", "section"],
+        "R7" => &["BqlGuard", "bql", "section", "ReopenCommit"],
+        "R15" => &["BqlGuard", "bql", "section"],
         "R8" | "R9" | "R20" => &["BqlGuard", "HomeThread", "MainOrHome"],
         "R10" => &["Request", "InFlight", "in_flight", "root"],
         // Memory that a request uses is lent to it like its count.
@@ -227,7 +228,13 @@ fn proofs(rule: &str) -> &'static [&'static str] {
             "BqlGuard",
             "job",
         ],
-        "R17" => &["Drained", "section", "Transaction", "changes"],
+        "R17" => &[
+            "Drained",
+            "section",
+            "Transaction",
+            "changes",
+            "PreparedReopen",
+        ],
         "R18" => &[],
         "R19" => &[
             "BqlGuard",

@@ -80,6 +80,22 @@ mod tests {
     }
 
     #[test]
+    fn an_absolute_name_begins_at_the_root_whatever_follows() {
+        for (path, is) in [
+            ("/", true),
+            ("/a", true),
+            ("//a:b", true),
+            ("a/b", false),
+            ("./a", false),
+            ("", false),
+            ("file:/a", false),
+            (" /a", false),
+        ] {
+            assert_eq!(is_absolute(path), is, "{path}");
+        }
+    }
+
+    #[test]
     fn names_are_relative_to_the_directory_of_the_image() {
         for (base, name, whole) in [
             ("/images/top", "base", "/images/base"),

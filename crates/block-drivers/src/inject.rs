@@ -455,6 +455,10 @@ impl BlockDriver for Inject {
         "inject"
     }
 
+    fn reopens(&self) -> bool {
+        true
+    }
+
     fn is_filter(&self) -> bool {
         true
     }

@@ -124,20 +124,24 @@
 //! * cannot poll where it gets `&BqlGuard`, hence sees nothing change;
 //! * says what it needs of its children
 //!   ([`child_perm`](block_gs::BlockDriver::child_perm)) and may refuse what its
-//!   parents ask ([`check_perm`](block_gs::BlockDriver::check_perm)).
+//!   parents ask ([`check_perm`](block_gs::BlockDriver::check_perm));
+//! * may let itself be reopened
+//!   ([`reopen_prepare`](block_gs::BlockDriver::reopen_prepare)): what can fail fails
+//!   while it gets ready, what is ready takes effect at once or not at all.
 //!
 //! # Where state goes
 //!
 //! | who reads, who writes | where |
 //! |---|---|
 //! | both halves read, nobody writes | a plain field |
-//! | requests read, a drained section writes | [`GraphCell`](block_io::GraphCell), written by [`Drained::set`](block_gs::Drained::set) |
+//! | requests read, a drained section writes | [`GraphCell`](block_io::GraphCell), written by [`Drained::set`](block_gs::Drained::set), in a reopen by [`ReopenCommit::set`](block_gs::ReopenCommit::set) |
 //! | only global-state code | [`BqlCell`](block_gs::BqlCell); with a [`Cell`](std::cell::Cell) inside, the callbacks that get `&BqlGuard` can write it |
 //! | requests read and write | atomics, or a lock that is not held across `.await` |
 
 #![forbid(unsafe_code)]
 
 pub mod blkdebug;
+mod commit;
 mod copy_on_read;
 pub mod file;
 mod forward;
@@ -147,11 +151,12 @@ mod raw;
 mod stats;
 mod throttle;
 
+pub use commit::{commit, commit_all};
 pub use copy_on_read::{CopyOnRead, CopyOnReadOptions};
-pub use file::{File, FileOptions};
+pub use file::{File, FileOptions, FileSettings};
 pub use inject::{Chance, Inject, InjectOptions, Injected, Injector, RequestKind};
 pub use null::{Null, NullAio, NullAioOptions, NullCo, NullCoOptions, NullOptions};
-pub use raw::{Raw, RawOptions};
+pub use raw::{Raw, RawOptions, RawSettings};
 pub use stats::{Counters, Stats, StatsOptions, Tally};
 pub use throttle::{
     Direction, Limit, Throttle, ThrottleConfig, ThrottleError, ThrottleGroup, ThrottleOptions,

@@ -190,6 +190,10 @@ impl<const LATER: bool> BlockDriver for Null<LATER> {
         if LATER { "null-aio" } else { "null-co" }
     }
 
+    fn reopens(&self) -> bool {
+        true
+    }
+
     /// A protocol and no host, if it is the device that one gets without
     /// options.
     fn filename(&self, bql: &BqlGuard, _node: NodeView<'_>) -> Option<String> {

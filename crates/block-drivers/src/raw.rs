@@ -1,14 +1,14 @@
 //! `raw`: an image without a format, or a window of one.
 
-use std::any::Any;
 use std::cell::Cell;
 use std::sync::Arc;
 
 use block_common::error::errno;
 use block_common::role::PermPair;
 use block_gs::{
-    BlockDriver, BlockSizes, BqlCell, BqlGuard, ChildPermQuery, DiskGeometry, Drained, GraphError,
-    Measurement, Node, NodeBuilder, NodeOptions, NodeView, Perm, Role, Value,
+    AfterReopen, BlockDriver, BlockSizes, BqlCell, BqlGuard, ChildPermQuery, DiskGeometry, Drained,
+    GraphError, Measurement, Node, NodeBuilder, NodeOptions, NodeView, Perm, PreparedReopen,
+    ReopenCommit, ReopenOptions, ReopenTo, Role, Value,
 };
 use block_io::{
     BlockLimits, BlockStatus, Capabilities, CopyEnd, Destination, DriverInfo, DriverIo, GraphCell,
@@ -51,12 +51,7 @@ impl Window {
     /// Checks against the length of the child, in QEMU's order and words.
     fn check(self, file_length: u64) -> Result<(), GraphError> {
         let Window { offset, size } = self;
-        let refuse = |message| {
-            Err(GraphError::Refused {
-                message,
-                errno: errno::EINVAL,
-            })
-        };
+        let refuse = |message| Err(refused(message));
         let Some(rest) = file_length.checked_sub(offset) else {
             return refuse(format!(
                 "Offset ({offset}) cannot be greater than size of the containing file \
@@ -97,6 +92,36 @@ impl Window {
     }
 }
 
+fn refused(message: String) -> GraphError {
+    GraphError::Refused {
+        message,
+        errno: errno::EINVAL,
+    }
+}
+
+/// What of a [`Raw`]'s own options can change while it is open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RawSettings {
+    /// Begins this many bytes into the child.
+    pub offset: u64,
+    /// Shows this many bytes, a multiple of 512; with `None` all that are
+    /// left.
+    pub size: Option<u64>,
+}
+
+/// Another window, which fits.
+struct Moved(Window);
+
+impl PreparedReopen for Moved {
+    fn commit(self: Box<Self>, reopen: &mut ReopenCommit<'_>) -> AfterReopen {
+        let node = reopen.node().clone();
+        let raw = node.driver::<Raw>()?;
+        reopen.set(raw.window.as_ref()?, self.0);
+        raw.shown.get(reopen).set(self.0);
+        None
+    }
+}
+
 /// Sizes are given in whole sectors.
 const SECTOR: u64 = 512;
 
@@ -120,8 +145,9 @@ impl Raw {
     }
 
     /// Moves the window of a node that was opened with an offset or a size,
-    /// and finds out the new length (`raw_reopen_commit`). The section proves
-    /// that no request is between the old window and the new one.
+    /// by [reopening](Drained::reopen) it with these [`RawSettings`]. The
+    /// section proves that no request is between the old window and the new
+    /// one.
     ///
     /// # Errors
     /// [`GraphError::Refused`] when the node is not `raw`, was opened without
@@ -132,40 +158,13 @@ impl Raw {
         offset: u64,
         size: Option<u64>,
     ) -> Result<(), GraphError> {
-        let window = Window { offset, size };
-        // Reached through the handle and not through the section, which is
-        // about to be borrowed exclusively.
         let node = drained.node().clone();
-        let driver: &dyn Any = node.io().driver();
-        let refuse = |message| GraphError::Refused {
-            message,
-            errno: errno::EINVAL,
-        };
-        let cell = driver
-            .downcast_ref::<Raw>()
-            .ok_or_else(|| refuse(format!("Node '{}' is not a raw image", node.name())))?
-            .window
-            .as_ref()
-            .ok_or_else(|| {
-                refuse(format!(
-                    "Node '{}' was opened without offset and size, and shows all of its file",
-                    node.name()
-                ))
-            })?;
-        let file_length =
-            drained.io(async |request: Request<'_>| file_length(request, |length| length).await)?;
-        window.check(file_length)?;
-        let before = drained.set(cell, window);
-        let shown = node.driver::<Raw>().map(|raw| &raw.shown);
-        let refreshed = drained.io(async |request: Request<'_>| request.refresh_length().await);
-        if let Err(error) = refreshed {
-            drained.set(cell, before);
-            return Err(error.into());
+        if node.driver::<Raw>().is_none() {
+            let text = format!("Node '{}' is not a raw image", node.name());
+            return Err(refused(text));
         }
-        if let Some(shown) = shown {
-            shown.get(drained).set(window);
-        }
-        Ok(())
+        let options = node.view(drained).options();
+        drained.reopen(ReopenOptions::new(options).settings(RawSettings { offset, size }))
     }
 
     /// Refuses what would make a guarded file look like an image of a format.
@@ -499,6 +498,33 @@ impl BlockDriver for Raw {
             limits.request_alignment = limits.request_alignment.max(SECTOR as u32);
         }
         Ok(())
+    }
+
+    fn reopens(&self) -> bool {
+        true
+    }
+
+    fn reopen_prepare(
+        &self,
+        section: &mut Drained<'_>,
+        to: &ReopenTo<'_>,
+    ) -> Result<Box<dyn PreparedReopen>, GraphError> {
+        let Some(&RawSettings { offset, size }) = to.settings()? else {
+            return Ok(Box::new(()));
+        };
+        let window = Window { offset, size };
+        if window == self.shown.get(section).get() {
+            return Ok(Box::new(()));
+        }
+        if self.window.is_none() {
+            let name = section.node().name();
+            return Err(refused(format!(
+                "Node '{name}' was opened without offset and size, and shows all of its file"
+            )));
+        }
+        let length = async |request: Request<'_>| file_length(request, |length| length).await;
+        window.check(section.io(length)?)?;
+        Ok(Box::new(Moved(window)))
     }
 
     fn has_zero_init(&self, bql: &BqlGuard, node: NodeView<'_>) -> Option<bool> {

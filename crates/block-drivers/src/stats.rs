@@ -226,6 +226,10 @@ impl BlockDriver for Stats {
         "stats"
     }
 
+    fn reopens(&self) -> bool {
+        true
+    }
+
     fn is_filter(&self) -> bool {
         true
     }

@@ -108,7 +108,7 @@ impl NodeOptions {
         }
     }
 
-    fn flags(self) -> NodeFlags {
+    pub(crate) fn flags(self) -> NodeFlags {
         let mut flags = self.detect_zeroes.flags();
         flags.set(NodeFlags::READ_ONLY, self.read_only);
         flags.set(NodeFlags::UNMAP, self.unmap);
@@ -250,6 +250,8 @@ impl NodeBuilder {
                 rank: 0,
                 birth: 0,
                 walk: 0,
+                heritage: None,
+                description: None,
             },
         );
         // On an error the handle is dropped, and the node with it.

@@ -14,7 +14,7 @@ use crate::graph::NodeKey;
 use crate::graph::section::{Exactly, Scope};
 use crate::graph::write;
 use crate::transaction::Transaction;
-use crate::{BqlGuard, MainLoop, MainLoopGone, Node, owner_io};
+use crate::{BqlGuard, MainLoop, MainLoopGone, Node, context_change, owner_io};
 
 /// Proof that a node is quiesced: every request above it has finished, and
 /// none can start until this value is dropped (`bdrv_drained_begin` to
@@ -210,14 +210,22 @@ impl<'a> Drained<'a> {
         transaction.commit()
     }
 
-    /// Removes the child called `name` (`bdrv_unref_child`).
+    /// Removes the child called `name` (`bdrv_unref_child`). The child goes
+    /// back to the main loop, unless others keep it where it is.
     ///
     /// # Errors
     /// As [`Transaction::commit`].
     pub fn detach_child(&mut self, name: &str) -> Result<(), GraphError> {
+        let edge = self.node().view(self).child(name);
+        let child = edge.map(|edge| edge.child().node(self));
         let mut transaction = self.transaction();
         transaction.detach_child(name);
-        transaction.commit()
+        transaction.commit()?;
+        if let Some(child) = child {
+            let main = self.scope.bql.context().clone();
+            let _ = context_change::change(self.scope.bql, &child, &main, None);
+        }
+        Ok(())
     }
 
     /// Points the edge called `name` to another node

@@ -11,7 +11,7 @@ use block_io::{DriverIo, IoNode};
 
 use crate::{
     BlockSizes, BqlGuard, Breakpoints, DiskGeometry, Drained, HeaderBacking, Measurement, Node,
-    NodeView, Snapshots,
+    NodeView, PreparedReopen, ReopenTo, Snapshots,
 };
 
 /// What the permission system asks a driver about one of its children.
@@ -130,6 +130,31 @@ pub trait BlockDriver: DriverIo + Any {
     /// The node stays active, and so do all others that were to follow.
     fn inactivate(&self, _section: &mut Drained<'_>) -> Result<(), GraphError> {
         Ok(())
+    }
+
+    /// Whether the node can be reopened
+    /// ([`reopen_prepare`](BlockDriver::reopen_prepare)).
+    fn reopens(&self) -> bool {
+        false
+    }
+
+    /// Gets ready for other options (`bdrv_reopen_prepare`). The node is
+    /// drained and flushed, and has the children still that it had; the
+    /// section can do I/O. Whatever can fail has to fail here. What is
+    /// returned is committed or aborted. Asked only with
+    /// [`reopens`](BlockDriver::reopens).
+    ///
+    /// Permissions are refreshed in between: `check_perm` comes after this,
+    /// `set_perm` after the commit.
+    ///
+    /// # Errors
+    /// Nothing is reopened, of all nodes that were to be.
+    fn reopen_prepare(
+        &self,
+        _section: &mut Drained<'_>,
+        _to: &ReopenTo<'_>,
+    ) -> Result<Box<dyn PreparedReopen>, GraphError> {
+        Ok(Box::new(()))
     }
 
     /// The node has been made and this driver is in charge of it. A driver

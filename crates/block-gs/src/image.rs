@@ -104,7 +104,7 @@ impl NodeView<'_> {
             node_name: self.name().to_owned(),
             driver: self.driver().format_name(),
             filename: self.filename(bql),
-            read_only: !self.is_writable(),
+            read_only: self.is_read_only(),
             active: !self.is_inactive(),
             implicit: self.is_implicit(),
             detect_zeroes: DetectZeroes::of(flags),

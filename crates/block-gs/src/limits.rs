@@ -12,15 +12,17 @@ use crate::graph::{NodeKey, ParentRef, write};
 /// Finds out the limits of `start`, and of what is above as far as something
 /// changes there (`bdrv_refresh_limits`). All of it has been quiesced by
 /// `section`, which found it idle: each is covered, or was above something
-/// that is. Children come before their parents.
+/// that is. Children come before their parents. `before` gets what nodes had
+/// that have new ones.
 ///
 /// # Errors
 /// [`GraphError::Refused`] for limits that cannot be; some nodes may have new
-/// ones then.
+/// ones then, and [`put_back`] is called for.
 pub(crate) fn refresh(
     bql: &mut BqlGuard,
     section: &Section,
     start: impl IntoIterator<Item = NodeKey>,
+    before: &mut Vec<(NodeKey, BlockLimits)>,
 ) -> Result<(), GraphError> {
     let ranked = |bql: &BqlGuard, key| (bql.graph().node(key).rank, key);
     let mut pending: BTreeSet<(u64, NodeKey)> = BTreeSet::new();
@@ -38,10 +40,22 @@ pub(crate) fn refresh(
                 pending.insert(ranked(bql, parent));
             }
         }
-        bql.graph_mut().nodes[key].limits = limits;
-        write::set_limits(bql, section, key, limits);
+        before.push((key, node.limits));
+        set(bql, section, key, limits);
     }
     Ok(())
+}
+
+/// Takes back what [`refresh`] has done, the last first. No driver is asked.
+pub(crate) fn put_back(bql: &mut BqlGuard, section: &Section, before: Vec<(NodeKey, BlockLimits)>) {
+    for (key, limits) in before.into_iter().rev() {
+        set(bql, section, key, limits);
+    }
+}
+
+fn set(bql: &mut BqlGuard, section: &Section, key: NodeKey, limits: BlockLimits) {
+    bql.graph_mut().nodes[key].limits = limits;
+    write::set_limits(bql, section, key, limits);
 }
 
 fn of_node(bql: &BqlGuard, key: NodeKey) -> Result<BlockLimits, GraphError> {

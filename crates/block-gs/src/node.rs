@@ -300,9 +300,16 @@ impl<'g> NodeView<'g> {
         self.graph.node(self.key).limits
     }
 
-    /// Whether the node is open for writing.
+    /// Whether the node is open for reading only (`bdrv_is_read_only`).
+    pub fn is_read_only(self) -> bool {
+        !self.graph.node(self.key).writable
+    }
+
+    /// Whether the node is open for writing, and not owned by another process
+    /// (`bdrv_is_writable`).
     pub fn is_writable(self) -> bool {
-        self.graph.node(self.key).writable
+        let node = self.graph.node(self.key);
+        node.writable && !node.inactive
     }
 
     /// Whether the monitor owns the node.

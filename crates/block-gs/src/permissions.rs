@@ -78,9 +78,36 @@ impl Graph {
 
 /// What a refresh has changed so far.
 #[derive(Default)]
-struct Undo {
+#[must_use = "what drivers have agreed to is granted or taken back"]
+pub(crate) struct Agreed {
     edges: Vec<(EdgeKey, PermPair)>,
     drivers: Vec<(NodeKey, Arc<dyn BlockDriver>)>,
+}
+
+impl Agreed {
+    /// Tells the drivers that what they have agreed to takes effect
+    /// (`bdrv_set_perm`). One that panics has been told; this can be called
+    /// again for the others.
+    pub fn grant(&mut self, bql: &BqlGuard) {
+        while let Some((key, driver)) = self.drivers.pop() {
+            let granted = bql.graph().cumulative(key);
+            driver.set_perm(bql, granted);
+        }
+        self.edges.clear();
+    }
+
+    /// It does not take effect: the edges need what they needed before.
+    pub fn take_back(&mut self, bql: &mut BqlGuard) {
+        for (edge, pair) in std::mem::take(&mut self.edges).into_iter().rev() {
+            set_edge_perms(bql, edge, pair);
+        }
+        let drivers = std::mem::take(&mut self.drivers);
+        Aborting {
+            bql,
+            drivers: drivers.into_iter(),
+        }
+        .run();
+    }
 }
 
 /// Nodes whose permissions may have changed, highest first: a node comes out
@@ -119,29 +146,50 @@ pub(crate) fn refresh(
     bql: &mut BqlGuard,
     start: impl IntoIterator<Item = NodeKey>,
 ) -> Result<(), GraphError> {
-    let mut pending = Pending::new(bql.graph_mut());
-    for key in start {
-        pending.add(bql.graph_mut(), key);
-    }
-    let mut attempt = Attempt {
-        bql,
-        undo: Undo::default(),
-    };
-    while let Some(key) = pending.next() {
-        refresh_node(attempt.bql, key, &mut attempt.undo, &mut pending)?;
-    }
+    let attempt = Attempt::check(bql, start)?;
     attempt.commit();
     Ok(())
+}
+
+/// The first half of [`refresh`]: everybody has agreed, and nothing has taken
+/// effect at the drivers yet.
+///
+/// # Errors
+/// The first refusal; everything is as it was before.
+pub(crate) fn check(
+    bql: &mut BqlGuard,
+    start: impl IntoIterator<Item = NodeKey>,
+) -> Result<Agreed, GraphError> {
+    let mut attempt = Attempt::check(bql, start)?;
+    Ok(std::mem::take(&mut attempt.undo))
 }
 
 /// A refresh in progress. Unless committed, dropping it takes everything
 /// back, also when a callback of a driver panics.
 struct Attempt<'b> {
     bql: &'b mut BqlGuard,
-    undo: Undo,
+    undo: Agreed,
 }
 
-impl Attempt<'_> {
+impl<'b> Attempt<'b> {
+    fn check(
+        bql: &'b mut BqlGuard,
+        start: impl IntoIterator<Item = NodeKey>,
+    ) -> Result<Self, GraphError> {
+        let mut pending = Pending::new(bql.graph_mut());
+        for key in start {
+            pending.add(bql.graph_mut(), key);
+        }
+        let mut attempt = Attempt {
+            bql,
+            undo: Agreed::default(),
+        };
+        while let Some(key) = pending.next() {
+            refresh_node(attempt.bql, key, &mut attempt.undo, &mut pending)?;
+        }
+        Ok(attempt)
+    }
+
     fn commit(mut self) {
         // What can be undone stays so until the last driver has not panicked.
         for (key, driver) in self.undo.drivers.iter().rev() {
@@ -155,15 +203,7 @@ impl Attempt<'_> {
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        for (edge, pair) in std::mem::take(&mut self.undo.edges).into_iter().rev() {
-            set_edge_perms(self.bql, edge, pair);
-        }
-        let drivers = std::mem::take(&mut self.undo.drivers);
-        Aborting {
-            bql: self.bql,
-            drivers: drivers.into_iter(),
-        }
-        .run();
+        self.undo.take_back(self.bql);
     }
 }
 
@@ -199,7 +239,7 @@ pub(crate) fn loosen(bql: &mut BqlGuard, node: NodeKey) {
 fn refresh_node(
     bql: &mut BqlGuard,
     key: NodeKey,
-    undo: &mut Undo,
+    undo: &mut Agreed,
     pending: &mut Pending,
 ) -> Result<(), GraphError> {
     let graph = bql.graph();
@@ -207,7 +247,11 @@ fn refresh_node(
     let node = graph.node(key);
     let asked = graph.cumulative(key);
     if asked.perm.intersects(Perm::WRITES) && !node.writable {
-        return Err(GraphError::ReadOnly);
+        // Requests see what it was before a reopen.
+        return Err(match node.io.is_writable() {
+            true => GraphError::ReadOnlyWithWriters(graph.name(key).to_owned()),
+            false => GraphError::ReadOnly,
+        });
     }
     let alignment = u64::from(node.limits.request_alignment);
     if asked.perm.intersects(Perm::WRITES)

@@ -13,7 +13,7 @@ use block_common::{GraphError, Role};
 use block_io::signposts::DoesIo;
 use block_io::{Destination, IoFuture, Source};
 
-use crate::{BqlGuard, DrainedAll, DrainedSet, Node, Transaction};
+use crate::{BqlGuard, DrainedAll, DrainedSet, Node, ReopenOptions, Transaction};
 
 /// What would let a handle write the graph. Nothing implements it:
 /// [`Drained`](crate::Drained) has the functions themselves.
@@ -82,6 +82,14 @@ impl Node {
 
     /// See [`Drained::drop_filter`](crate::Drained::drop_filter).
     pub fn drop_filter<'r>(&self) -> Result<(), GraphError>
+    where
+        Self: WritesGraph<'r>,
+    {
+        self.never()
+    }
+
+    /// See [`Drained::reopen`](crate::Drained::reopen).
+    pub fn reopen<'r>(&self, _: ReopenOptions) -> Result<(), GraphError>
     where
         Self: WritesGraph<'r>,
     {
@@ -166,6 +174,14 @@ impl DrainedSet<'_> {
         self.never()
     }
 
+    /// See [`Drained::reopen`](crate::Drained::reopen).
+    pub fn reopen<'r>(&self, _: ReopenOptions) -> Result<(), GraphError>
+    where
+        Self: WritesGraph<'r>,
+    {
+        self.never()
+    }
+
     /// See [`Drained::transaction`](crate::Drained::transaction).
     pub fn transaction<'r>(&self) -> Transaction<'r>
     where
@@ -227,6 +243,14 @@ impl DrainedAll<'_> {
 
     /// See [`Drained::drop_filter`](crate::Drained::drop_filter).
     pub fn drop_filter<'r>(&self) -> Result<(), GraphError>
+    where
+        Self: WritesGraph<'r>,
+    {
+        self.never()
+    }
+
+    /// See [`Drained::reopen`](crate::Drained::reopen).
+    pub fn reopen<'r>(&self, _: ReopenOptions) -> Result<(), GraphError>
     where
         Self: WritesGraph<'r>,
     {

@@ -233,7 +233,7 @@ impl Drained<'_> {
     pub fn load_snapshot(&mut self, which: SnapshotKey<'_>) -> Result<(), GraphError> {
         which.check()?;
         let view = self.node().view(self);
-        if view.is_writable() {
+        if !view.is_read_only() {
             return Err(refused(errno::EINVAL, "Device is not readonly".into()));
         }
         let text = format!(
@@ -293,7 +293,7 @@ fn included(bql: &BqlGuard) -> Vec<Node> {
     while let Some(node) = walk.next(bql) {
         let view = node.view(bql);
         let in_use = view.has_backend() || view.parents().next().is_none();
-        if view.is_writable() && in_use {
+        if !view.is_read_only() && in_use {
             nodes.push(node);
         }
     }

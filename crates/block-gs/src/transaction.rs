@@ -2,13 +2,15 @@
 
 use std::fmt;
 
-use block_common::{GraphError, Perm, Role};
+use block_common::{BlockLimits, GraphError, IoError, Perm, Role};
+use block_io::Request;
 use block_io::aio::AioContext;
 use smallvec::SmallVec;
 
 use crate::graph::section::Section;
 use crate::graph::write::{self, NewEdge, NewParent};
 use crate::graph::{EdgeKey, Graph, NodeKey, ParentRef};
+use crate::reopen::{AfterReopen, Ready, ReopenOptions};
 use crate::{BqlGuard, Node, context_change, limits, permissions};
 
 /// Several changes of the graph that happen together or not at all
@@ -84,6 +86,7 @@ enum Action {
     DropIntermediate {
         base: Node,
     },
+    Reopen(ReopenOptions),
     /// Nothing but what follows every change: limits and permissions.
     Touch,
 }
@@ -102,6 +105,7 @@ enum Undo {
     Unlink(EdgeKey),
     Relink(EdgeKey, Node),
     PutBack(EdgeKey),
+    SetWritable(NodeKey, bool),
 }
 
 /// What has been done so far, and what to refresh and free in the end.
@@ -114,6 +118,8 @@ struct Applied {
     /// the section has quiesced them. A node that got or lost a parent has the
     /// limits it had, and may have requests in flight.
     reshaped: SmallVec<[NodeKey; 4]>,
+    /// The limits that nodes had before.
+    limits: Vec<(NodeKey, BlockLimits)>,
     removed: SmallVec<[EdgeKey; 2]>,
     /// Keeps what may have lost its last parent until all is decided.
     kept: SmallVec<[Node; 4]>,
@@ -208,6 +214,21 @@ impl<'t> Transaction<'t> {
         self.note(Action::DropIntermediate { base: base.clone() })
     }
 
+    /// Opens the node again, with other options (`bdrv_reopen_queue`). Asked
+    /// for twice, the later options count.
+    ///
+    /// What its children are to be is said beside, by the other methods: all
+    /// of it is checked against what the nodes will be, so a node that becomes
+    /// writable and a child that takes the place of a read-only one go
+    /// together.
+    pub fn reopen(&mut self, options: ReopenOptions) -> &mut Self {
+        let subject = Node::of(self.bql, self.subject);
+        self.changes.retain(|change| {
+            !(change.subject == subject && matches!(change.action, Action::Reopen(_)))
+        });
+        self.note(Action::Reopen(options))
+    }
+
     /// Finds out the node's limits and permissions, although it has not
     /// changed.
     pub(crate) fn touch(&mut self) -> &mut Self {
@@ -222,6 +243,11 @@ impl<'t> Transaction<'t> {
 
     /// Makes the changes, in the order in which they were noted.
     ///
+    /// Nodes that are reopened come first: they are flushed, and their drivers
+    /// get ready in that order. When everybody has agreed to everything they
+    /// commit, the last first; then permissions are granted
+    /// (`bdrv_reopen_multiple`).
+    ///
     /// # Errors
     /// The first refusal; the graph is then as it was before. By
     /// a link: [`GraphError::FrozenChild`], [`GraphError::FrozenLink`]; by
@@ -232,7 +258,9 @@ impl<'t> Transaction<'t> {
     /// [`GraphError::WouldSkipParent`]; by contexts that cannot be merged:
     /// [`GraphError::ContextOfActiveBackend`],
     /// [`GraphError::ContextNotSupported`]; by the permission system:
-    /// [`GraphError::PermissionConflict`], [`GraphError::ReadOnly`].
+    /// [`GraphError::PermissionConflict`], [`GraphError::ReadOnly`],
+    /// [`GraphError::ReadOnlyWithWriters`]; by drivers that are to be
+    /// reopened, [`GraphError::Refused`] or their own.
     pub fn commit(self) -> Result<(), GraphError> {
         let Transaction {
             bql,
@@ -241,28 +269,18 @@ impl<'t> Transaction<'t> {
             ..
         } = self;
         bql.reap();
-        let mut moved = Vec::new();
-        // Covering polls, and so does moving. What runs meanwhile may put
-        // another node below a filter, so look again.
-        loop {
-            let needed = nodes_to_cover(bql, &changes);
-            section.cover(bql, needed);
-            if let Err(error) = merge_contexts(bql, &changes, &mut moved) {
-                context_change::move_back(bql, moved);
-                return Err(error);
-            }
-            let needed = nodes_to_cover(bql, &changes);
-            let covered = needed.iter().all(|node| section.covers(node.key(bql)));
-            if covered && section.is_current(bql.graph()) {
-                break;
-            }
-        }
         let mut attempt = Attempt {
             bql,
             section,
             applied: Applied::default(),
-            moved,
+            moved: Vec::new(),
+            ready: Vec::new(),
+            agreed: permissions::Agreed::default(),
+            reopened: Vec::new(),
+            decided: false,
         };
+        attempt.prepare(&changes)?;
+        attempt.cover(&changes)?;
         attempt.make(&changes)?;
         attempt.finish();
         Ok(())
@@ -270,44 +288,168 @@ impl<'t> Transaction<'t> {
 }
 
 /// Changes being made. Unless finished, dropping it takes them all back, also
-/// when a callback of a driver panics.
+/// when a callback of a driver panics; once they are decided, what is left to
+/// do is done.
 struct Attempt<'t> {
     bql: &'t mut BqlGuard,
-    section: &'t Section,
+    section: &'t mut Section,
     applied: Applied,
     moved: Vec<(Node, AioContext)>,
+    /// Nodes to be reopened, in order, that can be.
+    ready: Vec<Ready>,
+    /// What drivers have agreed to because of them.
+    agreed: permissions::Agreed,
+    /// Nodes that have been reopened, and what they still have to do.
+    reopened: Vec<(Node, AfterReopen)>,
+    /// Some node may have been reopened: there is no way back.
+    decided: bool,
 }
 
 impl Attempt<'_> {
+    /// Lets the drivers of nodes that are reopened get ready. They may poll.
+    fn prepare(&mut self, changes: &[Change]) -> Result<(), GraphError> {
+        let reopened = changes.iter().filter_map(|change| match &change.action {
+            Action::Reopen(options) => Some((&change.subject, options)),
+            _ => None,
+        });
+        let reopened: SmallVec<[_; 2]> = reopened.collect();
+        if reopened.is_empty() {
+            return Ok(());
+        }
+        let needed = nodes_to_cover(self.bql, changes);
+        self.section.cover(self.bql, needed);
+        for &(node, _) in &reopened {
+            flush(self.bql, node)?;
+        }
+        for (node, options) in reopened {
+            let ready = Ready::prepare(self.bql, node, options)?;
+            self.ready.push(ready);
+        }
+        Ok(())
+    }
+
+    /// Quiesces what the changes need quiesced, and brings together what they
+    /// connect.
+    fn cover(&mut self, changes: &[Change]) -> Result<(), GraphError> {
+        // Covering polls, and so does moving. What runs meanwhile may put
+        // another node below a filter, so look again.
+        loop {
+            let needed = nodes_to_cover(self.bql, changes);
+            self.section.cover(self.bql, needed);
+            merge_contexts(self.bql, changes, &mut self.moved)?;
+            let needed = nodes_to_cover(self.bql, changes);
+            let covers = |node: &Node| self.section.covers(node.key(self.bql));
+            let covered = needed.iter().all(covers);
+            if covered && self.section.is_current(self.bql.graph()) {
+                return Ok(());
+            }
+        }
+    }
+
     fn make(&mut self, changes: &[Change]) -> Result<(), GraphError> {
         for change in changes {
             change.apply(self.bql, self.section, &mut self.applied)?;
         }
-        limits::refresh(self.bql, self.section, self.applied.reshaped.clone())?;
-        permissions::refresh(self.bql, self.applied.touched.clone())
+        let reshaped = self.applied.reshaped.clone();
+        limits::refresh(self.bql, self.section, reshaped, &mut self.applied.limits)?;
+        let touched = self.applied.touched.clone();
+        if self.ready.is_empty() {
+            return permissions::refresh(self.bql, touched);
+        }
+        self.agreed = permissions::check(self.bql, touched)?;
+        Ok(())
     }
 
     fn finish(mut self) {
+        self.decided = true;
+        self.settle();
+        for (node, after) in std::mem::take(&mut self.reopened) {
+            let mut section = node.drain(self.bql);
+            // Whether it has another length its driver knows. If it cannot
+            // tell, what was known is still the best that is known.
+            let _ = section.io(async |request: Request<'_>| request.refresh_length().await);
+            if let Some(after) = after {
+                after(&mut section);
+            }
+        }
+        // What `applied` has kept is let go now; nodes that have lost their
+        // last parent are closed when the main loop next runs.
+    }
+
+    /// Does what is left to do of changes that are decided. Can be called
+    /// again when a driver has panicked.
+    fn settle(&mut self) {
+        self.applied.undo.clear();
+        self.moved.clear();
+        while let Some(ready) = self.ready.pop() {
+            self.applied.reshaped.push(ready.key(self.bql));
+            let reopened = ready.commit(self.bql, self.section);
+            self.reopened.push(reopened);
+        }
+        self.agreed.grant(self.bql);
         for edge in std::mem::take(&mut self.applied.removed) {
             write::free(self.bql, edge);
         }
-        self.applied.undo.clear();
-        self.moved.clear();
-        // What `applied` has kept is let go now; nodes that have lost their
-        // last parent are closed when the main loop next runs.
+        self.applied.limits.clear();
+        if !self.reopened.is_empty() {
+            let reshaped = std::mem::take(&mut self.applied.reshaped);
+            // A reopened node that cannot say what it needs keeps what it had.
+            let before = &mut Vec::new();
+            let _ = limits::refresh(self.bql, self.section, reshaped, before);
+        }
+    }
+
+    /// Takes back what has been done. Can be called again when a driver has
+    /// panicked.
+    fn roll_back(&mut self) {
+        self.agreed.take_back(self.bql);
+        let before = std::mem::take(&mut self.applied.limits);
+        limits::put_back(self.bql, self.section, before);
+        self.applied.roll_back(self.bql, self.section);
+        while let Some(ready) = self.ready.pop() {
+            ready.abort(self.bql);
+        }
+        let moved = std::mem::take(&mut self.moved);
+        if !std::thread::panicking() {
+            context_change::move_back(self.bql, moved);
+        }
+    }
+
+    fn end(&mut self) {
+        match self.decided {
+            true => self.settle(),
+            false => self.roll_back(),
+        }
     }
 }
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        self.applied.roll_back(self.bql, self.section);
-        let reshaped = std::mem::take(&mut self.applied.reshaped);
-        // They had these limits before.
-        let _ = limits::refresh(self.bql, self.section, reshaped);
-        if !std::thread::panicking() {
-            context_change::move_back(self.bql, std::mem::take(&mut self.moved));
-        }
+        Ending(self).0.end();
     }
+}
+
+/// An attempt that ends. A driver that panics meanwhile does not keep the rest
+/// from being done.
+struct Ending<'e, 't>(&'e mut Attempt<'t>);
+
+impl Drop for Ending<'_, '_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// What was written to the node is written out before it is reopened.
+fn flush(bql: &mut BqlGuard, node: &Node) -> Result<(), GraphError> {
+    if node.view(bql).is_inactive() {
+        return Ok(());
+    }
+    let mut section = node.drain(bql);
+    let flushed = section.io(async |request: Request<'_>| request.flush().await);
+    flushed.map_err(|error| {
+        let text = format!("Error flushing drive: {error}");
+        IoError::refused(error.errno(), text).into()
+    })
 }
 
 impl Change {
@@ -324,7 +466,10 @@ impl Change {
                     nodes.push(new.clone());
                 }
             }
-            Action::Detach { .. } | Action::Touch | Action::SetBacking(None) => {}
+            Action::Detach { .. }
+            | Action::Reopen(_)
+            | Action::Touch
+            | Action::SetBacking(None) => {}
             Action::ReplaceWith { to, .. } => nodes.push(to.clone()),
             Action::Append { top } => nodes.push(top.clone()),
             Action::DropIntermediate { base } => nodes.push(base.clone()),
@@ -352,6 +497,7 @@ impl Change {
             Action::Detach { .. }
             | Action::DropFilter
             | Action::DropIntermediate { .. }
+            | Action::Reopen(_)
             | Action::Touch => None,
         }
     }
@@ -389,6 +535,10 @@ impl Change {
             Action::Append { top } => step.append(subject, top.key(step.bql)),
             Action::DropFilter => step.drop_filter(subject),
             Action::DropIntermediate { base } => step.drop_intermediate(&self.subject, base),
+            Action::Reopen(options) => {
+                step.reopen(subject, options);
+                Ok(())
+            }
             Action::Touch => {
                 step.reshaped(subject);
                 Ok(())
@@ -698,6 +848,15 @@ impl Step<'_> {
         self.replace_node(from, to, Skipping::Refused)
     }
 
+    /// What the graph knows of it; the rest is for the driver.
+    fn reopen(&mut self, node: NodeKey, options: &ReopenOptions) {
+        let writable = !options.read_only();
+        let state = &mut self.bql.graph_mut().nodes[node];
+        let before = std::mem::replace(&mut state.writable, writable);
+        self.applied.undo.push(Undo::SetWritable(node, before));
+        self.applied.touched.push(node);
+    }
+
     fn drop_filter(&mut self, filter: NodeKey) -> Result<(), GraphError> {
         let edge = self.graph().filter_edge(filter);
         let edge = edge.ok_or_else(|| GraphError::NotAFilter(self.name(filter)))?;
@@ -720,6 +879,9 @@ impl Applied {
                     write::relink(bql, section, edge, old);
                 }
                 Undo::PutBack(edge) => write::relink_removed(bql, section, edge),
+                Undo::SetWritable(node, writable) => {
+                    bql.graph_mut().nodes[node].writable = writable;
+                }
             }
         }
     }

@@ -278,8 +278,11 @@ fn listeners_hear_where_a_tray_goes_from_whichever_thread() {
 
         drop(listening);
         device.refuses.store(false, Ordering::Relaxed);
-        cd0.change_media(bql, true).expect("loaded");
+        let loads = device.loads.load(Ordering::Relaxed);
+        Backend::change_media(&cd0, bql, true).expect("loaded");
         assert_eq!(said(&heard), []);
+        assert_eq!(device.loads.load(Ordering::Relaxed), loads + 1);
+        assert!(!cd0.root().is_tray_open());
     });
 }
 

@@ -4,15 +4,16 @@ mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::Context;
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use block_gs::{
-    Backend, BqlGuard, EdgeParent, IoThread, Node, Parent, Perm, Role, drain_all, drain_many, nodes,
+    Backend, BqlGuard, DrainedAll, EdgeParent, IoThread, Node, Parent, Perm, Role, drain_all,
+    drain_many, nodes,
 };
 use block_io::aio::{sleep, yield_now};
 use block_io::engine::Pause;
-use block_io::{Buffer, Request};
+use block_io::{Buffer, Request, Root};
 use common::{Mem, above, backend, filter, in_layer, node, spin_until};
 
 const SLOW: Duration = Duration::from_millis(20);
@@ -142,6 +143,138 @@ fn a_section_over_many_nodes_is_one() {
         one.end();
         section.end();
         assert!(fronts.iter().all(|front| front.root().quiesce_count() == 0));
+    });
+}
+
+#[test]
+fn the_end_of_a_section_over_everything_lets_everybody_go_on() {
+    in_layer(|bql| {
+        let nodes: Vec<_> = (0..2)
+            .map(|at| node(bql, &format!("disk{at}"), Mem::of(4096)))
+            .collect();
+        let fronts: Vec<_> = (0..2)
+            .map(|at| {
+                let front = backend(bql, &format!("front{at}"), &nodes[at].0);
+                let thread = IoThread::create(bql, &format!("io{at}")).expect("a thread");
+                front.set_iothread(bql, Some(&thread)).expect("moved");
+                front
+            })
+            .collect();
+        let reads = || {
+            nodes
+                .iter()
+                .map(|(_, mem)| mem.reads.load(Ordering::Relaxed))
+                .sum::<usize>()
+        };
+        let begins = nodes[0].1.drain_begins.load(Ordering::Relaxed);
+        let mut outer: DrainedAll<'_> = drain_all(bql);
+        let tasks: Vec<_> = fronts
+            .iter()
+            .map(|front| {
+                let root = front.root().clone();
+                front.root().spawn(async move {
+                    let mut buffer = Buffer::zeroed(512);
+                    root.read(0, buffer.destination()).await
+                })
+            })
+            .collect();
+        let counts = |bql: &BqlGuard| {
+            nodes
+                .iter()
+                .map(|(node, _)| node.view(bql).quiesce_count())
+                .collect::<Vec<_>>()
+        };
+        outer.with(|bql| {
+            let inner: DrainedAll<'_> = drain_all(bql);
+            assert_eq!(counts(&inner), [2, 2]);
+            inner.end();
+            assert_eq!(counts(bql), [1, 1]);
+            bql.run_for(Duration::from_millis(5));
+        });
+        assert!(tasks.iter().all(|task| !task.is_finished()));
+        assert_eq!(reads(), 0);
+        outer.end();
+        assert_eq!(counts(bql), [0, 0]);
+        for task in tasks {
+            bql.block_on(task).expect("read");
+        }
+        assert_eq!(reads(), 2);
+        for (_, driver) in &nodes {
+            assert_eq!(driver.drain_begins.load(Ordering::Relaxed), begins + 1);
+            assert_eq!(driver.drained.load(Ordering::Relaxed), 0);
+        }
+    });
+}
+
+/// Looks at a root while a section over it waits.
+struct Looks {
+    root: Root,
+    woken: AtomicUsize,
+    pending: AtomicBool,
+}
+
+impl Wake for Looks {
+    fn wake(self: Arc<Self>) {
+        self.woken.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The parent that looks.
+struct Looker(Arc<Looks>);
+
+impl EdgeParent for Looker {
+    fn describe(&self) -> String {
+        "a test that looks".into()
+    }
+
+    fn drained_poll(&self, _bql: &BqlGuard) -> bool {
+        let waker = Waker::from(Arc::clone(&self.0));
+        let looked = self.0.root.poll_idle(&mut Context::from_waker(&waker));
+        if looked.is_pending() {
+            self.0.pending.store(true, Ordering::Release);
+        }
+        false
+    }
+}
+
+#[test]
+fn who_looks_at_a_closed_root_is_woken_by_its_last_request() {
+    in_layer(|bql| {
+        let (disk, _) = node(bql, "disk", Mem::of(512));
+        let front = backend(bql, "front", &disk);
+        let root = front.root().clone();
+        let looks = Arc::new(Looks {
+            root: root.clone(),
+            woken: AtomicUsize::new(0),
+            pending: AtomicBool::new(false),
+        });
+        let waker = Waker::from(Arc::clone(&looks));
+        let mut cx = Context::from_waker(&waker);
+        assert!(root.poll_idle(&mut cx).is_ready());
+        let parent = Parent::new(bql, Arc::new(Looker(Arc::clone(&looks))));
+        let attached = parent.attach(bql, "main", &disk, Perm::empty(), Perm::all());
+        attached.expect("attached");
+        let thread = IoThread::create(bql, "io0").expect("a thread");
+        let (begun, seen) = (Arc::new(AtomicBool::new(false)), Arc::clone(&looks));
+        let begins = Arc::clone(&begun);
+        let task = thread.context().spawn(async move {
+            let _in_flight = seen.root.begin().await;
+            begins.store(true, Ordering::Release);
+            while !seen.pending.load(Ordering::Acquire) {
+                yield_now().await;
+            }
+        });
+        spin_until(bql, || begun.load(Ordering::Acquire));
+        let section = disk.drain(bql);
+        assert!(
+            looks.pending.load(Ordering::Acquire),
+            "it was asked meanwhile"
+        );
+        assert!(root.poll_idle(&mut cx).is_ready());
+        section.end();
+        bql.block_on(task);
+        // The section may have seen the count before the waker was called.
+        assert!(looks.woken.load(Ordering::Relaxed) >= 1);
     });
 }
 

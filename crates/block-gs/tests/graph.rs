@@ -11,28 +11,7 @@ use block_gs::{
     nodes,
 };
 use block_io::aio::Wait;
-use common::{Mem, above, backend, child_name, filter, in_layer, node};
-
-/// Everything that can be seen of the graph, one line per edge and node.
-fn picture(bql: &BqlGuard) -> Vec<String> {
-    let mut lines = Vec::new();
-    for node in nodes(bql) {
-        lines.push(format!("{} quiesced {}", node.name(), node.quiesce_count()));
-        for edge in node.parents() {
-            lines.push(format!(
-                "{} -> {} as {} {:?} {:?} {:?}",
-                edge.parent(),
-                node.name(),
-                edge.name(),
-                edge.role(),
-                edge.perm(),
-                edge.shared()
-            ));
-        }
-    }
-    lines.sort();
-    lines
-}
+use common::{Mem, above, backend, child_name, filter, in_layer, node, picture};
 
 fn refused(result: Result<(), GraphError>) -> String {
     result.expect_err("should be refused").to_string()

@@ -324,9 +324,16 @@ impl IoNode {
         };
     }
 
-    /// Whether the node is open for writing (`!bdrv_is_read_only`).
+    /// Whether the node is open for reading only (`bdrv_is_read_only`).
+    pub fn is_read_only(&self) -> bool {
+        self.flags().contains(NodeFlags::READ_ONLY)
+    }
+
+    /// Whether the node can be written to: it is open for that, and not owned
+    /// by another process (`bdrv_is_writable`).
     pub fn is_writable(&self) -> bool {
-        !self.flags().contains(NodeFlags::READ_ONLY)
+        let kept_from = NodeFlags::READ_ONLY | NodeFlags::INACTIVE;
+        !self.flags().intersects(kept_from)
     }
 
     /// Whether requests may skip this node.

@@ -39,7 +39,7 @@ pub enum ParseError {
     NoValue(String),
 }
 
-/// Why nothing was opened. The graph is as it was before.
+/// Why nothing was opened, or reopened. The graph is as it was before.
 #[derive(Debug, thiserror::Error)]
 #[must_use = "nothing was opened; the caller has to know"]
 #[non_exhaustive]
@@ -136,6 +136,40 @@ pub enum OpenError {
     /// The node that the monitor is to own has no name.
     #[error("'node-name' must be specified for the root node")]
     NoNodeName,
+    /// The node that is to be reopened is not named.
+    #[error("node-name not specified")]
+    WhichNode,
+    /// No node of this name is there to be reopened.
+    #[error("Failed to find node with node-name='{0}'")]
+    NoSuchNode(String),
+    /// The option has another value, and has to stay as it is while the node
+    /// exists.
+    #[error("Cannot change the option '{0}'")]
+    CannotChange(String),
+    /// The option was given, and cannot be taken back while the node exists.
+    #[error("Option '{0}' cannot be reset to its default value")]
+    CannotReset(String),
+    /// Whether the image is to have a backing image has to be said.
+    #[error("backing is missing for '{0}'")]
+    BackingMissing(String),
+    /// The child was put there by a job, which relies on it.
+    #[error("Cannot replace implicit {child} child of {node}")]
+    ImplicitChild {
+        /// The name of the edge.
+        child: &'static str,
+        /// The node.
+        node: String,
+    },
+    /// The only child of a filter has another name.
+    #[error("'{node}' is a {driver} filter node that does not support a {child} child")]
+    FilterChild {
+        /// The node.
+        node: String,
+        /// Its driver.
+        driver: &'static str,
+        /// The name of the edge.
+        child: &'static str,
+    },
     /// The graph, or the driver, refused.
     #[error(transparent)]
     Graph(#[from] GraphError),
@@ -151,6 +185,7 @@ impl OpenError {
             OpenError::CouldNotProbe(error) => error.errno(),
             OpenError::Backing(error) | OpenError::NoExistingImage { error, .. } => error.errno(),
             OpenError::TooLarge { .. } => errno::EFBIG,
+            OpenError::ImplicitChild { .. } => errno::EPERM,
             _ => errno::EINVAL,
         }
     }

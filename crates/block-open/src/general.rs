@@ -16,7 +16,7 @@ const DISCARD: Key = Key::word(
 pub(crate) const CACHE_DIRECT: Key = Key::switch("cache.direct", "bypass the cache of the host");
 pub(crate) const CACHE_NO_FLUSH: Key =
     Key::switch("cache.no-flush", "never wait until data is on the medium");
-const ACTIVE: Key = Key::switch(
+pub(crate) const ACTIVE: Key = Key::switch(
     "active",
     "whether this process owns the image, and not another one",
 );
@@ -25,7 +25,7 @@ pub(crate) const AUTO_READ_ONLY: Key = Key::switch(
     "auto-read-only",
     "open for reading only when the image cannot be opened for writing",
 );
-const FORCE_SHARE: Key = Key::switch(
+pub(crate) const FORCE_SHARE: Key = Key::switch(
     "force-share",
     "let others do anything with the image; needs read-only",
 );
@@ -45,6 +45,21 @@ pub(crate) const KEYS: &[Key] = &[
     READ_ONLY,
     AUTO_READ_ONLY,
     FORCE_SHARE,
+    DETECT_ZEROES,
+];
+
+/// Those that a node has although nobody has said anything
+/// (`update_options_from_flags`).
+pub(crate) const FLAGS: &[Key] = &[CACHE_DIRECT, CACHE_NO_FLUSH, READ_ONLY, AUTO_READ_ONLY];
+
+/// Those that can be changed, and need not be given, when a node of any
+/// driver is reopened.
+pub(crate) const REOPENED: &[Key] = &[
+    DISCARD,
+    CACHE_DIRECT,
+    CACHE_NO_FLUSH,
+    READ_ONLY,
+    AUTO_READ_ONLY,
     DETECT_ZEROES,
 ];
 

@@ -38,6 +38,8 @@
 //!   An [`Opener`] does both with some of the drivers only, and has warnings.
 //! * [`ImageSpec`] makes an image as `qemu-img create` does, [`TypedImage`] as
 //!   `blockdev-create`; [`probe`](fn@probe) says what an image is.
+//! * [`reopen`] gives nodes other options and other children while they are in
+//!   use: `blockdev-reopen`.
 //! * [`for_filename`] turns what may stand for a file name (a path,
 //!   `json:{...}`, `null-co://`) into options.
 //! * [`add_object`] makes what nodes refer to by name: groups of limits.
@@ -46,8 +48,8 @@
 //! # Adding a driver
 //!
 //! A module in `drivers` with a `static` [`Driver`]: its name, its options
-//! with types and a line of documentation each, its children, and a function
-//! that makes the node. Then a line in the list of `drivers/mod.rs`. Parsing,
+//! with types and a line of documentation each, its children, a function
+//! that makes the node, and one that says what can change while it is there. Then a line in the list of `drivers/mod.rs`. Parsing,
 //! general options, children, inheritance and complaints about what the
 //! driver does not know are done for it. A format says there too how its
 //! images are made ([`Create`]) and recognised.
@@ -55,6 +57,7 @@
 #![forbid(unsafe_code)]
 
 mod create;
+mod described;
 mod drivers;
 mod error;
 mod filename;
@@ -64,6 +67,7 @@ mod object;
 mod opening;
 mod options;
 mod probe;
+mod reopen;
 mod schema;
 mod size;
 mod temporary;
@@ -81,5 +85,6 @@ pub use object::add_object;
 pub use opening::{Opener, Warning, add, open};
 pub use options::{Options, Value};
 pub use probe::probe;
+pub use reopen::{reopen, set_read_only};
 pub use size::{SizeError, parse_size};
 pub use temporary::TemporaryFile;

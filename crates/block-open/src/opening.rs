@@ -8,6 +8,7 @@ use block_gs::{Backend, BqlGuard, GraphError, IoError, Node};
 use block_io::aio::Wait;
 use block_io::{Activity, Buffer};
 
+use crate::described::Described;
 use crate::drivers::{self, Child, Driver, Key};
 use crate::general::{self, General, inherit};
 use crate::{OpenError, Options, Value, probe, schema, values};
@@ -186,28 +187,39 @@ fn open_level(
     mut options: Options,
     within: Option<Within<'_>>,
 ) -> Result<Node, OpenError> {
+    let given = options.clone();
     if let Some(within) = within {
         inherit(within.parent, within.role, &mut options);
     }
     let mut children = Vec::new();
+    let mut heirs = Vec::new();
     let (driver, probed) = match choose_driver(&mut options, within)? {
         Some(driver) => (driver, false),
         None => {
+            let is_described = options.has_below(IMAGE_FILE.name);
             let file = open_child(opener, bql, &mut options, &IMAGE_FILE, true)?;
             let file = file.ok_or(OpenError::NoDriver)?;
+            if is_described {
+                heirs.push(file.clone());
+            }
             let driver = probe_file(bql, &file)?;
             children.push((IMAGE_FILE.name, file));
             (driver, true)
         }
     };
     opener.check_allowed(driver, &mut options)?;
+    let described = Described::new(driver, &given, options.clone());
     for child in driver.children {
         if probed && child.name == IMAGE_FILE.name {
             continue;
         }
         let protocol = driver.is_format && !child.role.contains(Role::COW)
             || within.is_some_and(|within| within.protocol);
+        let is_described = options.has_below(child.name);
         if let Some(node) = open_child(opener, bql, &mut options, child, protocol)? {
+            if is_described {
+                heirs.push(node.clone());
+            }
             children.push((child.name, node));
         } else if child.required {
             return Err(OpenError::NoChild(child.name));
@@ -224,6 +236,10 @@ fn open_level(
         probed,
     };
     let node = (driver.open)(&mut opening)?;
+    described.keep(opening.bql, &node);
+    for heir in &heirs {
+        Described::inherit(opening.bql, heir, &node);
+    }
     match opening.options.iter().next() {
         None => {}
         Some((option, _)) if driver.protocol.is_some() => {

@@ -237,6 +237,11 @@ impl Options {
         taken
     }
 
+    /// Leaves what `keep` says.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
+        self.values.retain(|key, _| keep(key));
+    }
+
     /// Adds what `other` has and `self` has not.
     pub(crate) fn add_missing(&mut self, other: Options) {
         for (key, value) in other.values {

@@ -4,6 +4,8 @@
 //! command. Values that come from a command line have no types; then only
 //! which keys there are is checked here, and values when they are used.
 
+use block_common::Role;
+
 use crate::drivers::{Driver, Key, Kind};
 use crate::general;
 use crate::options::MAX_DEPTH;
@@ -12,6 +14,12 @@ use crate::{OpenError, Options, ParseError, Value};
 /// Checks the options of a node and of those below.
 pub(crate) fn check(options: &Options) -> Result<(), OpenError> {
     check_level(options.clone(), "", 0)
+}
+
+/// Checks the options of a node that is one of several, the member of a list
+/// with the number `place`.
+pub(crate) fn check_listed(options: &Options, place: usize) -> Result<(), OpenError> {
+    check_level(options.clone(), &format!("options[{place}]."), 0)
 }
 
 fn check_level(mut options: Options, path: &str, depth: usize) -> Result<(), OpenError> {
@@ -61,6 +69,7 @@ fn check_level(mut options: Options, path: &str, depth: usize) -> Result<(), Ope
             }
             None => {}
             Some(Value::Text(_)) => {}
+            Some(Value::Null) if child.role.contains(Role::COW) => {}
             Some(_) => return refuse(wrong_type(path, child.name, "BlockdevRef")),
         }
     }

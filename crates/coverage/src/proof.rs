@@ -48,9 +48,8 @@ impl Proof {
     /// The proof that a type name stands for, other than the guard.
     fn of_name(name: &str) -> Option<Proof> {
         Some(match name {
-            "Drained" | "DrainedSet" | "DrainedAll" | "DrainedBackend" | "Transaction" => {
-                Proof::Section
-            }
+            "Drained" | "DrainedSet" | "DrainedAll" | "DrainedBackend" | "Transaction"
+            | "ReopenCommit" => Proof::Section,
             "Request" | "InFlight" | "Activity" => Proof::Request,
             "HomeThread" | "MainOrHome" => Proof::Home,
             "JobContext" => Proof::Job,

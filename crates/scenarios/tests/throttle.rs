@@ -24,8 +24,9 @@ fn member(bql: &mut BqlGuard, name: &str, group: &ThrottleGroup) -> (Node, Backe
     (member, front)
 }
 
-fn group_of(node: &Node) -> &ThrottleGroup {
-    node.driver::<Throttle>().expect("a throttle node").group()
+fn group_of(bql: &BqlGuard, node: &Node) -> ThrottleGroup {
+    let throttle = node.driver::<Throttle>().expect("a throttle node");
+    throttle.group(bql)
 }
 
 fn read(bql: &mut BqlGuard, front: &Backend) {
@@ -257,7 +258,7 @@ fn groups() {
             let group = ThrottleGroup::find(bql, of).expect("registered");
             member(bql, name, &group).0
         });
-        let [one, two, three] = members.each_ref().map(group_of);
+        let [one, two, three] = members.each_ref().map(|node| group_of(bql, node));
         assert_eq!(one, three);
         assert_ne!(one, two);
         assert_eq!([one.name(), two.name()], ["bar", "foo"]);

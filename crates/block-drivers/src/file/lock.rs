@@ -127,6 +127,31 @@ impl HostLocks {
         }
     }
 
+    /// The same for another descriptor of the file, which says it too from now
+    /// on. Read locks do not exclude each other, so nobody objects.
+    ///
+    /// # Errors
+    /// [`GraphError::Refused`] when the kernel gives no lock.
+    pub(super) fn carried_over(&self, to: impl AsFd) -> Result<HostLocks, GraphError> {
+        let locks = HostLocks::new(self.image.clone());
+        locks.granted.set(self.granted.get());
+        locks.lock(to.as_fd(), self.granted.get())?;
+        Ok(locks)
+    }
+
+    /// As [`prepare`](HostLocks::prepare), where somebody else has looked.
+    ///
+    /// # Errors
+    /// [`GraphError::Refused`] when the kernel gives no lock; then the locks
+    /// are as they were before.
+    pub(super) fn say(&self, fd: BorrowedFd<'_>, asked: PermPair) -> Result<(), GraphError> {
+        let outcome = self.lock(fd, self.granted.get().and(Said::of(asked)));
+        if outcome.is_err() {
+            self.abort(fd);
+        }
+        outcome
+    }
+
     /// Says what is `asked` besides what was granted, and looks whether
     /// somebody objects.
     ///

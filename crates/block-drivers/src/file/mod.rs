@@ -5,26 +5,31 @@
 //! | [`create`] | making image files |
 //! | `lock` | permissions, as other processes see them |
 //! | `open` | from a path to a descriptor |
+//! | `opened` | what a file is open by |
 //! | `options` | from options to a node |
 //! | [`probe`] | what a file is and asks of requests |
+//! | `reopen` | opening it in another way |
 //! | `requests` | what requests do with it |
 //! | [`space`] | holes, zeroes, length, copies: system calls for worker threads |
 
-use std::cell::Cell;
-use std::os::fd::{AsFd, OwnedFd};
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use block_common::role::PermPair;
-use block_gs::{BlockDriver, BlockSizes, BqlCell, BqlGuard, GraphError, NodeView, Perm, Value};
-use block_io::BlockLimits;
-use block_io::file::FileIo;
+use block_gs::{
+    BlockDriver, BlockSizes, BqlCell, BqlGuard, Drained, GraphError, NodeView, Perm,
+    PreparedReopen, ReopenTo, Value,
+};
+use block_io::{BlockLimits, GraphCell, Request};
 
 pub mod create;
 mod lock;
 mod open;
+mod opened;
 mod options;
 pub mod probe;
+mod reopen;
 mod requests;
 pub mod space;
 
@@ -33,14 +38,11 @@ pub use lock::Locking;
 pub use open::{Aio, Protocol};
 pub use options::FileOptions;
 pub use probe::Geometry;
-use probe::Kind;
+use probe::{Kind, Medium};
+pub use reopen::FileSettings;
 
-use lock::HostLocks;
-use open::Access;
+use opened::Opened;
 use requests::{How, Refused};
-
-/// What a node needs that may change the file.
-const CHANGES: Perm = Perm::WRITES.union(Perm::RESIZE);
 
 /// A file or device of the host (`file-posix.c`, drivers `file` and
 /// `host_device`).
@@ -48,8 +50,8 @@ const CHANGES: Perm = Perm::WRITES.union(Perm::RESIZE);
 /// A protocol driver: it has no children. The file is opened once, for
 /// writing too unless the node is read-only; with
 /// [`auto_read_only`](FileOptions::auto_read_only) a second time when the
-/// first writer comes. Requests read either descriptor without any proof:
-/// neither changes while the node exists.
+/// first writer comes. A reopen opens it anew, and requests read the new
+/// descriptor from the end of its section on.
 ///
 /// What the node's parents do and do not share is said to other processes
 /// too, in locks on the file ([`Locking`]).
@@ -58,11 +60,17 @@ pub struct File {
     protocol: Protocol,
     /// What it was opened by.
     path: PathBuf,
-    io: FileIo,
-    geometry: Geometry,
-    writing: Writing,
+    kind: Kind,
+    medium: Medium,
+    how: How,
+    /// Durable writes were offered when the node was made.
+    durable_writes: bool,
+    opened: GraphCell<Arc<Opened>>,
+    /// The same, for global-state code.
+    current: BqlCell<RefCell<Arc<Opened>>>,
+    /// What takes its place if a reopen succeeds.
+    pending: BqlCell<RefCell<Option<Arc<Opened>>>>,
     force_share: bool,
-    locks: Option<BqlCell<HostLocks>>,
     /// What the kernel said when it could not make writes durable: what it
     /// has dropped since, no later attempt brings back.
     lost: Arc<OnceLock<i32>>,
@@ -70,70 +78,53 @@ pub struct File {
     refused: Refused,
 }
 
-/// How the file gets written.
-#[derive(Debug)]
-enum Writing {
-    /// It does not.
-    Never,
-    /// Through the first descriptor.
-    Always,
-    /// Through a second one, which is opened for the first writer.
-    OnDemand {
-        path: PathBuf,
-        direct: bool,
-        io: OnceLock<FileIo>,
-        how: How,
-        /// Opened for a writer who has not got the permission yet.
-        prepared: BqlCell<Cell<Option<OwnedFd>>>,
-    },
-}
-
 impl File {
-    /// What the file is and asks of requests, as it was when opened.
-    pub fn geometry(&self) -> &Geometry {
-        &self.geometry
+    /// What the file is and asks of requests, as it is open now.
+    pub fn geometry(&self, bql: &BqlGuard) -> Geometry {
+        self.current(bql).geometry
     }
 
-    /// The descriptor for requests.
-    fn io(&self) -> &FileIo {
-        match &self.writing {
-            Writing::OnDemand { io, .. } => io.get().unwrap_or(&self.io),
-            Writing::Never | Writing::Always => &self.io,
-        }
+    fn current(&self, bql: &BqlGuard) -> Arc<Opened> {
+        Arc::clone(&self.current.get(bql).borrow())
     }
 
-    /// Opens the file for writing if that is called for, and not yet so.
-    fn prepare_writing(&self, bql: &BqlGuard, perm: Perm) -> Result<(), GraphError> {
-        if !perm.intersects(CHANGES) {
-            return Ok(());
-        }
-        match &self.writing {
-            Writing::Always => Ok(()),
-            Writing::Never => Err(GraphError::ReadOnly),
-            Writing::OnDemand {
-                path,
-                direct,
-                io,
-                prepared,
-                ..
-            } => {
-                if io.get().is_none() {
-                    let access = Access {
-                        write: true,
-                        direct: *direct,
-                    };
-                    let opened = open::open_again(path, self.protocol, access, self.io.fd())?;
-                    prepared.get(bql).set(Some(opened));
-                }
-                Ok(())
+    fn pending(&self, bql: &BqlGuard) -> Option<Arc<Opened>> {
+        self.pending.get(bql).borrow().clone()
+    }
+
+    /// What requests use.
+    fn opened<'r>(&'r self, request: Request<'r>) -> &'r Opened {
+        self.opened.get(request)
+    }
+
+    /// Lets what will be open in a moment have the permissions too. Whether
+    /// what is open now can have them does not matter then.
+    fn check_perm_of(
+        &self,
+        bql: &BqlGuard,
+        now: &Opened,
+        soon: Option<&Opened>,
+        asked: PermPair,
+    ) -> Result<(), GraphError> {
+        let prepare =
+            |opened: &Opened| opened.prepare_writing(bql, &self.path, self.protocol, asked.perm);
+        let others = self.of_others(asked);
+        match soon {
+            None => prepare(now)?,
+            Some(soon) => {
+                prepare(soon)?;
+                let _ = prepare(now);
             }
         }
-    }
-
-    fn abort_writing(&self, bql: &BqlGuard) {
-        if let Writing::OnDemand { prepared, .. } = &self.writing {
-            prepared.get(bql).set(None);
+        if let Some(locks) = &now.locks {
+            locks.get(bql).prepare(now.locked(), others)?;
         }
+        if let Some(soon) = soon
+            && let Some(locks) = &soon.locks
+        {
+            locks.get(bql).say(soon.locked(), others)?;
+        }
+        Ok(())
     }
 }
 
@@ -152,28 +143,29 @@ impl BlockDriver for File {
 
     /// Regular files know nothing that is of interest.
     fn specific_info(&self, _bql: &BqlGuard) -> Option<Value> {
-        (self.geometry.kind == Kind::Regular).then(|| Value::map([]))
+        (self.kind == Kind::Regular).then(|| Value::map([]))
     }
 
     /// A file that grows has holes. What a device holds nobody knows.
     fn has_zero_init(&self, _bql: &BqlGuard, _node: NodeView<'_>) -> Option<bool> {
-        Some(self.geometry.kind == Kind::Regular)
+        Some(self.kind == Kind::Regular)
     }
 
-    fn block_sizes(&self, _bql: &BqlGuard, _node: NodeView<'_>) -> Option<BlockSizes> {
+    fn block_sizes(&self, bql: &BqlGuard, _node: NodeView<'_>) -> Option<BlockSizes> {
+        let geometry = self.geometry(bql);
         Some(BlockSizes {
-            logical: self.geometry.logical_block?,
-            physical: self.geometry.physical_block?,
+            logical: geometry.logical_block?,
+            physical: geometry.physical_block?,
         })
     }
 
-    fn refresh_limits(&self, _bql: &BqlGuard, limits: &mut BlockLimits) -> Result<(), GraphError> {
+    fn refresh_limits(&self, bql: &BqlGuard, limits: &mut BlockLimits) -> Result<(), GraphError> {
         let Geometry {
             request_alignment,
             memory_alignment,
             discard_granularity,
             ..
-        } = self.geometry;
+        } = self.geometry(bql);
         limits.request_alignment = request_alignment;
         limits.memory_alignment = memory_alignment;
         limits.optimal_memory_alignment = memory_alignment.max(4096);
@@ -187,45 +179,47 @@ impl BlockDriver for File {
     /// A descriptor that was opened for reading cannot grant writes, whatever
     /// the node has become since; and other processes have a say.
     fn check_perm(&self, bql: &BqlGuard, asked: PermPair) -> Result<(), GraphError> {
-        self.prepare_writing(bql, asked.perm)?;
-        let Some(locks) = &self.locks else {
-            return Ok(());
-        };
-        let outcome = locks
-            .get(bql)
-            .prepare(self.io.fd().as_fd(), self.of_others(asked));
+        let (now, soon) = (self.current(bql), self.pending(bql));
+        let outcome = self.check_perm_of(bql, &now, soon.as_deref(), asked);
         if outcome.is_err() {
-            self.abort_writing(bql);
+            self.abort_perm_update(bql);
         }
         outcome
     }
 
     fn set_perm(&self, bql: &BqlGuard, granted: PermPair) {
-        if let Writing::OnDemand {
-            io, how, prepared, ..
-        } = &self.writing
-            && let Some(opened) = prepared.get(bql).take()
-        {
-            io.get_or_init(|| requests::file_io(opened, &self.geometry, *how));
-        }
-        if let Some(locks) = &self.locks {
-            locks
-                .get(bql)
-                .commit(self.io.fd().as_fd(), self.of_others(granted));
+        let granted = self.of_others(granted);
+        self.current(bql).grant(bql, granted);
+        // Somebody else's permissions, while a reopen is being prepared.
+        if let Some(soon) = self.pending(bql) {
+            soon.grant(bql, granted);
         }
     }
 
     fn abort_perm_update(&self, bql: &BqlGuard) {
-        self.abort_writing(bql);
-        if let Some(locks) = &self.locks {
-            locks.get(bql).abort(self.io.fd().as_fd());
+        self.current(bql).abort(bql);
+        if let Some(soon) = self.pending(bql) {
+            soon.abort(bql);
         }
+    }
+
+    fn reopens(&self) -> bool {
+        true
+    }
+
+    fn reopen_prepare(
+        &self,
+        section: &mut Drained<'_>,
+        to: &ReopenTo<'_>,
+    ) -> Result<Box<dyn PreparedReopen>, GraphError> {
+        self.open_again(section, to)
     }
 
     /// Whoever still has the driver does not keep others out.
     fn close(&self, bql: &mut BqlGuard) {
-        if let Some(locks) = &self.locks {
-            locks.get(bql).commit(self.io.fd().as_fd(), NOTHING);
+        let opened = self.current(bql);
+        if let Some(locks) = &opened.locks {
+            locks.get(bql).commit(opened.locked(), NOTHING);
         }
     }
 }
@@ -252,6 +246,8 @@ impl File {
 #[cfg(test)]
 mod tests {
     use block_gs::BlockLayer;
+    use block_io::NodeIdentity;
+    use std::os::fd::OwnedFd;
 
     use super::*;
 
@@ -266,7 +262,8 @@ mod tests {
             shared: Perm::all(),
         };
         layer.enter(|bql| {
-            let reader = File::new(&path).read_only(true).open_driver(bql);
+            let reader = File::new(&path).read_only(true);
+            let reader = reader.open_driver(bql, NodeIdentity::fresh().uid());
             let reader = reader.expect("opened");
             for perm in [Perm::WRITE, Perm::WRITE_UNCHANGED, Perm::RESIZE] {
                 let refused = reader.check_perm(bql, asked(perm));
@@ -274,7 +271,8 @@ mod tests {
             }
             let granted = reader.check_perm(bql, asked(Perm::CONSISTENT_READ));
             granted.expect("reading is fine");
-            let writer = File::new(&path).open_driver(bql).expect("opened");
+            let writer = File::new(&path).open_driver(bql, NodeIdentity::fresh().uid());
+            let writer = writer.expect("opened");
             let granted = writer.check_perm(bql, asked(Perm::all()));
             granted.expect("this one is writable");
         });
@@ -291,10 +289,12 @@ mod tests {
             shared: Perm::all(),
         };
         layer.enter(|bql| {
-            let file = File::new(&path).auto_read_only(true).open_driver(bql);
+            let file = File::new(&path).auto_read_only(true);
+            let file = file.open_driver(bql, NodeIdentity::fresh().uid());
             let file = file.expect("opened");
-            let first: *const OwnedFd = &**file.io().fd();
-            let is_first = || std::ptr::eq(first, &**file.io().fd());
+            let opened = file.current(bql);
+            let first: *const OwnedFd = &**opened.io().fd();
+            let is_first = || std::ptr::eq(first, &**opened.io().fd());
             file.check_perm(bql, writer).expect("it can be written");
             assert!(is_first(), "not yet granted");
             file.abort_perm_update(bql);
@@ -305,7 +305,7 @@ mod tests {
             file.check_perm(bql, writer).expect("it can be written");
             file.set_perm(bql, writer);
             assert!(!is_first());
-            rustix::io::pwrite(file.io().fd(), b"x", 0).expect("it is for writing");
+            rustix::io::pwrite(opened.io().fd(), b"x", 0).expect("it is for writing");
         });
     }
 }

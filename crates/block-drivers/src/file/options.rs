@@ -1,17 +1,18 @@
 //! How a file is to be opened, and the node made of it.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use block_gs::{BqlCell, BqlGuard, GraphError, Node, NodeBuilder, NodeOptions};
 use block_io::aio::Engine;
+use block_io::{GraphCell, NodeUid};
 
+use super::File;
 use super::lock::{HostLocks, Locking};
-use super::open::{self, Access, Aio, Protocol, refused};
-use super::probe::Geometry;
-use super::requests::{self, How, Refused};
-use super::{File, Writing};
+use super::open::{Aio, Protocol, refused};
+use super::opened::{self, Mode, Opened};
+use super::requests::{How, Refused};
 
 impl File {
     /// A node of the regular file at `path`, to be opened (`file`).
@@ -87,7 +88,7 @@ impl FileOptions {
     }
 
     /// Goes past the page cache (`cache.direct`). The file's
-    /// [`Geometry`] says how requests must be aligned then.
+    /// [`Geometry`](super::Geometry) says how requests must be aligned then.
     pub fn direct(mut self, direct: bool) -> Self {
         self.direct = direct;
         self
@@ -129,13 +130,13 @@ impl FileOptions {
 
     /// Opens the file and makes the node. Needs the exclusive proof because a
     /// new node enters the graph. May read the file (see
-    /// [`Geometry::probe`]).
+    /// [`Geometry::probe`](super::Geometry::probe)).
     ///
     /// # Errors
     /// [`GraphError::CouldNotOpen`] with the path; [`GraphError::Refused`]
     /// when it is not what the protocol is for, when the file system has no
     /// direct I/O or no locks that were asked for, and where options
-    /// contradict each other; those of [`Geometry::probe`] and
+    /// contradict each other; those of [`Geometry::probe`](super::Geometry::probe) and
     /// [`NodeBuilder::open`].
     pub fn open(self, bql: &mut BqlGuard, name: &str) -> Result<Node, GraphError> {
         let options = self.options;
@@ -143,52 +144,39 @@ impl FileOptions {
             let message = "force-share=on can only be used with read-only images";
             return Err(refused(message.to_owned()));
         }
-        let driver = self.open_driver(bql)?;
-        NodeBuilder::new(name)
-            .options(options)
-            .open(bql, Arc::new(driver))
+        let builder = NodeBuilder::new(name).options(options);
+        let driver = self.open_driver(bql, builder.uid())?;
+        builder.open(bql, Arc::new(driver))
     }
 
     /// # Errors
     /// Those of [`open`](FileOptions::open) that come before the node.
-    pub(super) fn open_driver(self, bql: &BqlGuard) -> Result<File, GraphError> {
+    pub(super) fn open_driver(self, bql: &BqlGuard, uid: NodeUid) -> Result<File, GraphError> {
         let FileOptions { path, direct, .. } = self;
         let mut how = self.how;
         if let Some(aio) = self.aio {
             how.engine = aio.engine(direct, bql.context())?;
         }
-        let access = Access {
-            write: !self.options.read_only && !self.auto_read_only,
+        let mode = Mode {
+            read_only: self.options.read_only,
+            auto_read_only: self.auto_read_only,
             direct,
         };
-        let fd = open::open(&path, self.protocol, access)?;
-        let geometry = Geometry::probe(&fd, direct)?;
-        let name = path.clone();
-        let locks = self.locking.is_wanted(&fd)?.then(|| {
-            let locks = HostLocks::new(path.display().to_string());
-            BqlCell::new(bql, locks)
-        });
-        let writing = if access.write {
-            Writing::Always
-        } else if self.options.read_only {
-            Writing::Never
-        } else {
-            Writing::OnDemand {
-                path,
-                direct,
-                io: OnceLock::new(),
-                how,
-                prepared: BqlCell::new(bql, Cell::new(None)),
-            }
-        };
+        let fd = opened::descriptor(&path, self.protocol, mode, None)?;
+        let locks = self.locking.is_wanted(&fd)?;
+        let locks = locks.then(|| HostLocks::new(path.display().to_string()));
+        let opened = Arc::new(Opened::new(bql, fd, mode, how, locks)?);
         Ok(File {
             protocol: self.protocol,
-            path: name,
-            io: requests::file_io(fd, &geometry, how),
-            geometry,
-            writing,
+            path,
+            kind: opened.geometry.kind,
+            medium: opened.geometry.medium,
+            how,
+            durable_writes: opened.is_direct(),
+            opened: GraphCell::new(uid, Arc::clone(&opened)),
+            current: BqlCell::new(bql, RefCell::new(opened)),
+            pending: BqlCell::new(bql, RefCell::new(None)),
             force_share: self.options.force_share,
-            locks,
             lost: Arc::default(),
             refused: Refused::default(),
         })

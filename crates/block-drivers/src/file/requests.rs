@@ -6,6 +6,7 @@
 //! threads.
 
 use std::any::Any;
+use std::fs;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,9 +22,10 @@ use block_io::{
 };
 use rustix::fs::{Advice, SeekFrom};
 
-use super::File;
+use super::opened::Opened;
 use super::probe::{Geometry, Kind, Medium};
 use super::space::{self, Extent, Progress, ZeroMode};
+use super::{File, Protocol};
 
 /// What takes less than a worker thread costs: so many bytes of memory.
 const SHORT: u64 = 256 << 10;
@@ -83,19 +85,19 @@ pub(super) fn file_io(fd: OwnedFd, geometry: &Geometry, how: How) -> FileIo {
         .block(geometry.request_alignment)
 }
 
-fn is_direct(geometry: &Geometry) -> bool {
+pub(super) fn is_direct(geometry: &Geometry) -> bool {
     geometry.request_alignment > 1 || geometry.memory_alignment > 1
 }
 
 impl File {
     /// What the memory of a transfer has to be aligned to, in address and
     /// length.
-    fn memory_alignment(&self) -> usize {
+    fn memory_alignment(opened: &Opened) -> usize {
         let Geometry {
             request_alignment,
             memory_alignment,
             ..
-        } = self.geometry;
+        } = opened.geometry;
         request_alignment.max(memory_alignment) as usize
     }
 
@@ -103,7 +105,7 @@ impl File {
     /// long.
     fn is_done_here(&self, range: Option<&Range<u64>>) -> bool {
         let is_short = |range: &Range<u64>| range.end - range.start <= SHORT;
-        self.geometry.medium == Medium::Memory && range.is_none_or(is_short)
+        self.medium == Medium::Memory && range.is_none_or(is_short)
     }
 
     /// Runs a system call that may wait for a disk, which changes `range` if
@@ -116,9 +118,9 @@ impl File {
         work: impl FnOnce(&OwnedFd) -> Result<T, IoError> + Send + 'static,
     ) -> IoFuture<'r, T> {
         if self.is_done_here(range.as_ref()) {
-            return IoFuture::ready(work(self.io().fd()));
+            return IoFuture::ready(work(self.opened(request).io().fd()));
         }
-        let io = self.io();
+        let io = self.opened(request).io();
         IoFuture::new(async move { io.blocking(request, range, move |fd| Ok(work(fd))).await? })
     }
 }
@@ -127,9 +129,8 @@ impl DriverIo for File {
     /// Buffered writes are made durable by a flush: to wait for the disk with
     /// the write would take, and forget, the kernel's report about others.
     fn capabilities(&self) -> Capabilities {
-        let direct = is_direct(&self.geometry);
         Capabilities {
-            write_flags: if direct {
+            write_flags: if self.durable_writes {
                 WriteFlags::FUA
             } else {
                 WriteFlags::empty()
@@ -138,7 +139,7 @@ impl DriverIo for File {
             discards: true,
             flushes_to_disk: true,
             variable_length: true,
-            truncates_to_zeroes: self.geometry.kind == Kind::Regular,
+            truncates_to_zeroes: self.kind == Kind::Regular,
             ..Capabilities::default()
         }
     }
@@ -149,14 +150,15 @@ impl DriverIo for File {
         offset: u64,
         mut into: Destination<'r>,
     ) -> IoFuture<'r> {
-        let alignment = self.memory_alignment();
+        let opened = self.opened(request);
+        let alignment = Self::memory_alignment(opened);
         if alignment == 1 || into.is_aligned(alignment) {
-            return self.io().read(request, offset, into);
+            return opened.io().read(request, offset, into);
         }
         IoFuture::new(async move {
             let mut bounce = Buffer::with_alignment(into.len(), alignment);
             let aligned = bounce.destination();
-            self.io().read(request, offset, aligned).await?;
+            opened.io().read(request, offset, aligned).await?;
             into.copy_from(bounce.source());
             Ok(())
         })
@@ -170,15 +172,23 @@ impl DriverIo for File {
         flags: WriteFlags,
     ) -> IoFuture<'r> {
         let durable = flags.contains(WriteFlags::FUA);
-        let alignment = self.memory_alignment();
+        let opened = self.opened(request);
+        if durable && !opened.is_direct() {
+            // Offered when the page cache was bypassed still.
+            return IoFuture::new(async move {
+                opened.io().write(request, offset, from, false).await?;
+                self.flush_to_disk(request).await
+            });
+        }
+        let alignment = Self::memory_alignment(opened);
         if alignment == 1 || from.is_aligned(alignment) {
-            return self.io().write(request, offset, from, durable);
+            return opened.io().write(request, offset, from, durable);
         }
         IoFuture::new(async move {
             let mut bounce = Buffer::with_alignment(from.len(), alignment);
             bounce.destination().copy_from(from);
             let aligned = bounce.source();
-            self.io().write(request, offset, aligned, durable).await
+            opened.io().write(request, offset, aligned, durable).await
         })
     }
 
@@ -193,7 +203,7 @@ impl DriverIo for File {
         if refused.load(Ordering::Relaxed) {
             return IoFuture::failed(IoError::NotSupported);
         }
-        let kind = self.geometry.kind;
+        let kind = self.kind;
         let mode = ZeroMode {
             unmap: flags.contains(WriteFlags::MAY_UNMAP),
             slow: !flags.contains(WriteFlags::NO_FALLBACK),
@@ -216,7 +226,7 @@ impl DriverIo for File {
     }
 
     fn discard<'r>(&'r self, request: Request<'r>, offset: u64, bytes: u64) -> IoFuture<'r> {
-        let kind = self.geometry.kind;
+        let kind = self.kind;
         let range = offset..offset + bytes;
         self.call(request, Some(range), move |fd| {
             space::punch_hole(fd, kind, offset, bytes)
@@ -251,30 +261,9 @@ impl DriverIo for File {
         }
     }
 
-    /// Deletes what is at the path by which the file was opened, if that is
-    /// still a regular file (`raw_co_delete_file`).
-    fn delete_file<'r>(&'r self, request: Request<'r>) -> IoFuture<'r> {
-        let path = self.path.clone();
-        self.call(request, None, move |_| {
-            let name = path.display();
-            match std::fs::metadata(&path) {
-                Ok(metadata) if metadata.is_file() => {}
-                _ => {
-                    let message = format!("{name} is not a regular file");
-                    return Err(IoError::refused(errno::ENOENT, message));
-                }
-            }
-            std::fs::remove_file(&path).map_err(|error| {
-                let number = error.raw_os_error().unwrap_or(errno::EIO);
-                let reason = IoError::from(error);
-                IoError::refused(number, format!("Error when deleting file {name}: {reason}"))
-            })
-        })
-    }
-
     /// The layer keeps writes beyond the old end out meanwhile.
     fn truncate<'r>(&'r self, request: Request<'r>, to: Truncation) -> IoFuture<'r> {
-        let kind = self.geometry.kind;
+        let kind = self.kind;
         let Truncation {
             length,
             exact,
@@ -327,7 +316,7 @@ impl DriverIo for File {
         let Some(source) = source.downcast_ref::<File>() else {
             return IoFuture::failed(IoError::NotSupported);
         };
-        let source = Arc::clone(source.io().fd());
+        let source = Arc::clone(source.opened(from.request).io().fd());
         let durable = flags.contains(WriteFlags::FUA);
         let start = from.offset;
         let work = move |fd: &OwnedFd| -> Result<(), IoError> {
@@ -337,7 +326,7 @@ impl DriverIo for File {
             }
             Ok(())
         };
-        let io = self.io();
+        let io = self.opened(request).io();
         let range = offset..offset + bytes;
         if self.is_done_here(Some(&range)) {
             return IoFuture::ready(work(io.fd()));
@@ -357,8 +346,9 @@ impl DriverIo for File {
         if let Some(&errno) = self.lost.get() {
             return IoFuture::failed(IoError::from_errno(errno));
         }
-        if is_direct(&self.geometry) {
-            return self.io().sync(request, true);
+        let opened = self.opened(request);
+        if opened.is_direct() {
+            return opened.io().sync(request, true);
         }
         let lost = Arc::clone(&self.lost);
         self.call(request, None, move |fd| {
@@ -374,8 +364,9 @@ impl DriverIo for File {
 
     /// What the file system counts, in units of 512 bytes whatever its blocks
     /// are.
-    fn allocated_size<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, u64> {
-        let counted = rustix::fs::fstat(self.io().fd().as_fd()).map_err(io::Error::from);
+    fn allocated_size<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, u64> {
+        let counted =
+            rustix::fs::fstat(self.opened(request).io().fd().as_fd()).map_err(io::Error::from);
         IoFuture::ready(match counted {
             Ok(stat) => Ok(u64::try_from(stat.st_blocks).unwrap_or(0) * 512),
             Err(error) => Err(error.into()),
@@ -385,7 +376,7 @@ impl DriverIo for File {
     /// Lets the host forget what it keeps of the file, which another process
     /// may have changed. Only what is written out can be forgotten.
     fn invalidate_cache<'r>(&'r self, request: Request<'r>) -> IoFuture<'r> {
-        if is_direct(&self.geometry) {
+        if self.opened(request).is_direct() {
             return IoFuture::done();
         }
         let said = |what: &'static str| {
@@ -403,20 +394,45 @@ impl DriverIo for File {
         })
     }
 
-    /// A regular file has no such language.
-    fn scsi<'r>(&'r self, request: Request<'r>, command: ScsiCommand) -> IoFuture<'r, ScsiReply> {
-        if self.geometry.kind == Kind::Regular {
+    /// Takes the name away that the file was opened by. Who has it open has
+    /// it still.
+    fn delete_file<'r>(&'r self, request: Request<'r>) -> IoFuture<'r> {
+        if self.protocol != Protocol::File {
             return IoFuture::failed(IoError::NotSupported);
         }
-        self.io().blocking(request, None, move |fd| {
-            block_io::block_ioctl::scsi(fd, command)
+        let path = self.path.clone();
+        self.call(request, None, move |_| {
+            let name = path.display();
+            let refused = |text: String, error: IoError| {
+                Err(IoError::refused(error.errno(), format!("{text}: {error}")))
+            };
+            if !fs::metadata(&path).is_ok_and(|found| found.is_file()) {
+                let text = format!("{name} is not a regular file");
+                return refused(text, IoError::from_errno(errno::ENOENT));
+            }
+            match fs::remove_file(&path) {
+                Ok(()) => Ok(()),
+                Err(error) => refused(format!("Error when deleting file {name}"), error.into()),
+            }
         })
+    }
+
+    /// A regular file has no such language.
+    fn scsi<'r>(&'r self, request: Request<'r>, command: ScsiCommand) -> IoFuture<'r, ScsiReply> {
+        if self.kind == Kind::Regular {
+            return IoFuture::failed(IoError::NotSupported);
+        }
+        self.opened(request)
+            .io()
+            .blocking(request, None, move |fd| {
+                block_io::block_ioctl::scsi(fd, command)
+            })
     }
 
     /// Where the end is, for devices too. Transfers say where they go, so
     /// moving the file's own position disturbs none.
-    fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, u64> {
-        let end = rustix::fs::seek(self.io().fd().as_fd(), SeekFrom::End(0));
+    fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, u64> {
+        let end = rustix::fs::seek(self.opened(request).io().fd().as_fd(), SeekFrom::End(0));
         IoFuture::ready(end.map_err(|error| io::Error::from(error).into()))
     }
 }

@@ -15,10 +15,16 @@ mod registry;
 mod timer;
 mod turns;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
-use block_gs::{BlockDriver, BqlGuard, GraphError, Node, NodeBuilder, NodeOptions, Role};
-use block_io::{Capabilities, Destination, DriverIo, IoFuture, Request, Source, WriteFlags};
+use block_gs::{
+    AfterReopen, BlockDriver, BqlCell, BqlGuard, Drained, GraphError, Node, NodeBuilder,
+    NodeOptions, PreparedReopen, ReopenCommit, ReopenTo, Role,
+};
+use block_io::{
+    Capabilities, Destination, DriverIo, GraphCell, IoFuture, Request, Source, WriteFlags,
+};
 
 pub use config::{Limit, ThrottleConfig, ThrottleError};
 pub use group::ThrottleGroup;
@@ -60,7 +66,9 @@ impl Direction {
 /// keeps to, a short lock. Only one that waits costs an allocation.
 #[derive(Debug)]
 pub struct Throttle {
-    member: Member,
+    member: GraphCell<Arc<Member>>,
+    /// The same, for global-state code.
+    current: BqlCell<RefCell<Arc<Member>>>,
 }
 
 impl Throttle {
@@ -69,9 +77,14 @@ impl Throttle {
         ThrottleOver { file: node.clone() }
     }
 
-    /// Whose limits it keeps to.
-    pub fn group(&self) -> &ThrottleGroup {
-        self.member.group()
+    /// Whose limits it keeps to. A [`ThrottleGroup`] given to a
+    /// [reopen](block_gs::ReopenOptions::settings) takes its place.
+    pub fn group(&self, bql: &BqlGuard) -> ThrottleGroup {
+        self.current(bql).group().clone()
+    }
+
+    fn current(&self, bql: &BqlGuard) -> Arc<Member> {
+        Arc::clone(&self.current.get(bql).borrow())
     }
 
     /// Does `run` at the child when the limits allow it.
@@ -82,11 +95,12 @@ impl Throttle {
         bytes: u64,
         run: impl FnOnce(Request<'r>) -> IoFuture<'r, T> + Send + 'r,
     ) -> IoFuture<'r, T> {
-        if self.member.pass(direction, bytes) {
+        let member = self.member.get(request);
+        if member.pass(direction, bytes) {
             return at_file(request, run);
         }
         IoFuture::new(async move {
-            self.member.admit(request, direction, bytes).await;
+            member.admit(request, direction, bytes).await;
             at_file(request, run).await
         })
     }
@@ -138,11 +152,17 @@ impl ThrottleOptions {
     /// # Errors
     /// Those of [`NodeBuilder::open`].
     pub fn open(self, bql: &mut BqlGuard, name: &str) -> Result<Node, GraphError> {
-        let member = Member::of(self.group);
-        NodeBuilder::new(name)
-            .options(self.options)
-            .child("file", &self.file, Role::FILTERED | Role::PRIMARY)
-            .open(bql, Arc::new(Throttle { member }))
+        let builder = NodeBuilder::new(name).options(self.options).child(
+            "file",
+            &self.file,
+            Role::FILTERED | Role::PRIMARY,
+        );
+        let member = Arc::new(Member::of(self.group));
+        let throttle = Throttle {
+            member: GraphCell::new(builder.uid(), Arc::clone(&member)),
+            current: BqlCell::new(bql, RefCell::new(member)),
+        };
+        builder.open(bql, Arc::new(throttle))
     }
 }
 
@@ -206,11 +226,45 @@ impl BlockDriver for Throttle {
         true
     }
 
-    fn drain_begin(&self, _bql: &BqlGuard) {
-        self.member.drain();
+    fn drain_begin(&self, bql: &BqlGuard) {
+        self.current(bql).drain();
     }
 
-    fn drain_end(&self, _bql: &BqlGuard) {
-        self.member.undrain();
+    fn drain_end(&self, bql: &BqlGuard) {
+        self.current(bql).undrain();
+    }
+
+    fn reopens(&self) -> bool {
+        true
+    }
+
+    fn reopen_prepare(
+        &self,
+        section: &mut Drained<'_>,
+        to: &ReopenTo<'_>,
+    ) -> Result<Box<dyn PreparedReopen>, GraphError> {
+        match to.settings::<ThrottleGroup>()? {
+            Some(group) if *group != self.group(section) => {
+                Ok(Box::new(Joined(Member::of(group.clone()))))
+            }
+            _ => Ok(Box::new(())),
+        }
+    }
+}
+
+/// A place in another group.
+struct Joined(Member);
+
+impl PreparedReopen for Joined {
+    /// Nobody waits in the old group: the node is drained. The end of the
+    /// section is told to the new one.
+    fn commit(self: Box<Self>, reopen: &mut ReopenCommit<'_>) -> AfterReopen {
+        let node = reopen.node().clone();
+        let throttle = node.driver::<Throttle>()?;
+        let member = Arc::new(self.0);
+        member.drain();
+        throttle.current.get(reopen).replace(Arc::clone(&member));
+        reopen.set(&throttle.member, member);
+        None
     }
 }

@@ -392,7 +392,8 @@ fn the_file_of_a_node_can_be_deleted_and_nothing_else() {
         };
         delete(bql).expect("deleted");
         assert!(!path.exists());
-        let message = format!("{} is not a regular file", path.display());
+        let text = "is not a regular file: No such file or directory";
+        let message = format!("{} {text}", path.display());
         assert_eq!(delete(bql), Err((2, message.clone())));
         fs::create_dir(&path).expect("made");
         assert_eq!(delete(bql), Err((2, message)));

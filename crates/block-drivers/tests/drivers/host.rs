@@ -81,7 +81,7 @@ fn what_a_path_is_for_is_seen_from_what_is_there() {
         let node = File::at(&image).open(bql, "file").expect("opened");
         assert_eq!(node.view(bql).driver().format_name(), "file");
         let file = node.driver::<File>().expect("just made");
-        assert_eq!(file.geometry().kind, Kind::Regular);
+        assert_eq!(file.geometry(bql).kind, Kind::Regular);
         let null = File::at("/dev/null").open(bql, "null").expect("opened");
         assert_eq!(null.view(bql).driver().format_name(), "host_device");
         assert_eq!(null.io().length(), 0);
@@ -104,7 +104,7 @@ fn direct_io_reads_and_writes_whole_blocks_past_the_page_cache() {
                 }
                 opened => opened.expect("opened"),
             };
-            let geometry = *node.driver::<File>().expect("just made").geometry();
+            let geometry = node.driver::<File>().expect("just made").geometry(bql);
             let block = u64::from(geometry.request_alignment);
             assert!(
                 Buffer::zeroed(1)
@@ -337,7 +337,7 @@ fn a_block_device_is_read_written_zeroed_and_discarded() {
         let node = File::device(path).direct(true).open(bql, "");
         let node = node.expect("opened");
         assert_eq!(node.io().length(), 4 * MIB);
-        let geometry = *node.driver::<File>().expect("just made").geometry();
+        let geometry = node.driver::<File>().expect("just made").geometry(bql);
         assert_eq!(geometry.kind, Kind::BlockDevice);
         assert_eq!(geometry.medium, Medium::Disk);
         assert_eq!(geometry.logical_block, Some(512));

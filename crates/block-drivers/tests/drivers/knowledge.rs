@@ -84,6 +84,38 @@ fn file_names_open_the_node_again() {
 }
 
 #[test]
+fn a_file_that_is_deleted_is_there_while_it_is_open() {
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        fs::write(&path, [7; 512]).expect("written");
+        let file = File::new(&path).open(bql, "file").expect("opened");
+        let raw = Raw::over(&file).open(bql, "raw").expect("opened");
+        let device = File::new("/dev/null").protocol(Protocol::HostDevice);
+        let device = device.open(bql, "device").expect("opened");
+        let delete = async |request: Request<'_>| request.delete_file().await;
+        // Which of its files an image can do without, it does not say.
+        for node in [&raw, &device] {
+            let refused = ask(bql, node, delete);
+            assert!(matches!(refused, Err(IoError::NotSupported)));
+        }
+        assert!(path.exists());
+        ask(bql, &file, delete).expect("deleted");
+        assert!(!path.exists());
+        let disk = backend(bql, &raw, READ_WRITE).expect("nobody objects");
+        assert_eq!(read(bql, &disk, 0, 512).expect("it is open"), [7; 512]);
+        let name = path.display();
+        let words = format!("{name} is not a regular file: No such file or directory");
+        let refused = ask(bql, &file, delete).expect_err("gone");
+        assert_eq!((refused.errno(), refused.to_string()), (2, words));
+        // What is there by now is not what was opened, but has its name.
+        fs::create_dir(&path).expect("made");
+        let words = format!("{name} is not a regular file: No such file or directory");
+        let refused = ask(bql, &file, delete).expect_err("a directory");
+        assert_eq!(refused.to_string(), words);
+    });
+}
+
+#[test]
 fn commands_are_for_devices() {
     in_layer(|bql, directory| {
         let path = directory.path().join("image");

@@ -1,6 +1,7 @@
 //! The drivers in a running block layer.
 
 mod blkdebug;
+mod commit;
 mod copy_on_read;
 mod failures;
 mod file;
@@ -12,6 +13,7 @@ mod model;
 mod null;
 mod qemu;
 mod raw;
+mod reopen;
 mod stats;
 mod support;
 mod throttle;

@@ -75,8 +75,8 @@ fn it_is_a_filter_that_asks_for_what_it_is_asked() {
         write(bql, &disk, 0, b"forgotten").expect("written");
         flush(bql, &disk).expect("flushed");
         let driver = node.driver::<Throttle>().expect("a throttle node");
-        assert_eq!(driver.group(), &group);
-        assert_eq!(driver.group().name(), "group");
+        assert_eq!(driver.group(bql), group);
+        assert_eq!(driver.group(bql).name(), "group");
     });
 }
 

@@ -13,6 +13,7 @@ pub(crate) mod section;
 #[allow(unsafe_code)]
 pub(crate) mod write;
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
@@ -33,6 +34,7 @@ use crate::driver::BlockDriver;
 use crate::extension::Extensions;
 use crate::node::NodeHold;
 use crate::parent::EdgeParent;
+use crate::reopen::Inherited;
 
 new_key_type! {
     /// Finds a node in the graph.
@@ -95,6 +97,10 @@ pub(crate) struct NodeState {
     pub birth: u64,
     /// Scratch of walks over the graph; see [`Graph::next_walk`].
     pub walk: u64,
+    /// From which parent it has options that nobody has given it.
+    pub heritage: Option<Inherited>,
+    /// What whoever made it keeps with it.
+    pub description: Option<Box<dyn Any + Send>>,
 }
 
 /// An edge, the half of it that only the main thread sees (`BdrvChild`).

@@ -50,7 +50,10 @@ fn check_node(bql: &BqlGuard, node: &Node, when: &str) {
         assert_eq!(closed, 0, "{when}: {node:?} is closed, and there");
         let undecided = driver.undecided.load(Ordering::SeqCst);
         assert!(!undecided, "{when}: {node:?} waits to hear of permissions");
+        let ready = driver.ready.load(Ordering::SeqCst);
+        assert_eq!(ready, 0, "{when}: {node:?} is ready to be reopened");
     }
+    assert_eq!(view.is_writable(), io.is_writable(), "{when}: {node:?}");
     for edge in view.children() {
         let id = edge.id(bql);
         let back = edge.child().parents().any(|known| known.id(bql) == id);

@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use block_common::{GraphError, StatusFlags};
-use block_gs::{BlockDriver, BqlGuard, ChildPermQuery, EdgeParent, PermPair};
+use block_gs::{
+    AfterReopen, BlockDriver, BqlGuard, ChildPermQuery, Drained, EdgeParent, Node, PermPair,
+    PreparedReopen, ReopenCommit, ReopenTo,
+};
 use block_io::aio::{AioContext, yield_now};
 use block_io::{
     BlockLimits, BlockStatus, Capabilities, CopyEnd, Destination, DriverIo, IoError, IoFuture,
@@ -83,6 +86,8 @@ pub struct Trap {
     pub closed: AtomicU64,
     /// It has agreed to permissions, and not heard what became of it.
     pub undecided: AtomicBool,
+    /// What it has got ready for reopens that have not ended.
+    pub ready: Arc<AtomicI64>,
 }
 
 impl Trap {
@@ -102,6 +107,7 @@ impl Trap {
             drained: AtomicI64::new(0),
             closed: AtomicU64::new(0),
             undecided: AtomicBool::new(false),
+            ready: Arc::default(),
         }
     }
 
@@ -300,6 +306,25 @@ impl BlockDriver for Trap {
         self.hooks.hit("abort_perm_update");
     }
 
+    fn reopens(&self) -> bool {
+        self.hooks.hit("reopens");
+        true
+    }
+
+    fn reopen_prepare(
+        &self,
+        section: &mut Drained<'_>,
+        _to: &ReopenTo<'_>,
+    ) -> Result<Box<dyn PreparedReopen>, GraphError> {
+        self.hooks.hit("reopen_prepare");
+        section.io(async |request: Request<'_>| request.flush().await)?;
+        self.ready.fetch_add(1, Ordering::SeqCst);
+        Ok(Box::new(TrapReopen {
+            hooks: Arc::clone(&self.hooks),
+            ready: Arc::clone(&self.ready),
+        }))
+    }
+
     fn opened(&self, _bql: &BqlGuard, _node: &Arc<IoNode>) {
         self.hooks.open.fetch_add(1, Ordering::SeqCst);
         self.hooks.hit("opened");
@@ -327,6 +352,31 @@ impl BlockDriver for Trap {
         self.closed.fetch_add(1, Ordering::SeqCst);
         self.hooks.open.fetch_sub(1, Ordering::SeqCst);
         self.hooks.hit("close");
+    }
+}
+
+/// What a driver has got ready.
+struct TrapReopen {
+    hooks: Arc<Hooks>,
+    ready: Arc<AtomicI64>,
+}
+
+impl PreparedReopen for TrapReopen {
+    fn commit(self: Box<Self>, _reopen: &mut ReopenCommit<'_>) -> AfterReopen {
+        self.hooks.hit("commit of a reopen");
+        let hooks = Arc::clone(&self.hooks);
+        Some(Box::new(move |_| hooks.hit("after a reopen")))
+    }
+
+    fn abort(self: Box<Self>, _bql: &BqlGuard, _node: &Node) {
+        self.hooks.hit("abort of a reopen");
+    }
+}
+
+impl Drop for TrapReopen {
+    fn drop(&mut self) {
+        self.ready.fetch_sub(1, Ordering::SeqCst);
+        self.hooks.hit_in_drop("drop of a reopen");
     }
 }
 

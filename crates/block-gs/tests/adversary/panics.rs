@@ -62,5 +62,8 @@ fn one_panic_anywhere_breaks_nothing() {
         *places.entry(place).or_default() += 1;
         nth += 1;
     }
+    for place in ["commit", "abort", "drop"].map(|end| format!("{end} of a reopen")) {
+        assert!(places.contains_key(&*place), "no {place}: {places:#?}");
+    }
     assert!(places.len() > 40, "the program has lost some: {places:#?}");
 }

@@ -9,8 +9,8 @@ use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use block_gs::{
-    Backend, BqlGuard, DetectZeroes, IoThread, Node, NodeBuilder, NodeOptions, Parent, Perm, Role,
-    drain_all, drain_many,
+    Backend, BqlGuard, DetectZeroes, IoThread, Node, NodeBuilder, NodeOptions, Parent, Perm,
+    ReopenOptions, Role, drain_all, drain_many,
 };
 use block_io::aio::{Wait, sleep, yield_now};
 use block_io::{Buffer, CopyEnd, IoError, Preallocation, Request, Root, WriteFlags};
@@ -223,6 +223,40 @@ pub const STEPS: &[Step] = &[
             let _ = front.replace(bql, &base);
         }
         strict.remove(bql);
+    }),
+    ("nodes are reopened", |_, bql| {
+        let found = ["top", "other", "spare"].map(|name| Node::find(bql, name));
+        let [Some(top), Some(other), Some(spare)] = found else {
+            return;
+        };
+        let plan = |bql: &BqlGuard, node: &Node| {
+            ReopenOptions::new(NodeOptions {
+                detect_zeroes: DetectZeroes::On,
+                ..node.view(bql).options()
+            })
+        };
+        let plans = [plan(bql, &top), plan(bql, &other)];
+        let [first, second] = plans;
+        let mut section = top.drain(bql);
+        let mut changes = section.transaction();
+        changes.reopen(first).set_backing(Some(&spare));
+        changes.at(&other).reopen(second);
+        let _ = changes.commit();
+        section.end();
+        // Back, and then something that `top` is written for.
+        if let Some(base) = Node::find(bql, "base") {
+            let plan = ReopenOptions::new(NodeOptions {
+                unmap: true,
+                ..NodeOptions::default()
+            });
+            let mut section = top.drain(bql);
+            let mut changes = section.transaction();
+            changes.set_backing(Some(&base)).reopen(plan);
+            let _ = changes.commit();
+        }
+        let _ = other.set_read_only(bql, true);
+        let _ = other.set_read_only(bql, false);
+        let _ = top.set_read_only(bql, true);
     }),
     ("wakers", |world, bql| {
         let Some((root, base)) = world.root().zip(Node::find(bql, "base")) else {

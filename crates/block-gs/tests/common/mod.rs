@@ -2,14 +2,14 @@
 //! told.
 #![allow(dead_code, reason = "each test binary uses another part")]
 
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use block_common::GraphError;
+use block_common::{BlockLimits, GraphError};
 use block_gs::{
     Backend, BlockDriver, BlockLayer, BqlGuard, ChildPermQuery, Drained, Node, NodeBuilder, Perm,
-    PermPair, Role,
+    PermPair, Role, nodes,
 };
 use block_io::aio::sleep;
 use block_io::{Destination, DriverIo, IoError, IoFuture, Request, Source, WriteFlags};
@@ -24,6 +24,10 @@ pub struct Mem {
     /// Asks for these instead of the default on its children.
     pub child_perms: Option<PermPair>,
     pub refuse_perms: bool,
+    /// The longest transfer; 0 for that of the children.
+    pub max_transfer: AtomicU64,
+    /// Refuses to be made of what transfers less.
+    pub least_transfer: u64,
     /// Refuses to give the image to another process, or to take it back.
     pub refuse_handover: bool,
     /// What the driver was told about other processes.
@@ -160,6 +164,20 @@ impl BlockDriver for Mem {
         self.backing
     }
 
+    fn refresh_limits(&self, _bql: &BqlGuard, limits: &mut BlockLimits) -> Result<(), GraphError> {
+        let most = self.max_transfer.load(Ordering::Relaxed);
+        if most > 0 {
+            limits.max_transfer = most;
+        }
+        if limits.max_transfer < self.least_transfer {
+            return Err(GraphError::Refused {
+                message: "the test driver needs longer transfers".into(),
+                errno: 22,
+            });
+        }
+        Ok(())
+    }
+
     fn child_perm(&self, _bql: &BqlGuard, query: &ChildPermQuery<'_>) -> PermPair {
         self.child_perms.unwrap_or_else(|| query.default_perms())
     }
@@ -281,4 +299,25 @@ pub fn spin_until(bql: &mut BqlGuard, mut condition: impl FnMut() -> bool) {
     while !condition() {
         bql.run_for(Duration::from_millis(1));
     }
+}
+
+/// Everything that can be seen of the graph, one line per edge and node.
+pub fn picture(bql: &BqlGuard) -> Vec<String> {
+    let mut lines = Vec::new();
+    for node in nodes(bql) {
+        lines.push(format!("{} quiesced {}", node.name(), node.quiesce_count()));
+        for edge in node.parents() {
+            lines.push(format!(
+                "{} -> {} as {} {:?} {:?} {:?}",
+                edge.parent(),
+                node.name(),
+                edge.name(),
+                edge.role(),
+                edge.perm(),
+                edge.shared()
+            ));
+        }
+    }
+    lines.sort();
+    lines
 }

@@ -1,6 +1,7 @@
 //! Giving images to another process, and taking them back.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use block_gs::{
     Backend, BqlGuard, EdgeParent, GraphError, Node, NodeBuilder, NodeOptions, Parent, Perm, Role,
@@ -9,6 +10,7 @@ use block_gs::{
 use block_io::{Buffer, IoError};
 
 use crate::common::{Mem, above, backend, filter, in_layer, node};
+use crate::format;
 
 fn write(bql: &mut BqlGuard, disk: &Backend) -> Result<(), IoError> {
     let buffer = Buffer::zeroed(512);
@@ -121,6 +123,100 @@ fn a_refusal_far_below_takes_everything_back() {
         }
         assert_eq!(top.view(bql).quiesce_count(), 0);
         write(bql, &disk).expect("still ours");
+    });
+}
+
+#[test]
+fn what_is_open_for_writing_is_writable_while_it_is_ours() {
+    in_layer(|bql| {
+        let (disk, _) = format::image(bql, "disk", None);
+        let locked = NodeBuilder::new("locked").read_only(true);
+        let locked = locked.open(bql, Arc::new(Mem::of(512))).expect("opened");
+        let both = |bql: &BqlGuard, node: &Node| {
+            let (io_node, view) = (node.io(), node.view(bql));
+            assert_eq!(io_node.is_read_only(), view.is_read_only());
+            assert_eq!(io_node.is_writable(), view.is_writable());
+            assert_eq!(view.info(bql).read_only, view.is_read_only());
+            (view.is_read_only(), view.is_writable())
+        };
+        assert_eq!(both(bql, &disk), (false, true));
+        assert_eq!(both(bql, &locked), (true, false));
+        assert!(disk.view(bql).can_snapshot());
+        disk.inactivate(bql).expect("nobody minds");
+        assert_eq!(both(bql, &disk), (false, false));
+        // Its snapshots are the other process's now.
+        assert!(!disk.view(bql).can_snapshot());
+        disk.activate(bql).expect("nobody minds");
+        assert_eq!(both(bql, &disk), (false, true));
+        assert!(disk.view(bql).can_snapshot());
+    });
+}
+
+/// A parent that hears when its node comes back, and may object.
+#[derive(Default)]
+struct Hears {
+    told: Mutex<Vec<&'static str>>,
+    objects: AtomicBool,
+}
+
+impl Hears {
+    fn hear(&self, what: &'static str) -> Result<(), GraphError> {
+        self.told.lock().expect("no panic").push(what);
+        match self.objects.load(Ordering::Relaxed) {
+            true => Err(IoError::from_errno(16).into()),
+            false => Ok(()),
+        }
+    }
+
+    fn told(&self) -> Vec<&'static str> {
+        std::mem::take(&mut self.told.lock().expect("no panic"))
+    }
+}
+
+impl EdgeParent for Hears {
+    fn describe(&self) -> String {
+        "a test that hears".into()
+    }
+
+    fn inactivate(&self, _bql: &BqlGuard) -> Result<(), GraphError> {
+        self.hear("inactivate")
+    }
+
+    fn activate(&self, _bql: &BqlGuard) -> Result<(), GraphError> {
+        self.hear("activate")
+    }
+}
+
+#[test]
+fn a_parent_hears_once_for_each_of_its_nodes_and_may_object() {
+    in_layer(|bql| {
+        let (one, driver) = node(bql, "one", Mem::of(512));
+        let (two, _) = node(bql, "two", Mem::of(512));
+        let hears = Arc::new(Hears::default());
+        let job = Parent::new(bql, hears.clone());
+        for node in [&one, &two] {
+            job.attach(bql, node.name(), node, Perm::empty(), Perm::all())
+                .expect("attached");
+        }
+        inactivate_all(bql).expect("nobody minds");
+        assert_eq!(hears.told(), ["inactivate", "inactivate"]);
+        one.activate(bql).expect("nobody minds");
+        assert_eq!(hears.told(), ["activate"]);
+        one.activate(bql).expect("it is already");
+        assert_eq!(hears.told(), [""; 0]);
+
+        hears.objects.store(true, Ordering::Relaxed);
+        let before = picture(bql);
+        let refused = two.activate(bql).expect_err("the parent objects");
+        assert_eq!(refused.errno(), 16);
+        assert!(two.view(bql).is_inactive() && !one.view(bql).is_inactive());
+        assert_eq!(picture(bql), before);
+        assert_eq!(told(&driver), ["released", "taken"]);
+        hears.objects.store(false, Ordering::Relaxed);
+        hears.told();
+        activate_all(bql).expect("nobody minds");
+        assert_eq!(hears.told(), ["activate"]);
+        assert!(!two.view(bql).is_inactive());
     });
 }
 

@@ -1,6 +1,6 @@
 //! Operations that somebody has blocked.
 
-use block_gs::{BqlGuard, Node, Operations, Role};
+use block_gs::{BqlGuard, Node, NodeView, Operations, Role};
 
 use crate::common::{Mem, above, backend, in_layer, node};
 
@@ -21,6 +21,11 @@ fn a_block_lasts_as_long_as_its_value() {
         assert_eq!(busy(bql, &disk, Operations::RESIZE), None);
         assert_eq!(busy(bql, &disk, Operations::EJECT), Some(text));
         assert!(disk.view(bql).has_blocked_operations());
+        let view: NodeView<'_> = disk.view(bql);
+        let several = view.check_operations(Operations::RESIZE | Operations::EJECT);
+        assert!(several.is_err(), "one of them is enough");
+        view.check_operations(Operations::RESIZE).expect("allowed");
+        view.check_operations(Operations::empty()).expect("nothing");
         block.unblock(bql);
         assert_eq!(busy(bql, &disk, Operations::all()), None);
         assert!(!disk.view(bql).has_blocked_operations());

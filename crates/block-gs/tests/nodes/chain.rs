@@ -1,6 +1,6 @@
 //! Ways down a chain, and names.
 
-use block_gs::{Backend, BqlGuard, Node, NodeBuilder, NodeView, Perm, Role};
+use block_gs::{Backend, BqlGuard, EdgeView, Node, NodeBuilder, NodeView, Perm, Role};
 
 use crate::common::{Mem, above, backend, filter, in_layer, node};
 
@@ -54,6 +54,44 @@ fn images_are_found_between_filters() {
         assert!(at(&mid).chain_contains(&mid));
         assert!(!at(&mid).chain_contains(&top));
         assert_eq!(at(&over_top).chain().count(), 6);
+    });
+}
+
+#[test]
+fn edges_down_a_chain_are_told_apart_by_what_they_are_for() {
+    in_layer(|bql| {
+        let [over_top, top, ..] = chain(bql);
+        let (file, _) = node(bql, "file", Mem::of(512));
+        let mut drained = top.drain(bql);
+        let attached = drained.attach_child("file", &file, Role::IMAGE);
+        attached.expect("attached");
+        drop(drained);
+        let told = |edge: Option<EdgeView<'_>>| {
+            edge.map(|edge| {
+                let child: NodeView<'_> = edge.child();
+                (edge.name().to_owned(), edge.role(), child.name().to_owned())
+            })
+        };
+        let seen = |name: &str, role, child: &str| Some((name.into(), role, child.into()));
+        let filter = Role::FILTERED | Role::PRIMARY;
+        let at = over_top.view(bql);
+        assert_eq!(told(at.filter_child()), seen("file", filter, "top"));
+        assert_eq!(told(at.cow_child()), None);
+        assert_eq!(told(at.filter_or_cow_child()), told(at.filter_child()));
+        assert_eq!(told(at.primary_child()), told(at.filter_child()));
+        let at = top.view(bql);
+        assert_eq!(told(at.filter_child()), None);
+        assert_eq!(told(at.cow_child()), seen("backing", Role::COW, "over-mid"));
+        assert_eq!(told(at.filter_or_cow_child()), told(at.cow_child()));
+        assert_eq!(told(at.primary_child()), seen("file", Role::IMAGE, "file"));
+        let at = file.view(bql);
+        for none in [at.filter_child(), at.cow_child(), at.primary_child()] {
+            assert_eq!(told(none), None);
+        }
+        // Seen from below it is the same edge.
+        let up = file.view(bql).parents().next().expect("top");
+        assert_eq!(told(Some(up)), seen("file", Role::IMAGE, "file"));
+        assert_eq!(up.parent_node(), Some(top.view(bql)));
     });
 }
 

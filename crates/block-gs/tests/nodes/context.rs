@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use block_gs::{BqlGuard, ContextNotifier, IoThread};
+use block_gs::{BqlGuard, ContextNotification, ContextNotifier, IoThread};
 use block_io::aio::AioContext;
 
 use crate::common::{Mem, filter, in_layer, node};
@@ -38,7 +38,7 @@ fn a_notifier_hears_of_moves_while_it_is_registered() {
         let (top, _) = filter(bql, "top", &file);
         let thread = IoThread::create(bql, "io0").expect("a thread");
         let (ear, other) = (Arc::new(Ear::default()), Arc::new(Ear::default()));
-        let first = file.notify_of_context(bql, ear.clone());
+        let first: ContextNotification = file.notify_of_context(bql, ear.clone());
         let second = file.notify_of_context(bql, other.clone());
         // The parent moves, and takes the file along.
         top.set_iothread(bql, Some(&thread)).expect("moved");

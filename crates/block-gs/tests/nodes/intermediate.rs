@@ -1,6 +1,6 @@
 //! Taking images out of the middle of a chain, and their file names.
 
-use block_gs::{BqlGuard, GraphError, Node, NodeBuilder, Role};
+use block_gs::{BqlGuard, GraphError, Node, NodeBuilder, NodeView, Role};
 
 use crate::common::{Mem, child_name, filter, in_layer, node};
 use crate::format::{Format, image, open};
@@ -17,9 +17,9 @@ fn parents_and_their_headers_go_to_the_base() {
         let (top, header) = image(bql, "top", Some(&mid));
         let (other, second) = image(bql, "other", Some(&mid));
         assert_eq!(header.says().as_deref(), Some("/images/mid"));
-        mid.drain(bql)
-            .drop_intermediate(&base, None)
-            .expect("dropped");
+        let mut drained = mid.drain(bql);
+        drained.drop_intermediate(&base, None).expect("dropped");
+        drop(drained);
         for (overlay, header) in [(&top, header), (&other, second)] {
             let below = child_name(bql, overlay, "backing");
             assert_eq!(below.as_deref(), Some("base"));
@@ -55,7 +55,9 @@ fn a_header_that_cannot_be_written_takes_everything_back() {
         stuck.stuck = true;
         let (bad, _) = open(bql, "bad", stuck, Some(&mid));
         let (top, header) = image(bql, "top", Some(&mid));
-        let dropped = mid.drain(bql).drop_intermediate(&base, None);
+        let mut drained = mid.drain(bql);
+        let dropped = drained.drop_intermediate(&base, None);
+        drop(drained);
         assert_eq!(
             refused(dropped),
             "Could not update backing file link: No space left on device"
@@ -108,7 +110,11 @@ fn a_file_name_is_what_opens_the_node_again() {
         let mut format = Format::new(bql);
         format.options = vec![("size", 512u64.into())];
         let (strong, _) = open(bql, "strong", format, Some(&file));
-        let name = |node: &Node| node.filename(bql);
+        let name = |node: &Node| {
+            let view: NodeView<'_> = node.view(bql);
+            assert_eq!(view.filename(bql), node.filename(bql));
+            view.filename(bql)
+        };
         assert_eq!(name(&file), "/images/disk");
         assert_eq!(name(&over), "/images/disk");
         assert_eq!(

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use block_gs::{BqlGuard, GraphError, Node, PictureKind, Role, Value, graph_picture};
+use block_gs::{
+    BqlGuard, GraphError, HeaderBacking, Node, NodeView, PictureKind, Role, Value, graph_picture,
+};
 use block_io::{Buffer, IoError, Repairs, Request};
 
 use crate::common::{Mem, above, backend, filter, in_layer, node};
@@ -22,7 +24,7 @@ fn filters_show_what_their_child_knows_and_formats_do_not() {
             above(bql, "over", Mem::of(512), "file", &disk, Role::IMAGE).expect("an image");
         let (base, _) = node(bql, "base", Mem::of(512));
         let (overlay, _) = image(bql, "overlay", Some(&base));
-        let at = |node: &Node| node.view(bql);
+        let at = |node: &Node| -> NodeView<'_> { node.view(bql) };
         assert_eq!(
             at(&above_disk)
                 .probe_block_sizes(bql)
@@ -190,6 +192,35 @@ fn what_a_driver_lacks_is_refused() {
 }
 
 #[test]
+fn a_header_is_believed_or_not_but_always_shown() {
+    in_layer(|bql| {
+        let (base, _) = image(bql, "base", None);
+        let (top, format) = image(bql, "top", Some(&base));
+        let (plain, _) = node(bql, "plain", Mem::of(512));
+        let said = |bql: &BqlGuard, view: NodeView<'_>| {
+            let said = view.header_backing(bql)?;
+            Some((said.file, said.format))
+        };
+        let named = |file: &str| Some((file.to_owned(), Some("format".to_owned())));
+        assert_eq!(said(bql, top.view(bql)), named("/images/base"));
+        assert_eq!(said(bql, base.view(bql)), None);
+        assert_eq!(said(bql, plain.view(bql)), None);
+        // The graph may say something else; the header does not change for it.
+        let mut drained = top.drain(bql);
+        drained.set_backing(None).expect("removed");
+        drop(drained);
+        assert_eq!(said(bql, top.view(bql)), named("/images/base"));
+        assert!(top.view(bql).backing_is_overridden(bql));
+        *format.header.lock().expect("no panic") = Some(HeaderBacking {
+            file: "elsewhere".into(),
+            format: None,
+        });
+        let now = said(bql, top.view(bql));
+        assert_eq!(now, Some(("elsewhere".into(), None)));
+    });
+}
+
+#[test]
 fn a_header_needs_the_format_with_the_name() {
     in_layer(|bql| {
         let (disk, format) = image(bql, "disk", None);
@@ -255,17 +286,24 @@ fn children_come_and_go_where_the_driver_takes_them() {
             text(plain.drain(bql).del_child("x")),
             "The node plain does not support removing a child"
         );
-        many.drain(bql).add_child(&child).expect("added");
+        let mut drained = many.drain(bql);
+        drained.add_child(&child).expect("added");
+        let edge = many.view(&drained).children().next().expect("added");
         assert_eq!(
-            text(many.drain(bql).add_child(&child)),
+            (edge.name(), edge.child()),
+            ("children.0", child.view(&drained))
+        );
+        assert_eq!(
+            text(drained.add_child(&child)),
             "The node child already has a parent"
         );
         assert_eq!(
-            text(many.drain(bql).del_child("x")),
+            text(drained.del_child("x")),
             "The node many does not have a child named x"
         );
-        many.drain(bql).del_child("children.0").expect("removed");
-        assert_eq!(many.view(bql).children().count(), 0);
+        drained.del_child("children.0").expect("removed");
+        assert_eq!(many.view(&drained).children().count(), 0);
+        assert_eq!(child.view(&drained).parents().count(), 0);
     });
 }
 

@@ -4,7 +4,7 @@ use block_gs::snapshot::{
     all_have_snapshot, check_snapshots, create_snapshots, delete_snapshots, find_vmstate_node,
     goto_snapshots, snapshot_nodes,
 };
-use block_gs::{GraphError, NodeBuilder, Role, SnapshotInfo, SnapshotKey};
+use block_gs::{GraphError, IoError, NodeBuilder, NodeView, Role, SnapshotInfo, SnapshotKey};
 
 use crate::common::{Mem, above, backend, filter, in_layer, node};
 use crate::format::{Format, image, open};
@@ -36,7 +36,13 @@ fn a_node_without_snapshots_asks_its_only_holder() {
         let mut info = named("before");
         top.drain(bql).create_snapshot(&mut info).expect("made");
         assert_eq!(info.id, "1");
-        assert_eq!(disk.view(bql).snapshots(bql).expect("known"), [info]);
+        for node in [&disk, &top] {
+            let view: NodeView<'_> = node.view(bql);
+            assert_eq!(view.snapshots(bql).expect("known"), [info.clone()]);
+        }
+        let (plain, _) = node(bql, "plain", Mem::of(512));
+        let none = NodeView::snapshots(plain.view(bql), bql);
+        assert!(matches!(none, Err(GraphError::Io(IoError::NotSupported))));
         let found = top.view(bql).find_snapshot(bql, by_name("before"));
         assert_eq!(found.expect("known").expect("there").id, "1");
         let both = SnapshotKey {

@@ -193,6 +193,10 @@ fn space_is_given_back_only_if_every_layer_agrees() {
             let top = over(bql, &middle, at(2));
             let disk = backend(bql, &top, READ_WRITE);
             let agreed = keeper == 3;
+            let in_flight = bql.block_on(disk.root().begin());
+            let request = in_flight.request().expect("a node");
+            assert_eq!(request.may_unmap(), agreed, "{keeper}");
+            drop(in_flight);
             let done = bql.block_on(zeroes(disk.root(), 0, 100, MAY_UNMAP));
             done.expect("zeroes");
             let expected = if agreed { MAY_UNMAP } else { NONE };

@@ -7,7 +7,7 @@ use block_io::Buffer;
 
 use super::given::Given;
 use super::*;
-use crate::drivers::{Child, Driver, Key};
+use crate::drivers::{Child, Driver, Key, Reopen};
 use crate::{OpenError, Opener, Options};
 
 const SIZE: Key = Key::size("size", "how long").required();
@@ -66,6 +66,7 @@ static FORMAT: Driver = Driver {
         }),
     }),
     open: |_| Err(OpenError::NoDriver),
+    reopen: Reopen::NOTHING,
 };
 
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use block_common::Role;
 use block_drivers::CopyOnRead;
 
-use super::{Child, Driver};
+use super::{Child, Driver, Reopen};
 
 pub(super) static COPY_ON_READ: Driver = Driver {
     name: "copy-on-read",
@@ -24,4 +24,5 @@ pub(super) static COPY_ON_READ: Driver = Driver {
         let filter = CopyOnRead::over(&opening.child("file")?).options(opening.general().node);
         opening.make(|bql, name| filter.open(bql, name))
     },
+    reopen: Reopen::NOTHING,
 };

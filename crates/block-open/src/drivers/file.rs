@@ -5,11 +5,13 @@ use std::sync::Arc;
 use block_common::error::errno;
 use block_common::{GraphError, IoError, Preallocation, limits};
 use block_drivers::file::space::Progress;
-use block_drivers::file::{Aio, CreateOptions, File, Locking, Protocol as HostProtocol};
+use block_drivers::file::{
+    Aio, CreateOptions, File, FileSettings, Locking, Protocol as HostProtocol,
+};
 use block_gs::Node;
 use block_io::aio::run_blocking;
 
-use super::{Driver, Key, Protocol};
+use super::{Driver, Key, Protocol, Reopen};
 use crate::create::{Create, CreateKind, CreateOption, Creating, How, Work};
 use crate::opening::Opening;
 use crate::{OpenError, Options};
@@ -81,6 +83,7 @@ pub(super) static FILE: Driver = Driver {
     }),
     compresses: false,
     open: |opening| open(opening, HostProtocol::File),
+    reopen: REOPEN,
 };
 
 pub(super) static HOST_DEVICE: Driver = Driver {
@@ -116,6 +119,19 @@ pub(super) static HOST_DEVICE: Driver = Driver {
     }),
     compresses: false,
     open: |opening| open(opening, HostProtocol::HostDevice),
+    reopen: REOPEN,
+};
+
+/// Path, engine and locks stay.
+const REOPEN: Reopen = Reopen {
+    resettable: &[],
+    take: |reopening, options| {
+        let general = reopening.general();
+        Ok(options.settings(FileSettings {
+            direct: general.cache_direct,
+            auto_read_only: general.auto_read_only,
+        }))
+    },
 };
 
 /// The driver for a path that says no more about itself.

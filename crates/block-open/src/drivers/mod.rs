@@ -1,17 +1,22 @@
 //! What can be opened.
 
+use std::fmt;
+
 use block_common::Role;
-use block_gs::Node;
+use block_gs::{Node, ReopenOptions};
 
 pub(crate) use file::{driver_for_path, set_path};
 
 use crate::create::Create;
 use crate::opening::Opening;
+use crate::reopen::Reopening;
 use crate::{OpenError, Options, general};
 
 mod copy_on_read;
 mod file;
 mod null;
+#[cfg(test)]
+mod overlay;
 mod raw;
 mod stats;
 mod throttle;
@@ -23,6 +28,8 @@ static DRIVERS: &[&Driver] = &[
     &file::HOST_DEVICE,
     &null::NULL_AIO,
     &null::NULL_CO,
+    #[cfg(test)]
+    &overlay::OVERLAY,
     &raw::RAW,
     &stats::STATS,
     &throttle::THROTTLE,
@@ -65,6 +72,31 @@ pub struct Driver {
     /// See [`can_compress`](Driver::can_compress).
     pub(crate) compresses: bool,
     pub(crate) open: fn(&mut Opening<'_>) -> Result<Node, OpenError>,
+    pub(crate) reopen: Reopen,
+}
+
+/// What of its own options a driver changes when it is reopened.
+pub(crate) struct Reopen {
+    /// Those that need not be given again: without them it is as if they had
+    /// never been given (`mutable_opts`).
+    pub resettable: &'static [&'static str],
+    /// Takes those that can have other values, and tells the driver. What it
+    /// leaves has to be as it was.
+    pub take: fn(&mut Reopening<'_>, ReopenOptions) -> Result<ReopenOptions, OpenError>,
+}
+
+impl fmt::Debug for Reopen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reopen({:?})", self.resettable)
+    }
+}
+
+impl Reopen {
+    /// None of them.
+    pub const NOTHING: Reopen = Reopen {
+        resettable: &[],
+        take: |_, options| Ok(options),
+    };
 }
 
 impl Driver {

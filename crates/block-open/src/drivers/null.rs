@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use block_drivers::{NullAioOptions, NullCoOptions, NullOptions};
 
-use super::{Driver, Key, Protocol};
+use super::{Driver, Key, Protocol, Reopen};
 use crate::OpenError;
 use crate::opening::Opening;
 
@@ -32,6 +32,7 @@ pub(super) static NULL_AIO: Driver = Driver {
         let null = take(opening, NullAioOptions::default())?;
         opening.make(|bql, name| null.open(bql, name))
     },
+    reopen: Reopen::NOTHING,
 };
 
 pub(super) static NULL_CO: Driver = Driver {
@@ -51,6 +52,7 @@ pub(super) static NULL_CO: Driver = Driver {
         let null = take(opening, NullCoOptions::default())?;
         opening.make(|bql, name| null.open(bql, name))
     },
+    reopen: Reopen::NOTHING,
 };
 
 fn take<const LATER: bool>(

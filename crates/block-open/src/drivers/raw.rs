@@ -1,9 +1,9 @@
 //! `raw`.
 
 use block_common::Role;
-use block_drivers::Raw;
+use block_drivers::{Raw, RawSettings};
 
-use super::{Child, Driver, Key};
+use super::{Child, Driver, Key, Reopen};
 use crate::create::{Create, CreateKind, CreateOption, How};
 use crate::probe;
 
@@ -47,5 +47,15 @@ pub(super) static RAW: Driver = Driver {
             raw = raw.guarded(probe::is_raw);
         }
         opening.make(|bql, name| raw.open(bql, name))
+    },
+    reopen: Reopen {
+        resettable: &[OFFSET.name, SIZE.name],
+        take: |reopening, options| {
+            let settings = RawSettings {
+                offset: reopening.size(&OFFSET)?.unwrap_or(0),
+                size: reopening.size(&SIZE)?,
+            };
+            Ok(options.settings(settings))
+        },
     },
 };

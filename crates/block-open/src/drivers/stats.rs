@@ -3,7 +3,7 @@
 use block_common::Role;
 use block_drivers::Stats;
 
-use super::{Child, Driver};
+use super::{Child, Driver, Reopen};
 
 pub(super) static STATS: Driver = Driver {
     name: "stats",
@@ -24,4 +24,5 @@ pub(super) static STATS: Driver = Driver {
         let stats = Stats::over(&opening.child("file")?).options(opening.general().node);
         opening.make(|bql, name| stats.open(bql, name))
     },
+    reopen: Reopen::NOTHING,
 };

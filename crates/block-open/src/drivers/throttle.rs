@@ -2,8 +2,9 @@
 
 use block_common::{GraphError, Role};
 use block_drivers::{Throttle, ThrottleGroup};
+use block_gs::BqlGuard;
 
-use super::{Child, Driver, Key};
+use super::{Child, Driver, Key, Reopen};
 
 const GROUP: Key = Key::text("throttle-group", "the group whose limits it keeps to").required();
 
@@ -24,16 +25,26 @@ pub(super) static THROTTLE: Driver = Driver {
     compresses: false,
     open: |opening| {
         let file = opening.child("file")?;
-        let Some(name) = opening.text(&GROUP)? else {
-            return Err(GraphError::Refused {
-                message: "Please specify a throttle group".to_owned(),
-                errno: block_common::error::errno::EINVAL,
-            }
-            .into());
-        };
-        let group = ThrottleGroup::find(opening.bql(), &name).map_err(GraphError::from)?;
+        let name = opening.text(&GROUP)?;
+        let group = find_group(opening.bql(), name)?;
         let options = opening.general().node;
         let throttle = Throttle::over(&file).group(&group).options(options);
         opening.make(|bql, name| throttle.open(bql, name))
     },
+    reopen: Reopen {
+        resettable: &[],
+        take: |reopening, options| {
+            let name = reopening.text(&GROUP)?;
+            let group = find_group(reopening.bql(), name)?;
+            Ok(options.settings(group))
+        },
+    },
 };
+
+fn find_group(bql: &BqlGuard, name: Option<String>) -> Result<ThrottleGroup, GraphError> {
+    let name = name.ok_or_else(|| GraphError::Refused {
+        message: "Please specify a throttle group".to_owned(),
+        errno: block_common::error::errno::EINVAL,
+    })?;
+    Ok(ThrottleGroup::find(bql, &name)?)
+}

@@ -94,7 +94,7 @@ impl Snapshot {
                 driver: node.driver().format_name().to_owned(),
                 context: node.context().name().to_owned(),
                 quiesce: node.quiesce_count(),
-                writable: node.is_writable(),
+                writable: !node.is_read_only(),
                 length: node.io().length(),
             });
         }

@@ -1,0 +1,367 @@
+//! Backing images, implicit nodes, and callers that are not the monitor. The
+//! rest is in `tests/reopen`.
+
+use block_gs::{
+    Backend, BlockLayer, BqlGuard, ChildPermQuery, GraphError, Node, NodeBuilder, NodeView, Perm,
+    PermPair, Role,
+};
+use block_io::{Destination, DriverIo, IoFuture, Request};
+
+use crate::{OpenError, Options, add, reopen, set_read_only};
+
+fn in_layer(test: impl FnOnce(&mut BqlGuard)) {
+    BlockLayer::new().expect("a block layer").enter(test);
+}
+
+fn make(bql: &mut BqlGuard, json: &str) -> Node {
+    add(bql, Options::from_json(json).expect(json)).expect(json)
+}
+
+/// Reopens, and lets the main loop free what nobody uses any more.
+fn again(bql: &mut BqlGuard, json: &str) -> Result<(), OpenError> {
+    let outcome = reopen(bql, Options::list_from_json(json).expect(json));
+    bql.poll(block_io::aio::Wait::No);
+    outcome
+}
+
+fn refused(bql: &mut BqlGuard, json: &str) -> String {
+    again(bql, json).expect_err(json).to_string()
+}
+
+fn backing(bql: &BqlGuard, node: &Node) -> Option<String> {
+    let below = node.view(bql).cow_node();
+    below.map(|below| below.name().to_owned())
+}
+
+fn chain(bql: &mut BqlGuard) -> (Node, Node, Node) {
+    let base = make(bql, r#"{"driver":"null-co","node-name":"base"}"#);
+    let other = make(bql, r#"{"driver":"null-co","node-name":"other"}"#);
+    let top = make(
+        bql,
+        r#"{"driver":"overlay","node-name":"top","backing":"base"}"#,
+    );
+    (base, other, top)
+}
+
+#[test]
+fn a_backing_image_is_named_replaced_and_taken_away() {
+    in_layer(|bql| {
+        let (_base, _other, top) = chain(bql);
+        let missing = refused(bql, r#"{"driver":"overlay","node-name":"top"}"#);
+        assert_eq!(missing, "backing is missing for 'top'");
+        for (value, expected) in [
+            (r#""base""#, Some("base")),
+            (r#""other""#, Some("other")),
+            ("null", None),
+            ("null", None),
+            (r#""base""#, Some("base")),
+        ] {
+            let json = format!(r#"{{"driver":"overlay","node-name":"top","backing":{value}}}"#);
+            again(bql, &json).expect(&json);
+            assert_eq!(backing(bql, &top).as_deref(), expected);
+        }
+        // Without one, and none in the header, it need not be said.
+        again(
+            bql,
+            r#"{"driver":"overlay","node-name":"top","backing":null}"#,
+        )
+        .expect("detached");
+        again(bql, r#"{"driver":"overlay","node-name":"top"}"#).expect("there is none");
+        make(
+            bql,
+            r#"{"driver":"overlay","node-name":"named","header":"x","backing":null}"#,
+        );
+        let missing = refused(
+            bql,
+            r#"{"driver":"overlay","node-name":"named","header":"x"}"#,
+        );
+        assert_eq!(missing, "backing is missing for 'named'");
+    });
+}
+
+#[test]
+fn a_described_backing_image_is_reopened_with_it_and_goes_when_it_is_replaced() {
+    in_layer(|bql| {
+        make(bql, r#"{"driver":"null-co","node-name":"other"}"#);
+        let json = |rest: &str| {
+            format!(
+                r#"{{"driver":"overlay","node-name":"top",
+                    "backing":{{"driver":"null-co","node-name":"base"{rest}}}}}"#
+            )
+        };
+        let top = make(bql, &json(""));
+        let base_is_read_only = |bql: &BqlGuard| {
+            let base = Node::find(bql, "base").expect("there");
+            base.view(bql).options().read_only
+        };
+        assert!(
+            base_is_read_only(bql),
+            "backing images are, unless it is said"
+        );
+        again(bql, &json(r#","read-only":false"#)).expect("nobody minds");
+        assert!(!base_is_read_only(bql));
+        again(bql, &json("")).expect("nobody minds");
+        assert!(base_is_read_only(bql));
+        assert_eq!(
+            refused(bql, &json(r#","size":5"#)),
+            "Cannot change the option 'size'"
+        );
+        again(
+            bql,
+            r#"{"driver":"overlay","node-name":"top","backing":"other"}"#,
+        )
+        .expect("replaced");
+        assert_eq!(backing(bql, &top).as_deref(), Some("other"));
+        assert!(Node::find(bql, "base").is_none(), "nobody uses it");
+        let text = refused(bql, &json(""));
+        assert_eq!(text, "Cannot change the option 'backing.driver'");
+    });
+}
+
+#[test]
+fn what_a_job_relies_on_is_not_replaced() {
+    in_layer(|bql| {
+        let (base, _other, top) = chain(bql);
+        let frozen = top.freeze_chain(bql, &base).expect("not frozen");
+        for (value, name) in [(r#""other""#, "replaced"), ("null", "taken away")] {
+            let json = format!(r#"{{"driver":"overlay","node-name":"top","backing":{value}}}"#);
+            let text = "Cannot change frozen 'backing' link from 'top' to 'base'";
+            assert_eq!(refused(bql, &json), text, "{name}");
+        }
+        again(
+            bql,
+            r#"{"driver":"overlay","node-name":"top","backing":"base"}"#,
+        )
+        .expect("the same");
+        frozen.thaw(bql);
+        again(
+            bql,
+            r#"{"driver":"overlay","node-name":"top","backing":"other"}"#,
+        )
+        .expect("thawed");
+    });
+}
+
+/// As a job puts it above the backing image.
+struct Implicit;
+
+impl DriverIo for Implicit {
+    fn read<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        into: Destination<'r>,
+    ) -> IoFuture<'r> {
+        match request.file() {
+            Ok(file) => file.read(offset, into),
+            Err(error) => IoFuture::failed(error),
+        }
+    }
+
+    fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, u64> {
+        match request.file() {
+            Ok(file) => file.length(),
+            Err(error) => IoFuture::failed(error),
+        }
+    }
+}
+
+impl block_gs::BlockDriver for Implicit {
+    fn format_name(&self) -> &'static str {
+        "implicit"
+    }
+
+    fn is_filter(&self) -> bool {
+        true
+    }
+
+    fn child_perm(&self, _bql: &BqlGuard, query: &ChildPermQuery<'_>) -> PermPair {
+        query.default_perms()
+    }
+}
+
+#[test]
+fn an_implicit_node_is_not_seen_and_not_replaced() {
+    in_layer(|bql| {
+        let (base, _other, top) = chain(bql);
+        let filter = NodeBuilder::new("filter")
+            .implicit(true)
+            .child("file", &base, Role::FILTERED | Role::PRIMARY)
+            .open(bql, std::sync::Arc::new(Implicit))
+            .expect("opened");
+        top.drain(bql)
+            .set_backing(Some(&filter))
+            .expect("put between");
+        again(
+            bql,
+            r#"{"driver":"overlay","node-name":"top","backing":"base"}"#,
+        )
+        .expect("the same");
+        assert_eq!(backing(bql, &top).as_deref(), Some("filter"));
+        let refusal = again(
+            bql,
+            r#"{"driver":"overlay","node-name":"top","backing":"other"}"#,
+        );
+        let refusal = refusal.expect_err("a job is at it");
+        assert_eq!(
+            refusal.to_string(),
+            "Cannot replace implicit backing child of top"
+        );
+        assert_eq!(refusal.errno(), 1);
+        // A node of no driver that has options cannot be described.
+        let node = r#"{"driver":"null-co","node-name":"filter"}"#;
+        assert_eq!(refused(bql, node), "Unknown driver 'implicit'");
+    });
+}
+
+#[test]
+fn no_node_comes_below_itself() {
+    in_layer(|bql| {
+        chain(bql);
+        make(
+            bql,
+            r#"{"driver":"overlay","node-name":"above","backing":"top"}"#,
+        );
+        let text = refused(
+            bql,
+            r#"{"driver":"overlay","node-name":"top","backing":"above"}"#,
+        );
+        assert_eq!(
+            text,
+            "Making 'above' a backing child of 'top' would create a cycle"
+        );
+        let text = refused(
+            bql,
+            r#"{"driver":"overlay","node-name":"top","backing":"nobody"}"#,
+        );
+        assert_eq!(text, "Cannot find device='' nor node-name='nobody'");
+    });
+}
+
+#[test]
+fn two_nodes_change_their_places_at_once() {
+    in_layer(|bql| {
+        let (_, _, top) = chain(bql);
+        let lower = make(
+            bql,
+            r#"{"driver":"overlay","node-name":"lower","backing":"other"}"#,
+        );
+        again(
+            bql,
+            r#"[{"driver":"overlay","node-name":"top","backing":"other"},
+                {"driver":"overlay","node-name":"lower","backing":"base"}]"#,
+        )
+        .expect("nobody minds");
+        assert_eq!(backing(bql, &top).as_deref(), Some("other"));
+        assert_eq!(backing(bql, &lower).as_deref(), Some("base"));
+        // The second is refused, so the first stays too.
+        let json = r#"[{"driver":"overlay","node-name":"top","backing":"base"},
+                       {"driver":"overlay","node-name":"lower","backing":"lower"}]"#;
+        let text = refused(bql, json);
+        assert_eq!(
+            text,
+            "Making 'lower' a backing child of 'lower' would create a cycle"
+        );
+        assert_eq!(backing(bql, &top).as_deref(), Some("other"));
+    });
+}
+
+/// The names and states of everything below.
+fn states(node: NodeView<'_>) -> Vec<(String, bool)> {
+    let mut all = vec![(node.name().to_owned(), node.options().read_only)];
+    all.extend(node.children().flat_map(|edge| states(edge.child())));
+    all
+}
+
+#[test]
+fn tools_change_one_thing_and_leave_the_rest() {
+    in_layer(|bql| {
+        let json = r#"{"driver":"raw","node-name":"top","offset":512,
+            "file":{"driver":"raw","node-name":"middle","discard":"ignore",
+                    "file":{"driver":"null-co","node-name":"bottom","size":4096}}}"#;
+        let top = make(bql, json);
+        let of = |read_only: [bool; 3]| {
+            let names = ["top", "middle", "bottom"].map(str::to_owned);
+            names.into_iter().zip(read_only).collect::<Vec<_>>()
+        };
+        set_read_only(bql, &top, true).expect("nobody writes");
+        assert_eq!(states(top.view(bql)), of([true; 3]));
+        assert_eq!(top.length(bql), 4096 - 512, "the window is where it was");
+        let middle = Node::find(bql, "middle").expect("there");
+        assert!(!middle.view(bql).options().unmap, "what was said counts");
+        set_read_only(bql, &top, false).expect("nobody minds");
+        assert_eq!(states(top.view(bql)), of([false; 3]));
+
+        // From now on it is said of the middle one.
+        set_read_only(bql, &middle, true).expect("nobody writes");
+        assert_eq!(states(top.view(bql)), of([false, true, true]));
+        set_read_only(bql, &top, true).expect("nobody writes");
+        set_read_only(bql, &top, false).expect("nobody minds");
+        assert_eq!(states(top.view(bql)), of([false, true, true]));
+        // The graph's own function goes by the same.
+        top.set_read_only(bql, true).expect("nobody writes");
+        top.set_read_only(bql, false).expect("nobody minds");
+        assert_eq!(states(top.view(bql)), of([false, true, true]));
+    });
+}
+
+#[test]
+fn what_the_permission_system_refuses_leaves_options_and_all() {
+    in_layer(|bql| {
+        let (_, _, top) = chain(bql);
+        let perm = Perm::CONSISTENT_READ | Perm::WRITE;
+        let disk = Backend::new(bql, "disk", perm, Perm::all()).expect("a backend");
+        disk.insert(bql, &top).expect("inserted");
+        let json = r#"{"driver":"overlay","node-name":"top","backing":"other","read-only":true}"#;
+        let refusal = again(bql, json).expect_err("there is a writer");
+        let OpenError::Graph(GraphError::ReadOnlyWithWriters(name)) = &refusal else {
+            panic!("{refusal}");
+        };
+        assert_eq!(name, "top");
+        assert_eq!(backing(bql, &top).as_deref(), Some("base"));
+        assert!(!top.view(bql).options().read_only);
+        disk.remove(bql);
+        again(bql, json).expect("nobody writes");
+        assert!(top.view(bql).options().read_only);
+    });
+}
+
+#[test]
+fn nodes_that_were_not_made_from_options_can_be_reopened() {
+    in_layer(|bql| {
+        let null = block_drivers::NullCo::new(1 << 30)
+            .open(bql, "n")
+            .expect("opened");
+        let plain = r#"{"driver":"null-co","node-name":"n","read-only":true}"#;
+        again(bql, plain).expect("nobody minds");
+        assert!(null.view(bql).options().read_only);
+        set_read_only(bql, &null, false).expect("nobody minds");
+        assert!(!null.view(bql).options().read_only);
+    });
+}
+
+/// QEMU 10.0.2 refuses to reopen a node of which `active` was ever said,
+/// whatever is said then.
+#[test]
+fn who_owns_the_image_is_for_other_commands() {
+    in_layer(|bql| {
+        let node = make(
+            bql,
+            r#"{"driver":"null-co","node-name":"n","active":false}"#,
+        );
+        let json = |rest: &str| format!(r#"{{"driver":"null-co","node-name":"n"{rest}}}"#);
+        let text = refused(bql, &json(""));
+        assert_eq!(text, "Option 'active' cannot be reset to its default value");
+        let text = refused(bql, &json(r#","active":true"#));
+        assert_eq!(text, "Cannot change the option 'active'");
+        again(bql, &json(r#","active":false,"read-only":true"#)).expect("as it is");
+        set_read_only(bql, &node, false).expect("as it is");
+        assert!(node.view(bql).is_inactive());
+        node.activate(bql).expect("nobody minds");
+        again(bql, &json("")).expect("it is active");
+        again(bql, &json(r#","active":true"#)).expect("as it is");
+        again(bql, &json("")).expect("as it is");
+        let text = refused(bql, &json(r#","active":false"#));
+        assert_eq!(text, "Cannot change the option 'active'");
+    });
+}
