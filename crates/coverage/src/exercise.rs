@@ -33,6 +33,8 @@ pub struct Body {
     of_trait: Option<String>,
     name: String,
     is_test: bool,
+    /// A static or a constant: whoever names it has what is in it.
+    is_value: bool,
     /// All words in it.
     pub words: BTreeSet<String>,
     /// The words of what it returns.
@@ -101,7 +103,7 @@ impl Tests {
     }
 
     /// The test itself and every helper that it calls, or that those call. A
-    /// helper is a function of the same test program. A method is followed when
+    /// helper is a function of the same test program, or a static in it. A method is followed when
     /// no function of the block layer has its name, or when its type is named
     /// beside the call: what is called may else be that function. The callbacks
     /// of a driver, device or job are followed where it is named.
@@ -213,6 +215,9 @@ impl Body {
         {
             return true;
         }
+        if helper.is_value {
+            return self.words.contains(&helper.name);
+        }
         self.calls.iter().any(|call| match (call, &helper.owner) {
             (Call::Free(name), None) => *name == helper.name,
             (Call::Of(of, name), Some(owner)) => {
@@ -253,6 +258,7 @@ impl Walk<'_> {
             of_trait: self.of_trait.clone(),
             name: sig.ident.to_string(),
             is_test,
+            is_value: false,
             words: BTreeSet::new(),
             returns: BTreeSet::new(),
             calls: BTreeSet::new(),
@@ -268,7 +274,38 @@ impl Walk<'_> {
     }
 }
 
+impl Walk<'_> {
+    fn add_value(&mut self, name: &syn::Ident, value: &syn::Expr) {
+        if self.depth == 0 {
+            return;
+        }
+        let mut body = Body {
+            file: self.file.to_owned(),
+            owner: None,
+            of_trait: None,
+            name: name.to_string(),
+            is_test: false,
+            is_value: true,
+            words: BTreeSet::new(),
+            returns: BTreeSet::new(),
+            calls: BTreeSet::new(),
+        };
+        collect(value.to_token_stream(), &mut body);
+        self.tests.bodies.push(body);
+    }
+}
+
 impl<'ast> Visit<'ast> for Walk<'_> {
+    fn visit_item_static(&mut self, item: &'ast syn::ItemStatic) {
+        self.add_value(&item.ident, &item.expr);
+        visit::visit_item_static(self, item);
+    }
+
+    fn visit_item_const(&mut self, item: &'ast syn::ItemConst) {
+        self.add_value(&item.ident, &item.expr);
+        visit::visit_item_const(self, item);
+    }
+
     fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
         let is_for_tests = is_for_tests(&item.attrs);
         self.depth += usize::from(is_for_tests);
@@ -458,7 +495,8 @@ mod tests {
             ),
             (
                 "crates/k/tests/common/mod.rs",
-                "pub fn f() { g() } fn g() { deep() } fn h() { no() }",
+                "pub fn f() { g(LIST) } fn g() { deep() } fn h() { no() }\n\
+                 static LIST: u8 = listed();",
             ),
             (
                 "crates/k/tests/u.rs",
@@ -466,7 +504,7 @@ mod tests {
             ),
         ]);
         let a = words(&tests, "crates/k/tests/t.rs::a");
-        for word in ["deep", "made", "turned"] {
+        for word in ["deep", "made", "turned", "listed"] {
             assert!(a.contains(word), "{word}");
         }
         assert!(!a.contains("no") && !a.contains("elsewhere"));

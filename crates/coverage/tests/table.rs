@@ -88,6 +88,8 @@ const WITHOUT_PROOF: &[(&str, &str)] = &[
         "what never changes of a node, its I/O half, and asking for a section",
     ),
     ("NodeBuilder", "a plan"),
+    ("ReopenOptions", "what a node is to be reopened with"),
+    ("ReopenTo", "what the driver of a node is to become"),
     ("SnapshotKey", "a comparison of values"),
     ("Walk", "a walk that has not begun"),
     ("WriteTracker", "what never changes of a tracker"),
