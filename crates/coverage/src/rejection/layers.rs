@@ -53,6 +53,10 @@ pub const NOT_GLOBAL_STATE: Reasons = &[
         "an arithmetic of flags, over a query that only the holder of the guard is given",
     ),
     (
+        "block_gs::CreateImage::create",
+        "is given a file and nothing of the graph, and is awaited wherever a job runs",
+    ),
+    (
         "block_gs::EdgeParent::describe",
         "a text, and the callback is shown nothing of the graph",
     ),
@@ -109,6 +113,14 @@ pub const NOT_GLOBAL_STATE: Reasons = &[
     (
         "block_open::Driver::find",
         "a search among drivers, which never change",
+    ),
+    (
+        "block_open::Opener::allows",
+        "looks at a list that is its caller's own",
+    ),
+    (
+        "block_open::TypedImage::create",
+        "is awaited by a job, which asks the main loop for what needs the guard",
     ),
     (
         "block_open::drivers",
