@@ -108,7 +108,10 @@ fn a_driver_hears_of_speeds_and_changes_and_adds_to_what_is_told() {
         let (other, _) = Told::new(Rests);
         let plain = named("k").create(bql, other).expect("created");
         let over_nodes: Vec<Job> = block_jobs::block_jobs(bql).collect();
-        assert_eq!(over_nodes, [job.clone()], "the other one has no nodes");
+        assert!(
+            over_nodes == std::slice::from_ref(&job),
+            "the other has no nodes"
+        );
         plain.discard(bql);
         job.cancel_sync(bql, true).expect_err("cancelled");
     });
