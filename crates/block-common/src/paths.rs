@@ -57,6 +57,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_name_is_absolute_from_the_root_only() {
+        for (path, is) in [("/a", true), ("/", true), ("a/b", false), ("", false)] {
+            assert_eq!(is_absolute(path), is, "{path}");
+        }
+        assert!(!is_absolute("file:/a"), "a protocol is no directory");
+    }
+
+    #[test]
     fn a_protocol_ends_before_the_first_slash() {
         for (path, has) in [
             ("nbd://host", true),

@@ -118,3 +118,27 @@ impl<T> Future for IoFuture<'_, T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use block_common::error::errno;
+
+    use super::*;
+    use crate::aio::EventLoop;
+
+    #[test]
+    fn a_request_that_was_given_up_fails_without_waiting() {
+        let refused: IoFuture<'_, u64> = IoFuture::failed(IoError::from_errno(errno::EIO));
+        let outcome = refused.into_ready().expect("it is over already");
+        assert_eq!(outcome.expect_err("it has failed").errno(), errno::EIO);
+
+        // Whoever awaits it gets there as by any other request, in his own time.
+        let event_loop = EventLoop::new("test").expect("a loop");
+        let context = event_loop.context().clone();
+        let failed: IoFuture<'static> = IoFuture::failed(IoError::NotSupported);
+        let task = context.spawn(failed);
+        assert!(!task.is_finished(), "the submitter goes on first");
+        let outcome = event_loop.block_on(task);
+        assert!(matches!(outcome, Err(IoError::NotSupported)));
+    }
+}

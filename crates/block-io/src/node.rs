@@ -452,6 +452,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::aio::EventLoop;
     use crate::{Destination, IoFuture, Request};
+    use block_common::bitmap::HBitmap;
 
     struct Null;
 
@@ -485,5 +486,25 @@ pub(crate) mod tests {
         );
         assert!(matches!(node.replace_length(0, 1024), Ok(true)));
         node
+    }
+    #[test]
+    fn what_changes_is_noted_where_somebody_wants_to_know() {
+        let context = EventLoop::new("test").expect("an event loop");
+        let context = context.context();
+        for (flags, noted) in [
+            (NodeFlags::RECORDED, vec![512..1024]),
+            (NodeFlags::empty(), Vec::new()),
+        ] {
+            let driver = Arc::new(Null);
+            let context = context.clone();
+            let node = IoNode::new(NodeIdentity::fresh(), "n", driver, context, flags);
+            assert!(matches!(node.replace_length(0, 1024), Ok(true)));
+            let contents = HBitmap::new(1024, 9).expect("a bitmap");
+            let id = node.bitmaps().add_released(contents, true);
+            node.note_dirty(&(600..601));
+            let areas = |bitmap: &HBitmap| bitmap.areas(0..1024).collect();
+            let dirty: Vec<Range<u64>> = node.bitmaps().read(id, areas);
+            assert_eq!(dirty, noted);
+        }
     }
 }

@@ -42,10 +42,12 @@ pub struct Part {
 }
 
 /// The parts.
-pub const PARTS: [Part; 12] = [
+pub const PARTS: [Part; 14] = [
     part("BlockDriver", "block_gs::BlockDriver", Half::Gs),
     part("BlockDriver", "block_gs::Snapshots", Half::Gs),
     part("BlockDriver", "block_gs::Breakpoints", Half::Gs),
+    part("BlockDriver", "block_gs::PreparedReopen", Half::Gs),
+    part("BlockDriver", "block_gs::CreateImage", Half::Io),
     part("BlockDriver", "block_io::DriverIo", Half::Io),
     part("BdrvChildClass", "block_gs::EdgeParent", Half::Gs),
     part("BlockDevOps", "block_gs::DeviceOps", Half::Gs),
@@ -63,13 +65,15 @@ const fn part(table: &'static str, path: &'static str, half: Half) -> Part {
 
 /// What the global-state halves tell without a proof: what never changes of
 /// whoever has them, and whether there is more of them.
-pub const CONSTANT: [&str; 13] = [
+pub const CONSTANT: [&str; 15] = [
     "block_gs::BlockDriver::format_name",
     "block_gs::BlockDriver::is_filter",
     "block_gs::BlockDriver::filtered_child_is_backing",
+    "block_gs::BlockDriver::filtered_child_name",
     "block_gs::BlockDriver::supports_backing",
     "block_gs::BlockDriver::supports_persistent_bitmaps",
     "block_gs::BlockDriver::takes_children",
+    "block_gs::BlockDriver::reopens",
     "block_gs::BlockDriver::snapshots",
     "block_gs::BlockDriver::breakpoints",
     "block_gs::DeviceOps::removable",

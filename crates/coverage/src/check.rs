@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::api::Api;
-use crate::exercise::Tests;
+use crate::exercise::{Body, Tests};
 use crate::proof::Proof;
 use crate::table::Row;
 
@@ -74,10 +74,11 @@ fn present(row: &Row, api: &Api) -> Vec<String> {
     if !fits(&row.layer, proof) {
         complain(format!("`{proof}` is no proof of layer `{}`", row.layer));
     }
-    for place in row.place.split(' ') {
-        match api.function(place) {
-            Some(function) if function.proof != proof => {
-                complain(format!("{place} takes `{}`, not `{proof}`", function.proof));
+    for place in places(&row.place) {
+        let function = api.function(place).map(|function| function.proof);
+        match function.or_else(|| Some(api.implementation(place)?.proof)) {
+            Some(taken) if taken != proof => {
+                complain(format!("{place} takes `{taken}`, not `{proof}`"));
             }
             Some(_) => {}
             None if api.has(place) => {}
@@ -87,30 +88,50 @@ fn present(row: &Row, api: &Api) -> Vec<String> {
     complaints
 }
 
-/// Whether a test has the name of a function, and, where functions of other
-/// types have it too, the name of its type, as `Request` or `request`. A
-/// callback is exercised beside a driver that has it. (What a test calls by way
-/// of helpers is not followed.)
-fn exercises(api: &Api, tests: &Tests, test: &str, words: &BTreeSet<String>, place: &str) -> bool {
+/// Whether a test, or a helper that it calls, has the name of a function, and,
+/// where functions of other types have it too, beside it the name of its type,
+/// as `Request` or `request`, or a function that returns one. What is nobody's
+/// method has to be called as such. A callback is exercised where a driver that
+/// has it is named; what a trait of the language does, where its type is.
+///
+/// `reached` is what [`Tests::reached`] says of it.
+pub fn exercises(api: &Api, tests: &Tests, reached: &[&Body], place: &str) -> bool {
+    if let Some(implementation) = api.implementation(place) {
+        let (owner, word) = (&implementation.owner, implementation.word());
+        return reached
+            .iter()
+            .any(|body| body.words.contains(word) && body.speaks_of(owner, reached, api));
+    }
     let mut path = place.rsplit("::");
     let name = path.next().unwrap_or_default();
     let owner = path.next().unwrap_or_default();
     if api.function(place).is_some_and(|f| f.is_callback) {
-        return tests.implements(test, name);
+        return tests.implements(reached, owner, name);
     }
-    let has_owner = words.contains(owner) || words.contains(&snake_case(owner));
-    words.contains(name) && (has_owner || !api.is_ambiguous(place))
+    if api.is_only_free_one(place) {
+        return tests.calls_free(reached, owner, name);
+    }
+    let is_ambiguous = api.is_ambiguous(place);
+    reached.iter().any(|body| {
+        body.words.contains(name) && (!is_ambiguous || body.speaks_of(owner, reached, api))
+    })
 }
 
-fn snake_case(name: &str) -> String {
-    let mut snake = String::new();
-    for (at, letter) in name.char_indices() {
-        if letter.is_uppercase() && at > 0 {
-            snake.push('_');
-        }
-        snake.extend(letter.to_lowercase());
+/// The places of a cell: they are separated by spaces, but `<T as Drop>::drop`
+/// has some of its own.
+pub fn places(cell: &str) -> Vec<&str> {
+    let mut places = Vec::new();
+    let mut rest = cell.trim();
+    while !rest.is_empty() {
+        let from = match rest.starts_with('<') {
+            true => rest.find('>').unwrap_or(0),
+            false => 0,
+        };
+        let end = rest[from..].find(' ').map_or(rest.len(), |at| from + at);
+        places.push(&rest[..end]);
+        rest = rest[end..].trim_start();
     }
-    snake
+    places
 }
 
 /// What is wrong with the tests that the rows name: each must be there, and
@@ -119,12 +140,13 @@ pub fn complaints_about_tests(rows: &[Row], api: &Api, tests: &Tests) -> Vec<Str
     let mut complaints = Vec::new();
     for row in rows {
         for test in row.tests.split(' ').filter(|test| !test.is_empty()) {
-            let Some(words) = tests.words_of(test) else {
+            if !tests.has(test) {
                 complaints.push(format!("{}: there is no test {test}", row.title()));
                 continue;
-            };
-            let mut places = row.place.split(' ');
-            let is_called = places.any(|place| exercises(api, tests, test, words, place));
+            }
+            let mut places = places(&row.place).into_iter();
+            let reached = tests.reached(test, api);
+            let is_called = places.any(|place| exercises(api, tests, &reached, place));
             if !is_called {
                 let place = &row.place;
                 complaints.push(format!("{}: {test} names none of {place}", row.title()));
@@ -132,31 +154,6 @@ pub fn complaints_about_tests(rows: &[Row], api: &Api, tests: &Tests) -> Vec<Str
         }
     }
     complaints
-}
-
-/// What part of the functions that still exist in QEMU 10.0.2 has a place and
-/// a test.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Share {
-    /// Functions and callbacks that exist there.
-    pub existing: usize,
-    /// Of them, those with a place here.
-    pub placed: usize,
-    /// Of those, those with a test.
-    pub tested: usize,
-}
-
-impl Share {
-    /// Counts.
-    pub fn of(rows: &[Row]) -> Share {
-        let existing = rows.iter().filter(|row| row.exists_in_qemu());
-        let placed = existing.clone().filter(|row| !row.place.is_empty());
-        Share {
-            existing: existing.count(),
-            placed: placed.clone().count(),
-            tested: placed.filter(|row| !row.tests.is_empty()).count(),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -216,15 +213,48 @@ mod tests {
     }
 
     #[test]
+    fn places_are_told_apart_though_some_have_spaces() {
+        let cell = "k::f <k::Node as Drop>::drop k::g";
+        assert_eq!(places(cell), ["k::f", "<k::Node as Drop>::drop", "k::g"]);
+        assert!(places("").is_empty());
+    }
+
+    #[test]
+    fn what_traits_do_is_exercised_beside_the_type() {
+        let mut api = api();
+        let text = "pub struct Node(Arc<u8>); #[derive(Clone)] pub struct Job(u8);";
+        let file = syn::parse_file(text).expect("it parses");
+        api.add("k", &file.items, &BTreeSet::new());
+        let mut tests = Tests::default();
+        let text = "#[test]\nfn a() { drop(node); let b = a.clone(); }";
+        tests.add("t.rs", text).expect("it parses");
+        let of = |place| exercises(&api, &tests, &tests.reached("t.rs::a", &api), place);
+        assert!(of("<k::Node as Drop>::drop"));
+        assert!(!of("<k::Job as Clone>::clone"));
+        assert_eq!(
+            complaint_of(&api, "<k::Job as Drop>::drop"),
+            "bdrv_x(): there is no <k::Job as Drop>::drop"
+        );
+        assert_eq!(complaint_of(&api, "<k::Node as Drop>::drop"), "");
+    }
+
+    fn complaint_of(api: &Api, place: &str) -> String {
+        complaints(&[row(place, "any", "none", "")], api).join("; ")
+    }
+
+    #[test]
     fn tests_that_are_not_there_or_call_something_else_are_noticed() {
         let mut tests = Tests::default();
         tests
-            .add("t.rs", "#[test]\nfn a() { f(1); }\nfn b() { f(1); }")
+            .add(
+                "crates/k/tests/t.rs",
+                "#[test]\nfn a() { f(1); }\nfn b() { f(1); }",
+            )
             .expect("it parses");
         let mut with = row("k::f", "gs", "&BqlGuard", "");
-        with.tests = "t.rs::a".to_owned();
+        with.tests = "crates/k/tests/t.rs::a".to_owned();
         assert!(complaints_about_tests(&[with.clone()], &api(), &tests).is_empty());
-        with.tests = "t.rs::b".to_owned();
+        with.tests = "crates/k/tests/t.rs::b".to_owned();
         assert_eq!(
             complaints_about_tests(&[with.clone()], &api(), &tests).len(),
             1
@@ -233,12 +263,21 @@ mod tests {
         let text = "impl Node { pub fn f(&self, bql: &BqlGuard) {} }";
         let file = syn::parse_file(text).expect("it parses");
         other.add("k", &file.items, &BTreeSet::new());
-        with.tests = "t.rs::a".to_owned();
+        with.tests = "crates/k/tests/t.rs::a".to_owned();
         with.place = "k::Node::f".to_owned();
         assert_eq!(
             complaints_about_tests(&[with.clone()], &other, &tests).len(),
             1
         );
+        tests
+            .add(
+                "crates/k/src/u.rs",
+                "#[test]\nfn a() { f(1); x.g(); }\nfn c() { f(1); }",
+            )
+            .expect("it parses");
+        with.tests = "crates/k/src/u.rs::a".to_owned();
+        with.place = "k::f".to_owned();
+        assert!(complaints_about_tests(&[with.clone()], &other, &tests).is_empty());
         with.place = "k::g".to_owned();
         assert_eq!(complaints_about_tests(&[with], &api(), &tests).len(), 1);
     }

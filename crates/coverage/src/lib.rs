@@ -4,7 +4,8 @@
 //! `design/api.csv` has a row for each: where it is, in which layer, which
 //! proof it takes, which tests call it, or why it is not there. This crate
 //! reads the table and the sources of the block layer, and says where the two
-//! disagree; its tests fail then. `design/violations.csv` has a row for each
+//! disagree; its tests fail then. `design/api.md` has the shares, and is made of
+//! the table. `design/violations.csv` has a row for each
 //! violation, and is checked against the cases and the tests in the same way.
 //! `design/labels.csv` has a row for each place where QEMU's label of a function
 //! and its layer here differ.
@@ -16,6 +17,7 @@
 //! | [`table`] | the rows |
 //! | [`exercise`] | the tests, and what they call |
 //! | [`check`] | what is wrong with them |
+//! | [`shares`] | how much has its place, and the page that says so |
 //! | [`callbacks`] | the five tables of callbacks, and their halves here |
 //! | [`labels`] | where labels and layers differ, and why |
 //! | [`violations`] | the violations, and what answers each |
@@ -30,6 +32,7 @@ pub mod exercise;
 pub mod labels;
 pub mod proof;
 pub mod rejection;
+pub mod shares;
 pub mod table;
 pub mod violations;
 

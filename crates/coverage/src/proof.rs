@@ -60,6 +60,11 @@ impl Proof {
         })
     }
 
+    /// That which a value of this type is.
+    pub(crate) fn of_owner(owner: &str) -> Proof {
+        Proof::of_name(owner).unwrap_or(Proof::None)
+    }
+
     /// The strongest proof that a function asks for. `owner` is the type whose
     /// method it is.
     pub fn of(signature: &Signature, owner: Option<&str>) -> Proof {

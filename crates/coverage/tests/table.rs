@@ -1,11 +1,15 @@
-//! The table says what the code says.
+//! The table says what the code says, and the page what the table says.
+//!
+//! `UPDATE_TABLE=1 cargo test -p coverage --test table` writes the page.
 
 use std::collections::BTreeSet;
+use std::{env, fs};
 
 use coverage::api::Api;
 use coverage::check::{ROWS, complaints, complaints_about_tests};
 use coverage::exercise::Tests;
 use coverage::proof::Proof;
+use coverage::shares::{self, PAGE};
 use coverage::table;
 
 #[test]
@@ -19,6 +23,21 @@ fn every_row_fits_the_code() {
         &Tests::read().expect("the tests"),
     ));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_page_is_made_of_the_table() {
+    let expected = shares::page(&table::read().expect("the table"));
+    let path = coverage::workspace().join(PAGE);
+    if env::var_os("UPDATE_TABLE").is_some() {
+        fs::write(&path, &expected).expect("the page is written");
+        return;
+    }
+    let page = fs::read_to_string(&path).expect("the page");
+    assert!(
+        page == expected,
+        "{PAGE} is out of date: run UPDATE_TABLE=1 cargo test -p coverage --test table"
+    );
 }
 
 /// The inventory was taken once, of the headers of QEMU's block layer.
@@ -42,6 +61,7 @@ fn no_row_of_the_inventory_is_missing() {
 
 /// Where a function of `block-gs` needs no proof, and why.
 const WITHOUT_PROOF: &[(&str, &str)] = &[
+    ("Attachment", "what never changes of an attachment"),
     (
         "Backend",
         "what never changes of a backend, and its I/O half",
@@ -52,17 +72,24 @@ const WITHOUT_PROOF: &[(&str, &str)] = &[
         "ChildPermQuery",
         "a value that the guard's holder was given",
     ),
+    (
+        "CreateImage",
+        "how an image is made, of which there is no node yet",
+    ),
     ("DeviceOps", "whether a device has callbacks of a kind"),
     ("DirtyBitmap", "what never changes of a bitmap"),
     ("EdgeParent", "what never changes of a parent"),
     ("FrozenBitmap", "contents that nobody writes"),
     ("IoThread", "what never changes of an iothread"),
     ("MainLoop", "how other threads ask for the guard"),
+    ("NewImage", "a file that whoever makes an image was given"),
     (
         "Node",
         "what never changes of a node, its I/O half, and asking for a section",
     ),
     ("NodeBuilder", "a plan"),
+    ("ReopenOptions", "what a node is to be reopened with"),
+    ("ReopenTo", "what the driver of a node is to become"),
     ("SnapshotKey", "a comparison of values"),
     ("Walk", "a walk that has not begun"),
     ("WriteTracker", "what never changes of a tracker"),

@@ -181,6 +181,28 @@ fn populating_keeps_without_reading_for_anybody() {
 }
 
 #[test]
+fn reads_are_kept_while_the_filter_is_there_and_no_longer() {
+    in_layer(|bql, _| {
+        let base = NullCo::new(SIZE as u64).read_zeroes(true);
+        let base = base.open(bql, "base").expect("opened");
+        let top = Overlay::open(bql, "top", &base);
+        let disk = backend(bql, &top, Perm::CONSISTENT_READ).expect("nobody objects");
+        read(bql, &disk, 0, 512).expect("read");
+        assert_eq!(overlay(&top).allocated(), [] as [usize; 0]);
+
+        let filter = CopyOnRead::over(&top).open(bql, "cor").expect("opened");
+        top.drain(bql).replace_with(&filter).expect("inserted");
+        read(bql, &disk, 0, 512).expect("read");
+        assert_eq!(overlay(&top).allocated(), [0]);
+
+        filter.drain(bql).drop_filter().expect("dropped");
+        assert_eq!(disk.node(bql), Some(top.clone()));
+        read(bql, &disk, CLUSTER as u64, 512).expect("read");
+        assert_eq!(overlay(&top).allocated(), [0], "nothing is kept any more");
+    });
+}
+
+#[test]
 fn a_failure_to_keep_is_reported_and_keeps_nothing() {
     in_layer(|bql, _| {
         let base = NullCo::new(SIZE as u64).read_zeroes(true);

@@ -196,8 +196,9 @@ pub fn argument(ty: &str) -> Option<&'static str> {
 }
 
 /// Types for parameters, by their bounds.
-const PARAMETERS: [(&str, &str); 6] = [
+const PARAMETERS: [(&str, &str); 7] = [
     ("", "u32"),
+    ("Any+Send", "u32"),
     ("AsFd+Send+Sync+'static", "std::fs::File"),
     ("BlockDriver", "block_drivers::Raw"),
     ("Default+Send+'static", "u32"),

@@ -9,6 +9,30 @@ type Reasons = &'static [(&'static str, &'static str)];
 /// Of QEMU's global state, here elsewhere.
 pub const NOT_GLOBAL_STATE: Reasons = &[
     (
+        "<block_gs::Backend as Clone>::clone",
+        "counts a handle, which any thread may do",
+    ),
+    (
+        "<block_gs::Backend as Drop>::drop",
+        "gives a handle up; the main loop looks whether it was the last",
+    ),
+    (
+        "<block_gs::BlockLayer as Drop>::drop",
+        "ends the layer, which nobody can be inside of then: that would borrow it",
+    ),
+    (
+        "<block_gs::Node as Clone>::clone",
+        "counts a handle, which any thread may do",
+    ),
+    (
+        "<block_gs::Node as Drop>::drop",
+        "gives a handle up; the main loop looks whether it was the last",
+    ),
+    (
+        "<block_jobs::Job as Drop>::drop",
+        "gives a handle up; the main loop has the job until it is over",
+    ),
+    (
         "block_gs::Backend::cancel",
         "waits for one request, which a home thread may do too",
     ),
@@ -29,6 +53,10 @@ pub const NOT_GLOBAL_STATE: Reasons = &[
         "an arithmetic of flags, over a query that only the holder of the guard is given",
     ),
     (
+        "block_gs::CreateImage::create",
+        "is given a file and nothing of the graph, and is awaited wherever a job runs",
+    ),
+    (
         "block_gs::EdgeParent::describe",
         "a text, and the callback is shown nothing of the graph",
     ),
@@ -40,6 +68,10 @@ pub const NOT_GLOBAL_STATE: Reasons = &[
     (
         "block_gs::Node::drained_by",
         "is how a coroutine asks for a change of the graph: the closure has the section",
+    ),
+    (
+        "block_gs::NodeBuilder::new",
+        "a plan; opening it takes the guard",
     ),
     (
         "block_io::DriverIo::change_backing_file",
@@ -67,6 +99,14 @@ pub const NOT_GLOBAL_STATE: Reasons = &[
         "sets an atomic that requests read",
     ),
     (
+        "block_io::begin_all",
+        "an arithmetic of counters, which whoever has the graph calls",
+    ),
+    (
+        "block_io::hand_over",
+        "an arithmetic of counters, which whoever has the graph calls",
+    ),
+    (
         "block_jobs::Job::context",
         "reads what the job's code keeps current",
     ),
@@ -75,10 +115,19 @@ pub const NOT_GLOBAL_STATE: Reasons = &[
         "a search among drivers, which never change",
     ),
     (
+        "block_open::Opener::allows",
+        "looks at a list that is its caller's own",
+    ),
+    (
+        "block_open::TypedImage::create",
+        "is awaited by a job, which asks the main loop for what needs the guard",
+    ),
+    (
         "block_open::drivers",
         "a list of drivers, which never change",
     ),
     ("block_open::for_filename", "takes a text apart"),
+    ("block_open::inherit", "a function of options"),
 ];
 
 /// Of those that QEMU has in either main or home thread, here elsewhere.
@@ -109,6 +158,10 @@ pub const NOT_HOME: Reasons = &[
     ("block_io::Root::write_compressed", AWAITED),
     ("block_io::Root::write_with", AWAITED),
     ("block_io::Root::write_zeroes", AWAITED),
+    (
+        "block_io::add_reason",
+        "an arithmetic of counters, which whoever has the graph calls",
+    ),
 ];
 
 const AWAITED: &str =

@@ -68,7 +68,7 @@ impl Grounds {
 
     /// Whether there is a test of this name.
     pub fn has_test(&self, test: &str) -> bool {
-        self.tests.words_of(test).is_some()
+        self.tests.has(test)
     }
 
     /// Whether the contract has this row.
