@@ -233,6 +233,7 @@ impl NodeBuilder {
                 parents: Default::default(),
                 children: Default::default(),
                 bitmaps: Vec::new(),
+                buffers: Vec::new(),
                 quiesce: 0,
                 hold: Default::default(),
                 monitor_owned: false,

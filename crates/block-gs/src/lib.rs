@@ -74,7 +74,8 @@
 //!   must stay; [`DrainedBackend`]: a backend, with a medium or without.
 //! * [`DirtyBitmap`], [`FrozenBitmap`], [`WriteTracker`]: which parts of a
 //!   node have been written.
-//! * [`DeviceOps`], [`Attachment`]: whom a backend works for.
+//! * [`DeviceOps`], [`Attachment`]: whom a backend works for;
+//!   [`RegisteredBuffer`]: memory that drivers are told of before.
 //! * [`NodeView`] has the ways down a chain; [`top_nodes`], [`Walk`]: walks
 //!   over nodes, also while things change.
 //! * [`OpBlock`]: operations that somebody does not want. [`Node::activate`],
@@ -94,6 +95,7 @@ mod bitmaps;
 mod blocker;
 #[allow(unsafe_code)]
 mod bql;
+mod buffers;
 mod builder;
 mod chain;
 mod context_change;
@@ -137,6 +139,7 @@ pub use block_common::role::{ParentState, PermPair};
 pub use block_common::{BlockLimits, GraphError, IoError, Perm, Role, Value};
 pub use blocker::{OpBlock, Operations};
 pub use bql::{BqlCell, BqlGuard};
+pub use buffers::RegisteredBuffer;
 pub use builder::{DetectZeroes, NodeBuilder, NodeOptions};
 pub use context_notifier::{ContextNotification, ContextNotifier};
 pub use debug::{Breakpoints, GraphPicture, PictureEdge, PictureKind, PicturePlace, graph_picture};

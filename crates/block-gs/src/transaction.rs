@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use crate::graph::section::Section;
 use crate::graph::write::{self, NewEdge, NewParent};
 use crate::graph::{EdgeKey, Graph, NodeKey, ParentRef};
-use crate::{BqlGuard, Node, context_change, limits, permissions};
+use crate::{BqlGuard, Node, buffers, context_change, limits, permissions};
 
 /// Several changes of the graph that happen together or not at all
 /// (`Transaction` and the `bdrv_*_noperm` functions).
@@ -284,6 +284,7 @@ impl Attempt<'_> {
             change.apply(self.bql, self.section, &mut self.applied)?;
         }
         limits::refresh(self.bql, self.section, self.applied.reshaped.clone())?;
+        buffers::tell_new(self.bql)?;
         permissions::refresh(self.bql, self.applied.touched.clone())
     }
 
@@ -304,6 +305,7 @@ impl Drop for Attempt<'_> {
         let reshaped = std::mem::take(&mut self.applied.reshaped);
         // They had these limits before.
         let _ = limits::refresh(self.bql, self.section, reshaped);
+        buffers::schedule(self.bql);
         if !std::thread::panicking() {
             context_change::move_back(self.bql, std::mem::take(&mut self.moved));
         }

@@ -84,7 +84,7 @@ pub use block_common::{
     BlockLimits, ErrorAction, IoError, IoStatus, OnError, Operation, Perm, Preallocation,
     StatusFlags, WriteFlags,
 };
-pub use buffer::{Buffer, Destination, DestinationVec, Source, SourceVec};
+pub use buffer::{Buffer, Destination, DestinationVec, PinnedMemory, Source, SourceVec};
 pub use driver::{Capabilities, CopyEnd, DriverIo, Truncation};
 pub use edge::{Children, IoEdge};
 pub use events::{BackendEvent, BlockIoError, DeviceTrayMoved, Events, Listening, Machine};
