@@ -78,6 +78,7 @@ mod request;
 mod root;
 mod root_io;
 pub mod signposts;
+mod status_cache;
 mod turn;
 
 pub use block_common::{

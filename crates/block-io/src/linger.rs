@@ -44,6 +44,7 @@ impl Drop for Lingering {
     fn drop(&mut self) {
         if let Some((ticket, range)) = self.changes.take() {
             self.activity.end_after(|node| {
+                node.status_cache().void(&range);
                 node.note_dirty(&range);
                 node.note_written();
                 node.overlaps().leave(ticket);

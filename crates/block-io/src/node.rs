@@ -17,6 +17,7 @@ use block_common::{BlockLimits, IoError};
 use crate::aio::{AioContext, Home, JoinHandle};
 use crate::dirty::DirtyBitmaps;
 use crate::engine::{Gate, Overlaps};
+use crate::status_cache::StatusCache;
 use crate::{Capabilities, Children, DriverIo, GraphCell, GsAccess};
 
 /// Identifies a node for as long as the process lives: never used twice, in
@@ -129,6 +130,7 @@ pub struct IoNode {
     flushes: Overlaps,
     threshold: Mutex<Option<Threshold>>,
     bitmaps: DirtyBitmaps,
+    status: StatusCache,
 }
 
 impl fmt::Debug for IoNode {
@@ -167,6 +169,7 @@ impl IoNode {
             flushes: Overlaps::new(),
             threshold: Mutex::new(None),
             bitmaps: DirtyBitmaps::default(),
+            status: StatusCache::default(),
         })
     }
 
@@ -357,6 +360,11 @@ impl IoNode {
         if self.is_recorded() {
             self.bitmaps.note(range, || self.length());
         }
+    }
+
+    /// What is known to be data, if somebody looks for holes.
+    pub(crate) fn status_cache(&self) -> &StatusCache {
+        &self.status
     }
 
     /// The dirty bitmaps.

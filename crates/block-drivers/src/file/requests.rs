@@ -237,7 +237,8 @@ impl DriverIo for File {
             return IoFuture::ready(Ok(stored(BlockStatus::data(bytes))));
         }
         let found = self.call(request, None, move |fd| {
-            Ok(space::allocation(fd, offset, bytes))
+            // All of it: data is remembered, and asked for once.
+            Ok(space::allocation(fd, offset, u64::MAX))
         });
         let status = move |found| match found {
             Extent::Data(bytes) => stored(BlockStatus::data(bytes)),

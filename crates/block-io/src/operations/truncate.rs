@@ -56,6 +56,7 @@ impl<'r> Request<'r> {
             zeroes,
         };
         let after = After::write(node, length..length, false, None);
+        let _cut = (length < old).then(|| After::void_only(node, length..u64::MAX));
         if length < old {
             // Also if this is dropped half way, nobody relies on what goes.
             node.expect_cut(length);
