@@ -7,10 +7,12 @@
 //! | `turns` | whose turn it is |
 //! | `group` | sharing between members and threads |
 //! | `timer` | who asks for the next turn |
+//! | `of_backend` | the limits of one backend |
 
 mod bucket;
 mod config;
 mod group;
+mod of_backend;
 mod registry;
 mod timer;
 mod turns;
@@ -22,6 +24,9 @@ use block_io::{Capabilities, Destination, DriverIo, IoFuture, Request, Source, W
 
 pub use config::{Limit, ThrottleConfig, ThrottleError};
 pub use group::ThrottleGroup;
+pub use of_backend::{
+    disable_io_limits, enable_io_limits, io_limits, set_io_limits, update_io_limits_group,
+};
 
 use crate::forward::{AS_THE_CHILD, at_file, forward};
 use group::Member;

@@ -5,6 +5,7 @@ mod failures;
 mod file;
 mod host;
 mod inject;
+mod io_limits;
 mod knowledge;
 mod locks;
 mod model;
