@@ -150,7 +150,7 @@ pub use frozen::FrozenChain;
 pub use home::{MainOrHome, WaitError};
 pub use image::{Amendment, BlockSizes, DiskGeometry, Measurement, NodeInfo};
 pub use iothread::{IoThread, iothreads};
-pub use iterate::{Walk, monitor_owned_nodes, named_nodes, top_nodes};
+pub use iterate::{Walk, flush_all, monitor_owned_nodes, named_nodes, top_nodes};
 pub use layer::{BlockLayer, EnterError, MainLoop, MainLoopGone};
 pub use naming::HeaderBacking;
 pub use node::{EdgeId, EdgeView, Node, NodeView, nodes};
