@@ -253,6 +253,7 @@ impl NodeBuilder {
                 walk: 0,
             },
         );
+        node.io().set_events(bql.access(), bql.events());
         // On an error the handle is dropped, and the node with it.
         let mut section = node.drain(bql);
         let mut changes = section.transaction();

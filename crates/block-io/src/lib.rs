@@ -74,6 +74,7 @@ mod node;
 mod operations;
 #[allow(unsafe_code)]
 mod request;
+mod resizes;
 #[allow(unsafe_code)]
 mod root;
 mod root_io;
@@ -99,5 +100,6 @@ pub use operations::{
     ScsiReply, ScsiTransfer, Zone, ZoneKind, ZoneOperation, ZoneState,
 };
 pub use request::{Activity, Request};
+pub use resizes::Resizes;
 pub use root::{InFlight, Root};
 pub use root_io::{CopyTarget, DeviceLimits, RangeStatus};

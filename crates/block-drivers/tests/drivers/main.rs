@@ -12,6 +12,7 @@ mod model;
 mod null;
 mod qemu;
 mod raw;
+mod resize;
 mod stats;
 mod support;
 mod throttle;

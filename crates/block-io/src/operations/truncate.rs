@@ -61,11 +61,17 @@ impl<'r> Request<'r> {
             // Also if this is dropped half way, nobody relies on what goes.
             node.expect_cut(length);
         }
+        let resizing = node.begin_resize();
         let outcome = node.driver().truncate(self, to).await;
         drop(after);
         if let Err(error) = outcome {
             // The first error says more than one about the length.
-            let _ = self.refresh_length().await;
+            let now = self.refresh_length().await;
+            if let Some(resizing) = resizing
+                && now.is_ok_and(|now| now == old)
+            {
+                resizing.not_changed();
+            }
             return Err(error);
         }
         if length > old {
