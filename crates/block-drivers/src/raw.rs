@@ -241,6 +241,7 @@ impl RawOptions {
             (Role::FILTERED | Role::PRIMARY, None)
         } else {
             window.check(file.length(bql))?;
+            check_has_bytes(bql, &file)?;
             let cell = GraphCell::new(builder.uid(), window);
             (Role::DATA | Role::PRIMARY, Some(cell))
         };
@@ -248,6 +249,17 @@ impl RawOptions {
             .child("file", &file, role)
             .open(bql, Arc::new(Raw { window, shown }))
     }
+}
+
+/// What takes commands only has no range to show.
+fn check_has_bytes(bql: &BqlGuard, file: &Node) -> Result<(), GraphError> {
+    if !file.view(bql).is_scsi_generic(bql) {
+        return Ok(());
+    }
+    Err(GraphError::Refused {
+        message: "Cannot use offset/size with SCSI generic devices".to_owned(),
+        errno: errno::EINVAL,
+    })
 }
 
 impl DriverIo for Raw {
@@ -430,6 +442,10 @@ impl BlockDriver for Raw {
         let offset = (offset > 0).then_some(("offset", offset.into()));
         let size = size.map(|size| ("size", size.into()));
         offset.into_iter().chain(size).collect()
+    }
+
+    fn is_scsi_generic(&self, bql: &BqlGuard, node: NodeView<'_>) -> Option<bool> {
+        Some(node.primary_node()?.is_scsi_generic(bql))
     }
 
     fn has_zero_init(&self, bql: &BqlGuard, node: NodeView<'_>) -> Option<bool> {

@@ -208,6 +208,13 @@ pub trait BlockDriver: DriverIo + Any {
         None
     }
 
+    /// Whether the node is a SCSI device that takes commands and no other
+    /// requests (`bs->sg`). By default a filter is what its child is, and
+    /// others are not.
+    fn is_scsi_generic(&self, _bql: &BqlGuard, _node: NodeView<'_>) -> Option<bool> {
+        None
+    }
+
     /// The geometry of the disk (`bdrv_probe_geometry`). By default a filter
     /// has that of its child.
     fn disk_geometry(&self, _bql: &BqlGuard, _node: NodeView<'_>) -> Option<DiskGeometry> {

@@ -160,6 +160,10 @@ impl BlockDriver for File {
         Some(self.geometry.kind == Kind::Regular)
     }
 
+    fn is_scsi_generic(&self, _bql: &BqlGuard, _node: NodeView<'_>) -> Option<bool> {
+        Some(self.geometry.scsi_generic)
+    }
+
     fn block_sizes(&self, _bql: &BqlGuard, _node: NodeView<'_>) -> Option<BlockSizes> {
         Some(BlockSizes {
             logical: self.geometry.logical_block?,

@@ -136,7 +136,7 @@ impl DriverIo for File {
             },
             zero_flags: Some(WriteFlags::MAY_UNMAP | WriteFlags::NO_FALLBACK),
             discards: true,
-            flushes_to_disk: true,
+            flushes_to_disk: !self.geometry.scsi_generic,
             variable_length: true,
             truncates_to_zeroes: self.geometry.kind == Kind::Regular,
             ..Capabilities::default()
@@ -393,9 +393,13 @@ impl DriverIo for File {
         })
     }
 
-    /// Where the end is, for devices too. Transfers say where they go, so
+    /// Where the end is, for devices too, but for those that take commands only:
+    /// they have none. Transfers say where they go, so
     /// moving the file's own position disturbs none.
     fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, u64> {
+        if self.geometry.scsi_generic {
+            return IoFuture::ready(Ok(0));
+        }
         let end = rustix::fs::seek(self.io().fd().as_fd(), SeekFrom::End(0));
         IoFuture::ready(end.map_err(|error| io::Error::from(error).into()))
     }
