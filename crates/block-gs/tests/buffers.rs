@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use block_gs::{
-    Backend, BlockDriver, BlockLayer, BqlGuard, GraphError, Node, NodeBuilder, Perm, Role,
+    Backend, BlockDriver, BlockLayer, BqlGuard, GraphError, Node, NodeBuilder, Perm,
+    RegisteredBuffer, Role,
 };
 use block_io::aio::sleep;
 use block_io::{
@@ -211,7 +212,7 @@ fn every_node_below_hears_of_a_buffer_once_and_requests_know_it() {
         bql.block_on(write).expect("written");
         assert_eq!(driver.counts(), (2, 1));
 
-        registered.end(bql);
+        RegisteredBuffer::end(registered, bql);
         assert_eq!((driver.knows(), disk_driver.knows()), (0, 0));
         assert_eq!(below.knows(), 1, "it is below the other backend still");
         read(bql, &one, 0, &mut buffer);
@@ -321,7 +322,7 @@ fn a_driver_that_refuses_leaves_nobody_with_the_buffer() {
         backend.remove(bql);
         assert!(backend.insert(bql, &other).is_err(), "it refuses");
         assert!(backend.node(bql).is_none());
-        registered.end(bql);
+        RegisteredBuffer::end(registered, bql);
         assert_eq!((top_driver.knows(), disk_driver.knows()), (0, 0));
     });
 }
@@ -370,7 +371,7 @@ fn memory_stays_and_nobody_forgets_it_under_a_request() {
         }
         assert!(reading.load(Ordering::Relaxed));
         let memory = registered.memory().clone();
-        registered.end(bql);
+        RegisteredBuffer::end(registered, bql);
         assert!(!memory.is_registered_at(disk.io()));
         assert_eq!(driver.disturbed.load(Ordering::Relaxed), 0);
         assert_eq!(driver.counts(), (1, 0));

@@ -199,7 +199,8 @@ fn a_device_that_takes_commands_only_is_known_through_raw_and_has_no_window() {
         let raw = Raw::over(&device).open(bql, "raw").expect("opened");
         let filter = CopyOnRead::over(&raw).open(bql, "filter").expect("opened");
         for node in [&device, &raw, &filter] {
-            assert!(node.view(bql).is_scsi_generic(bql), "{node:?}");
+            let view = node.view(bql);
+            assert!(NodeView::is_scsi_generic(view, bql), "{node:?}");
         }
         let reader = backend(bql, &filter, Perm::CONSISTENT_READ).expect("nobody objects");
         assert!(reader.is_scsi_generic(bql));

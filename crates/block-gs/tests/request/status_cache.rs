@@ -210,10 +210,12 @@ fn what_may_have_gone_is_looked_for_again() {
         // Another process may have changed it.
         bql.block_on(status(&disk, 30 * BLOCK, BLOCK));
         driver.set(30 * BLOCK, BLOCK, false);
-        let look = async |request: Request<'_>| request.invalidate_cache().await;
-        node.drain(bql).io(look).expect("looked");
-        let (flags, _) = bql.block_on(status(&disk, 30 * BLOCK, BLOCK));
-        assert_eq!(flags, ZERO);
+        let found = node.drain(bql).io(async |request: Request<'_>| {
+            request.invalidate_cache().await.expect("forgotten");
+            let status = request.block_status(30 * BLOCK, BLOCK, true).await;
+            status.expect("known").flags
+        });
+        assert_eq!(found, ZERO);
     });
 }
 
