@@ -105,7 +105,7 @@ fn flushing_everything_goes_on_after_an_error_and_reports_the_first() {
         assert_eq!(flushes(&last), 0);
         idle.set_monitor_owned(bql);
         let mut section = drain_all(bql);
-        let failed = section.with(|bql| flush_all(bql)).expect_err("still");
+        let failed = section.with(flush_all).expect_err("still");
         section.end();
         assert_eq!(failed.errno(), 28);
         assert_eq!((flushes(&first), flushes(&unused)), (2, 1));
