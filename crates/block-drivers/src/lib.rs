@@ -160,5 +160,6 @@ pub use raw::{Raw, RawOptions, RawSettings};
 pub use stats::{Counters, Stats, StatsOptions, Tally};
 pub use throttle::{
     Direction, Limit, Throttle, ThrottleConfig, ThrottleError, ThrottleGroup, ThrottleOptions,
-    ThrottleOver,
+    ThrottleOver, disable_io_limits, enable_io_limits, io_limits, set_io_limits,
+    update_io_limits_group,
 };

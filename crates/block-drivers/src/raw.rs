@@ -287,6 +287,7 @@ impl RawOptions {
             (Role::FILTERED | Role::PRIMARY, None)
         } else {
             window.check(file.length(bql))?;
+            check_has_bytes(bql, &file)?;
             let cell = GraphCell::new(builder.uid(), window);
             (Role::DATA | Role::PRIMARY, Some(cell))
         };
@@ -299,6 +300,17 @@ impl RawOptions {
             }),
         )
     }
+}
+
+/// What takes commands only has no range to show.
+fn check_has_bytes(bql: &BqlGuard, file: &Node) -> Result<(), GraphError> {
+    if !file.view(bql).is_scsi_generic(bql) {
+        return Ok(());
+    }
+    Err(GraphError::Refused {
+        message: "Cannot use offset/size with SCSI generic devices".to_owned(),
+        errno: errno::EINVAL,
+    })
 }
 
 impl DriverIo for Raw {
@@ -525,6 +537,10 @@ impl BlockDriver for Raw {
         let length = async |request: Request<'_>| file_length(request, |length| length).await;
         window.check(section.io(length)?)?;
         Ok(Box::new(Moved(window)))
+    }
+
+    fn is_scsi_generic(&self, bql: &BqlGuard, node: NodeView<'_>) -> Option<bool> {
+        Some(node.primary_node()?.is_scsi_generic(bql))
     }
 
     fn has_zero_init(&self, bql: &BqlGuard, node: NodeView<'_>) -> Option<bool> {

@@ -14,7 +14,7 @@ use crate::graph::section::{ClosedRoot, Scope, Section};
 use crate::graph::write::{self, NewEdge, NewParent};
 use crate::graph::{BackendKey, BackendState, EdgeKey, NodeKey};
 use crate::layer::LayerShared;
-use crate::{BqlGuard, IoThread, Node, context_change, permissions, reap};
+use crate::{BqlGuard, IoThread, Node, buffers, context_change, permissions, reap};
 
 /// A strong reference to a backend (`BlockBackend`): what a device, a job or
 /// an export does its I/O through.
@@ -384,6 +384,7 @@ struct Insertion<'b> {
 
 impl Insertion<'_> {
     fn ask(mut self, child: NodeKey) -> Result<(), GraphError> {
+        buffers::tell_new(self.bql)?;
         permissions::refresh(self.bql, [child])?;
         self.edge = None;
         Ok(())
@@ -398,6 +399,7 @@ impl Drop for Insertion<'_> {
         if let Some(edge) = self.edge {
             write::unlink_unseen(self.bql, &closed, edge);
             reap::free_edge(self.bql, edge);
+            buffers::schedule(self.bql);
         }
         closed.reopen(self.bql);
     }
@@ -451,6 +453,7 @@ fn take_away(bql: &mut BqlGuard, key: BackendKey) -> Option<Node> {
             write::unlink(scope.bql, &scope.section, edge);
             drop(scope);
             reap::free_edge(bql, edge);
+            buffers::schedule(bql);
             return Some(node);
         }
     }
@@ -493,6 +496,7 @@ struct Replacement<'b> {
 
 impl Replacement<'_> {
     fn ask(mut self, old: NodeKey, new: NodeKey) -> Result<(), GraphError> {
+        buffers::tell_new(self.bql)?;
         permissions::refresh(self.bql, [old, new])?;
         self.undo = None;
         Ok(())
@@ -504,5 +508,6 @@ impl Drop for Replacement<'_> {
         if let Some(old) = self.undo {
             write::relink(self.bql, self.section, self.edge, old);
         }
+        buffers::schedule(self.bql);
     }
 }

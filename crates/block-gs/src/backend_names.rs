@@ -91,6 +91,13 @@ impl Backend {
         }
     }
 
+    /// Whether the medium is a SCSI device that takes commands and no other
+    /// requests (`blk_is_sg`). Not without a medium.
+    pub fn is_scsi_generic(&self, bql: &BqlGuard) -> bool {
+        let node = self.node(bql);
+        node.is_some_and(|node| node.view(bql).is_scsi_generic(bql))
+    }
+
     /// The block sizes of the disk of the host, for a device that shows its
     /// guest the same (`blk_probe_blocksizes`).
     pub fn probe_block_sizes(&self, bql: &BqlGuard) -> Option<BlockSizes> {

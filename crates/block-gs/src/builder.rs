@@ -233,6 +233,7 @@ impl NodeBuilder {
                 parents: Default::default(),
                 children: Default::default(),
                 bitmaps: Vec::new(),
+                buffers: Vec::new(),
                 quiesce: 0,
                 hold: Default::default(),
                 monitor_owned: false,
@@ -254,6 +255,7 @@ impl NodeBuilder {
                 description: None,
             },
         );
+        node.io().set_events(bql.access(), bql.events());
         // On an error the handle is dropped, and the node with it.
         let mut section = node.drain(bql);
         let mut changes = section.transaction();

@@ -5,14 +5,15 @@
 //! with the proof that says so. QEMU's `BlockDevOps` is one table with a
 //! comment beside each entry.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
 use block_common::error::errno;
 use block_common::{GraphError, Perm};
-use block_io::{DeviceIdentity, DeviceIo};
+use block_io::{DeviceIdentity, DeviceIo, NodeUid};
 
-use crate::graph::{BackendKey, ParentRef};
+use crate::graph::{BackendKey, NodeKey, ParentRef};
 use crate::{Backend, BqlGuard, Node};
 
 /// What the main loop asks of, and tells to, the device of a backend (the
@@ -267,24 +268,76 @@ fn by(bql: &BqlGuard, matches: impl Fn(&DeviceState) -> bool) -> Option<Backend>
     Backend::of(bql, key)
 }
 
-/// Tells the devices of all backends above that the node has another length
-/// (`bdrv_parent_cb_resize`), after the main loop has changed it.
-/// [`Root::truncate`](block_io::Root::truncate) tells that root's own.
+/// Tells the devices of all backends above, and other parents, that the node
+/// has another length (`bdrv_parent_cb_resize`), when it has changed in another
+/// way than by a truncation: those tell by themselves.
 pub fn tell_resized(bql: &BqlGuard, node: &Node) {
+    let above = above(bql, vec![node.key(bql)], &HashSet::new());
+    Resized { bql, above }.tell();
+}
+
+/// Tells whoever stands above nodes that have been truncated, each once. Who
+/// stands above one that is being truncated hears when that is over.
+pub(crate) fn tell_truncated(bql: &BqlGuard) {
+    let (ended, running) = bql.events().resizes().take(bql.access());
+    if ended.is_empty() {
+        return;
+    }
+    let find = |uids: Vec<NodeUid>| {
+        let nodes = bql.graph().nodes.iter();
+        let known = nodes.filter(move |(_, node)| uids.contains(&node.io.uid()));
+        known.map(|(key, _)| key)
+    };
+    let (ended, running) = (find(ended).collect(), find(running).collect());
+    let above = above(bql, ended, &running);
+    Resized { bql, above }.tell();
+}
+
+/// The edges of all parents that are no nodes above any of `nodes`, each once.
+/// The way up ends at `closed`.
+fn above(bql: &BqlGuard, nodes: Vec<NodeKey>, closed: &HashSet<NodeKey>) -> Vec<ParentRef> {
     let graph = bql.graph();
-    let mut seen = std::collections::HashSet::new();
-    let mut stack = vec![node.key(bql)];
+    let mut seen: HashSet<NodeKey> = nodes.iter().copied().collect();
+    let mut stack = nodes;
+    let mut found = Vec::new();
     while let Some(key) = stack.pop() {
-        if !seen.insert(key) {
-            continue;
-        }
         for &edge in &graph.node(key).parents {
             match graph.edges[edge].parent {
-                ParentRef::Node(parent) => stack.push(parent),
-                ParentRef::Backend(parent) => graph.backends[parent].root.tell_resized(),
-                ParentRef::Other(_) => {}
+                ParentRef::Node(parent) if closed.contains(&parent) => {}
+                ParentRef::Node(parent) => {
+                    if seen.insert(parent) {
+                        stack.push(parent);
+                    }
+                }
+                other => found.push(other),
             }
         }
+    }
+    found
+}
+
+/// Who is still to hear of another length: also if one of them panics.
+struct Resized<'b> {
+    bql: &'b BqlGuard,
+    above: Vec<ParentRef>,
+}
+
+impl Resized<'_> {
+    fn tell(&mut self) {
+        let graph = self.bql.graph();
+        while let Some(parent) = self.above.pop() {
+            match parent {
+                ParentRef::Backend(key) => graph.backends[key].root.tell_resized(),
+                ParentRef::Other(key) => graph.others[key].class.resized(self.bql),
+                ParentRef::Node(_) => {}
+            }
+        }
+    }
+}
+
+impl Drop for Resized<'_> {
+    fn drop(&mut self) {
+        self.tell();
     }
 }
 

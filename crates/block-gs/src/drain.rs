@@ -175,6 +175,12 @@ impl<'a> Drained<'a> {
         self.set_flag(NodeFlags::WATCHED, threshold > 0);
     }
 
+    /// Waits for what [`io`](Drained::io) has left behind, if anything. What
+    /// runs meanwhile may change what the caller has looked at.
+    pub(crate) fn settle(&mut self) {
+        self.scope.settle();
+    }
+
     pub(crate) fn set_flag(&mut self, flag: NodeFlags, on: bool) {
         let key = self.key();
         self.scope.settle();

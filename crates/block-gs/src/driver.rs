@@ -7,7 +7,7 @@ use block_common::error::errno;
 use block_common::role::{ParentState, PermPair, default_child_perms};
 use block_common::{BlockLimits, GraphError, IoError, Role, Value};
 use block_io::aio::AioContext;
-use block_io::{DriverIo, IoNode};
+use block_io::{DriverIo, IoNode, PinnedMemory};
 
 use crate::{
     BlockSizes, BqlGuard, Breakpoints, DiskGeometry, Drained, HeaderBacking, Measurement, Node,
@@ -178,6 +178,23 @@ pub trait BlockDriver: DriverIo + Any {
     /// (`bdrv_attach_aio_context`).
     fn attach_context(&self, _bql: &BqlGuard, _node: &IoNode, _context: &AioContext) {}
 
+    /// Requests will use this memory again and again: whatever has to be done
+    /// once to make that cheap is done here (`bdrv_register_buf`). Called once
+    /// for each memory, before a request with it can get here, for all drivers
+    /// below the backend. A request asks its memory whether that has been done:
+    /// [`Destination::is_registered_at`](block_io::Destination::is_registered_at).
+    ///
+    /// # Errors
+    /// The buffer is not registered anywhere, or the change of the graph undone
+    /// that brought the node there.
+    fn register_buffer(&self, _bql: &BqlGuard, _memory: &PinnedMemory) -> Result<(), GraphError> {
+        Ok(())
+    }
+
+    /// Takes [`register_buffer`](BlockDriver::register_buffer) back
+    /// (`bdrv_unregister_buf`). No request above the node is in flight.
+    fn unregister_buffer(&self, _bql: &BqlGuard, _memory: &PinnedMemory) {}
+
     /// The node goes away (`bdrv_close`). It is drained and flushed, and has
     /// its children still.
     fn close(&self, _bql: &mut BqlGuard) {}
@@ -221,6 +238,13 @@ pub trait BlockDriver: DriverIo + Any {
     /// The block sizes of the device (`bdrv_probe_blocksizes`). By default a
     /// filter has those of its child.
     fn block_sizes(&self, _bql: &BqlGuard, _node: NodeView<'_>) -> Option<BlockSizes> {
+        None
+    }
+
+    /// Whether the node is a SCSI device that takes commands and no other
+    /// requests (`bs->sg`). By default a filter is what its child is, and
+    /// others are not.
+    fn is_scsi_generic(&self, _bql: &BqlGuard, _node: NodeView<'_>) -> Option<bool> {
         None
     }
 

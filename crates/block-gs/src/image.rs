@@ -125,6 +125,14 @@ impl NodeView<'_> {
         shown.find_map(|node| node.driver().block_sizes(bql, node))
     }
 
+    /// Whether the node is a SCSI device that takes commands and no other
+    /// requests (`bdrv_is_sg`).
+    pub fn is_scsi_generic(self, bql: &BqlGuard) -> bool {
+        let mut shown = self.shown();
+        let known = shown.find_map(|node| node.driver().is_scsi_generic(bql, node));
+        known.unwrap_or(false)
+    }
+
     /// The geometry of the disk below (`bdrv_probe_geometry`); filters show
     /// that of their child. `None` for what never had one.
     pub fn probe_geometry(self, bql: &BqlGuard) -> Option<DiskGeometry> {

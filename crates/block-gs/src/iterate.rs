@@ -8,7 +8,8 @@
 
 use std::collections::BTreeSet;
 
-use block_common::GraphError;
+use block_common::{GraphError, IoError};
+use block_io::Activity;
 
 use crate::graph::NodeKey;
 use crate::{Backend, BqlGuard, Node, NodeView, backends, nodes};
@@ -50,8 +51,8 @@ pub fn named_nodes<'b>(bql: &'b BqlGuard) -> impl Iterator<Item = NodeView<'b>> 
 /// ```
 /// use block_gs::{BqlGuard, Walk};
 ///
-/// /// Flushes whatever is in use (`bdrv_flush_all`).
-/// fn flush_all(bql: &mut BqlGuard) -> Result<(), block_io::IoError> {
+/// /// Flushes whatever is in use, with nothing else going on.
+/// fn flush_quietly(bql: &mut BqlGuard) -> Result<(), block_io::IoError> {
 ///     let mut walk = Walk::over_top_nodes();
 ///     while let Some(node) = walk.next(bql) {
 ///         node.drain(bql).io(async |request| request.flush().await)?;
@@ -118,6 +119,26 @@ impl Walk {
         let is_wanted = |key: &NodeKey| all || graph.node(*key).monitor_owned;
         graph.all_nodes().find(|key| is_wanted(key) && is_new(key))
     }
+}
+
+/// Flushes every [top node](top_nodes), and with it what is below
+/// (`bdrv_flush_all`). It runs the main loop, so it takes the exclusive proof.
+/// Requests go on meanwhile; what they have written before is durable.
+///
+/// # Errors
+/// The first error; the others have been flushed all the same.
+pub fn flush_all(bql: &mut BqlGuard) -> Result<(), IoError> {
+    let mut walk = Walk::over_top_nodes();
+    let mut outcome = Ok(());
+    while let Some(node) = walk.next(bql) {
+        let flushed = match Activity::try_begin(node.io()) {
+            Some(activity) => bql.block_on(async move { activity.request().flush().await }),
+            // Quiesced by somebody who waits for us.
+            None => node.drain(bql).io(async |request| request.flush().await),
+        };
+        outcome = outcome.and(flushed);
+    }
+    outcome
 }
 
 impl Node {

@@ -209,6 +209,12 @@ impl BlockLayer {
             closed: AtomicBool::new(false),
             events: Arc::default(),
         });
+        let listener = Arc::downgrade(&shared);
+        shared.events.resizes().set_wake(move || {
+            if let Some(shared) = listener.upgrade() {
+                shared.schedule(Box::new(|bql| crate::device::tell_truncated(bql)));
+            }
+        });
         let waker = Waker::from(Arc::new(MainWaker(Arc::clone(&shared))));
         Ok(BlockLayer {
             state: Box::new(LayerState {

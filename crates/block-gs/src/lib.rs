@@ -74,7 +74,8 @@
 //!   must stay; [`DrainedBackend`]: a backend, with a medium or without.
 //! * [`DirtyBitmap`], [`FrozenBitmap`], [`WriteTracker`]: which parts of a
 //!   node have been written.
-//! * [`DeviceOps`], [`Attachment`]: whom a backend works for.
+//! * [`DeviceOps`], [`Attachment`]: whom a backend works for;
+//!   [`RegisteredBuffer`]: memory that drivers are told of before.
 //! * [`NodeView`] has the ways down a chain; [`top_nodes`], [`Walk`]: walks
 //!   over nodes, also while things change.
 //! * [`OpBlock`]: operations that somebody does not want. [`Node::activate`],
@@ -94,6 +95,7 @@ mod bitmaps;
 mod blocker;
 #[allow(unsafe_code)]
 mod bql;
+mod buffers;
 mod builder;
 mod chain;
 mod context_change;
@@ -139,6 +141,7 @@ pub use block_common::role::{ParentState, PermPair};
 pub use block_common::{BlockLimits, GraphError, IoError, Perm, Role, Value};
 pub use blocker::{OpBlock, Operations};
 pub use bql::{BqlCell, BqlGuard};
+pub use buffers::RegisteredBuffer;
 pub use builder::{DetectZeroes, NodeBuilder, NodeOptions};
 pub use context_notifier::{ContextNotification, ContextNotifier};
 pub use create::{CreateImage, Creation, NewImage};
@@ -150,7 +153,7 @@ pub use frozen::FrozenChain;
 pub use home::{MainOrHome, WaitError};
 pub use image::{Amendment, BlockSizes, DiskGeometry, Measurement, NodeInfo};
 pub use iothread::{IoThread, iothreads};
-pub use iterate::{Walk, monitor_owned_nodes, named_nodes, top_nodes};
+pub use iterate::{Walk, flush_all, monitor_owned_nodes, named_nodes, top_nodes};
 pub use layer::{BlockLayer, EnterError, MainLoop, MainLoopGone};
 pub use naming::HeaderBacking;
 pub use node::{EdgeId, EdgeView, Node, NodeView, nodes};

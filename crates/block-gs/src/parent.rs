@@ -41,6 +41,11 @@ pub trait EdgeParent: Send + Sync + 'static {
     /// Go on. Called once for each [`drained_begin`](EdgeParent::drained_begin).
     fn drained_end(&self, _bql: &BqlGuard) {}
 
+    /// The node has got another length, by a truncation that is over
+    /// (`BdrvChildClass.resize`). Called for each edge, once for each
+    /// truncation, in the main loop.
+    fn resized(&self, _bql: &BqlGuard) {}
+
     /// Whether edges stay with their node when parents are redirected from
     /// one node to another (`stay_at_node`).
     fn stays_at_node(&self) -> bool {

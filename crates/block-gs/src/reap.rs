@@ -11,7 +11,7 @@ use block_io::Request;
 use crate::graph::section::{Scope, Section};
 use crate::graph::write;
 use crate::graph::{BackendKey, EdgeKey, NodeKey, ParentKey};
-use crate::{BqlGuard, Node, bitmaps, owner_io, permissions};
+use crate::{BqlGuard, Node, bitmaps, buffers, owner_io, permissions};
 
 /// Forgets an edge that has been taken out: its child's other parents may do
 /// more now, and it may have been the last.
@@ -64,6 +64,8 @@ pub(crate) fn delete_node(bql: &mut BqlGuard, key: NodeKey) {
         }
         let flush = async |request: Request<'_>| request.flush().await;
         let _ = owner_io::run(farewell.0.bql, &node, &farewell.0.section, flush);
+        farewell.0.settle();
+        buffers::forget_all(farewell.0.bql, key);
         drop(farewell);
     }
     scope.settle();

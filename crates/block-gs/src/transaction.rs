@@ -11,7 +11,7 @@ use crate::graph::section::Section;
 use crate::graph::write::{self, NewEdge, NewParent};
 use crate::graph::{EdgeKey, Graph, NodeKey, ParentRef};
 use crate::reopen::{AfterReopen, Ready, ReopenOptions};
-use crate::{BqlGuard, Node, context_change, limits, permissions};
+use crate::{BqlGuard, Node, buffers, context_change, limits, permissions};
 
 /// Several changes of the graph that happen together or not at all
 /// (`Transaction` and the `bdrv_*_noperm` functions).
@@ -352,6 +352,7 @@ impl Attempt<'_> {
         }
         let reshaped = self.applied.reshaped.clone();
         limits::refresh(self.bql, self.section, reshaped, &mut self.applied.limits)?;
+        buffers::tell_new(self.bql)?;
         let touched = self.applied.touched.clone();
         if self.ready.is_empty() {
             return permissions::refresh(self.bql, touched);
@@ -406,6 +407,7 @@ impl Attempt<'_> {
         let before = std::mem::take(&mut self.applied.limits);
         limits::put_back(self.bql, self.section, before);
         self.applied.roll_back(self.bql, self.section);
+        buffers::schedule(self.bql);
         while let Some(ready) = self.ready.pop() {
             ready.abort(self.bql);
         }

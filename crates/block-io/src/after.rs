@@ -20,6 +20,8 @@ pub(crate) struct After<'r> {
     end: u64,
     /// The end may lie beyond the node's length.
     grows: bool,
+    /// Where there may be no data any more.
+    voided: Option<&'r IoNode>,
     /// Others that overlap wait for it.
     _entered: Option<Entered<'r>>,
 }
@@ -31,6 +33,7 @@ impl<'r> After<'r> {
             start: 0,
             end: 0,
             grows: false,
+            voided: None,
             _entered: Some(entered),
         }
     }
@@ -48,7 +51,27 @@ impl<'r> After<'r> {
             start: range.start,
             end: range.end,
             grows,
+            voided: None,
             _entered: entered,
+        }
+    }
+
+    /// As [`write`](After::write), for a request that may leave a hole.
+    pub(crate) fn void(node: &'r IoNode, range: Range<u64>, grows: bool) -> Self {
+        let mut after = After::write(node, range, grows, None);
+        after.voided = Some(node);
+        after
+    }
+
+    /// For a request that is no write, and may leave a hole all the same.
+    pub(crate) fn void_only(node: &'r IoNode, range: Range<u64>) -> Self {
+        After {
+            written: None,
+            start: range.start,
+            end: range.end,
+            grows: false,
+            voided: Some(node),
+            _entered: None,
         }
     }
 
@@ -66,6 +89,9 @@ impl<'r> After<'r> {
 impl Drop for After<'_> {
     /// Succeeded, failed or cancelled: something may have been written.
     fn drop(&mut self) {
+        if let Some(node) = self.voided {
+            node.status_cache().void(&(self.start..self.end));
+        }
         let Some(node) = self.written else { return };
         if self.grows {
             node.doubt_length(self.end);

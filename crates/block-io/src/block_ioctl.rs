@@ -3,7 +3,8 @@
 //!
 //! **Fenced module.** The kernel takes them as `ioctl`s with a pointer: to two
 //! 64-bit numbers for the first two, to a header that points to memory for
-//! SCSI commands, to seven 32-bit numbers for extents. It reads and writes there during the call and keeps nothing. What
+//! SCSI commands, to seven 32-bit numbers for extents, to numbers that it
+//! writes for the rest. It reads and writes there during the call and keeps nothing. What
 //! makes the calls sound is that number and type of the argument belong
 //! together; both stand here and nowhere else.
 
@@ -86,6 +87,48 @@ pub fn set_extent_size(file: impl AsFd, bytes: u32) -> io::Result<()> {
         )
     }?;
     Ok(())
+}
+
+/// `SG_GET_VERSION_NUM` of `scsi/sg.h`.
+const SG_GET_VERSION_NUM: Opcode = 0x2282;
+
+/// `SG_GET_SCSI_ID` of `scsi/sg.h`.
+const SG_GET_SCSI_ID: Opcode = 0x2276;
+
+/// `sg_scsi_id` of `scsi/sg.h`: seven numbers, two of 16 bits between them, and
+/// two that are not used.
+#[repr(C)]
+#[derive(Default)]
+struct ScsiId {
+    host: c_int,
+    channel: c_int,
+    target: c_int,
+    unit: c_int,
+    kind: c_int,
+    host_queue: i16,
+    device_queue: i16,
+    unused: [c_int; 2],
+}
+
+/// Whether a character device is a SCSI device without a driver of its own,
+/// which takes commands and nothing else (`hdev_is_sg`).
+pub fn is_scsi_generic(device: impl AsFd) -> bool {
+    let device = device.as_fd();
+    let (mut version, mut id): (c_int, _) = (0, ScsiId::default());
+    // SAFETY: the kernel writes an `int` for `SG_GET_VERSION_NUM`, during the
+    // call.
+    let answer = unsafe {
+        ioctl(
+            device,
+            Updater::<SG_GET_VERSION_NUM, c_int>::new(&mut version),
+        )
+    };
+    if answer.is_err() {
+        return false;
+    }
+    // SAFETY: the kernel writes a `struct sg_scsi_id` for `SG_GET_SCSI_ID`, whose
+    // layout `ScsiId` has, during the call.
+    unsafe { ioctl(device, Updater::<SG_GET_SCSI_ID, ScsiId>::new(&mut id)) }.is_ok()
 }
 
 /// `SG_IO` of `scsi/sg.h`.
@@ -213,6 +256,18 @@ mod tests {
         let mut bytes = [0; 4096];
         rustix::io::pread(&file, &mut bytes, 0).expect("read");
         assert_eq!(bytes, [1; 4096]);
+    }
+
+    static_assertions::const_assert_eq!(size_of::<ScsiId>(), 32);
+
+    #[test]
+    fn what_has_no_such_driver_is_no_generic_scsi_device() {
+        let file = tempfile::tempfile().expect("a file");
+        assert!(!is_scsi_generic(&file));
+        for device in ["/dev/null", "/dev/zero"] {
+            let device = std::fs::File::open(device).expect("a device");
+            assert!(!is_scsi_generic(&device));
+        }
     }
 
     // What the kernel has, on machines whose addresses have 64 bits.

@@ -142,7 +142,10 @@ pub trait DriverIo: Any + Send + Sync {
     }
 
     /// What is known about the beginning of a range (`bdrv_co_block_status`).
-    /// With `precise`, zeroes are worth some effort to find.
+    /// With `precise`, zeroes are worth some effort to find. The answer may be
+    /// about more than was asked for. Of a node without children the layer
+    /// remembers data that is [stored](BlockStatus::stored_at) where it is read,
+    /// until a request may have made a hole there, and does not ask again.
     ///
     /// # Errors
     /// When it cannot be found out.

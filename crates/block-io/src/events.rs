@@ -12,6 +12,8 @@ use std::sync::Arc;
 use block_common::sync::Mutex;
 use block_common::{ErrorAction, Operation};
 
+use crate::Resizes;
+
 /// A tray was opened or closed, by guest or user (`DEVICE_TRAY_MOVED`).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeviceTrayMoved {
@@ -72,6 +74,7 @@ type Listener = Arc<dyn Fn(&BackendEvent) + Send + Sync>;
 pub struct Events {
     listeners: Mutex<Listeners>,
     machine: Mutex<Option<Arc<dyn Machine>>>,
+    resizes: Resizes,
 }
 
 #[derive(Default)]
@@ -112,6 +115,11 @@ impl Events {
 
     pub(crate) fn machine(&self) -> Option<Arc<dyn Machine>> {
         self.machine.lock().clone()
+    }
+
+    /// Which nodes have got another length, for the main loop.
+    pub fn resizes(&self) -> &Resizes {
+        &self.resizes
     }
 
     /// Tells everybody. Listeners run without a lock held, so they may listen

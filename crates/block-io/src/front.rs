@@ -52,8 +52,8 @@ pub trait DeviceIo: Send + Sync {
         None
     }
 
-    /// The node below has another length (`resize_cb`). Called on the thread
-    /// of whoever changed it.
+    /// The node below has another length (`resize_cb`). Called in the main
+    /// loop, when the truncation is over.
     fn resized(&self) {}
 }
 

@@ -74,17 +74,19 @@ mod node;
 mod operations;
 #[allow(unsafe_code)]
 mod request;
+mod resizes;
 #[allow(unsafe_code)]
 mod root;
 mod root_io;
 pub mod signposts;
+mod status_cache;
 mod turn;
 
 pub use block_common::{
     BlockLimits, ErrorAction, IoError, IoStatus, OnError, Operation, Perm, Preallocation,
     StatusFlags, WriteFlags,
 };
-pub use buffer::{Buffer, Destination, DestinationVec, Source, SourceVec};
+pub use buffer::{Buffer, Destination, DestinationVec, PinnedMemory, Source, SourceVec};
 pub use driver::{Capabilities, CopyEnd, DriverIo, Truncation};
 pub use edge::{Children, IoEdge};
 pub use events::{BackendEvent, BlockIoError, DeviceTrayMoved, Events, Listening, Machine};
@@ -98,5 +100,6 @@ pub use operations::{
     ScsiReply, ScsiTransfer, Zone, ZoneKind, ZoneOperation, ZoneState,
 };
 pub use request::{Activity, Request};
+pub use resizes::Resizes;
 pub use root::{InFlight, Root};
 pub use root_io::{CopyTarget, DeviceLimits, RangeStatus};

@@ -44,10 +44,29 @@ impl Drop for Lingering {
     fn drop(&mut self) {
         if let Some((ticket, range)) = self.changes.take() {
             self.activity.end_after(|node| {
+                node.status_cache().void(&range);
                 node.note_dirty(&range);
                 node.note_written();
                 node.overlaps().leave(ticket);
             });
         }
+    }
+}
+
+#[cfg(all(test, not(block_loom)))]
+mod tests {
+    use super::*;
+    use crate::node::tests::null_node;
+
+    #[test]
+    fn what_was_data_while_something_went_on_is_not_known_to_be_when_it_ends() {
+        let node = null_node("node");
+        let request = Activity::try_begin(&node).expect("open");
+        let goes_on = linger(request.request(), Some(0..512), true);
+        drop(request);
+        let look = node.status_cache().data_from(0).expect_err("nothing yet");
+        node.status_cache().fill(&look, 0..1024);
+        drop(goes_on);
+        assert!(node.status_cache().data_from(0).is_err());
     }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
 
 use block_common::sync::Mutex;
@@ -17,7 +17,9 @@ use block_common::{BlockLimits, IoError};
 use crate::aio::{AioContext, Home, JoinHandle};
 use crate::dirty::DirtyBitmaps;
 use crate::engine::{Gate, Overlaps};
-use crate::{Capabilities, Children, DriverIo, GraphCell, GsAccess};
+use crate::resizes::Resizing;
+use crate::status_cache::StatusCache;
+use crate::{Capabilities, Children, DriverIo, Events, GraphCell, GsAccess};
 
 /// Identifies a node for as long as the process lives: never used twice, in
 /// whichever block layer.
@@ -133,6 +135,9 @@ pub struct IoNode {
     flushes: Overlaps,
     threshold: Mutex<Option<Threshold>>,
     bitmaps: DirtyBitmaps,
+    status: StatusCache,
+    /// Of the block layer that the node is in, once it is in one.
+    events: OnceLock<Arc<Events>>,
 }
 
 impl fmt::Debug for IoNode {
@@ -173,6 +178,8 @@ impl IoNode {
             flushes: Overlaps::new(),
             threshold: Mutex::new(None),
             bitmaps: DirtyBitmaps::default(),
+            status: StatusCache::default(),
+            events: OnceLock::new(),
         })
     }
 
@@ -181,6 +188,18 @@ impl IoNode {
         self.this
             .upgrade()
             .expect("somebody borrows the node, so it is owned")
+    }
+
+    /// Says whom the node tells of its length. Once.
+    pub fn set_events(&self, _gs: &GsAccess, events: &Arc<Events>) {
+        let first = self.events.set(Arc::clone(events));
+        debug_assert!(first.is_ok(), "a node is in one block layer");
+    }
+
+    /// Notes that the length is about to change.
+    pub(crate) fn begin_resize(&self) -> Option<Resizing<'_>> {
+        let events = self.events.get()?;
+        Some(events.resizes().begin(self.uid))
     }
 
     /// Which node this is.
@@ -370,6 +389,11 @@ impl IoNode {
         if self.is_recorded() {
             self.bitmaps.note(range, || self.length());
         }
+    }
+
+    /// What is known to be data, if somebody looks for holes.
+    pub(crate) fn status_cache(&self) -> &StatusCache {
+        &self.status
     }
 
     /// The dirty bitmaps.

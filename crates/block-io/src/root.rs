@@ -278,7 +278,8 @@ impl Root {
         request.discard(offset, bytes).await
     }
 
-    /// Changes the length of the node below (`blk_co_truncate`).
+    /// Changes the length of the node below (`blk_co_truncate`). All devices
+    /// above that node hear of it in the main loop, some time later.
     ///
     /// # Errors
     /// [`IoError::NoMedium`] without a node, otherwise those of
@@ -291,10 +292,7 @@ impl Root {
     ) -> Result<(), IoError> {
         let in_flight = self.begin().await;
         let request = in_flight.request()?;
-        request.truncate(length, exact, preallocation).await?;
-        drop(in_flight);
-        self.tell_resized();
-        Ok(())
+        request.truncate(length, exact, preallocation).await
     }
 
     /// Makes earlier writes durable (`blk_co_flush`).

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use crate::callgrind::{self, REQUESTS};
 use crate::cli::Options;
 use crate::contest::{Contestant, Time, contest};
 use crate::error::Failure;
@@ -22,6 +23,7 @@ pub fn measure(options: &Options, found: &mut dyn FnMut(Table)) -> Result<(), Fa
     found(page_cache(options, &cached, false)?);
     found(page_cache(options, &cached, true)?);
     found(direct(options, &disk)?);
+    found(looks(options, &cached)?);
     Ok(())
 }
 
@@ -273,6 +275,33 @@ fn direct(options: &Options, image: &Image) -> Result<Table, Failure> {
             row.extend(outcome.cells());
             table.row(row);
         }
+    }
+    Ok(table)
+}
+
+/// Looks for holes in an image that has none.
+fn looks(options: &Options, images: &[(&str, &Image)]) -> Result<Table, Failure> {
+    let mut table = Table::new(
+        "Looks for holes",
+        "What 4 KiB of a raw image of 256 MiB without holes are, anywhere in it, one look after \
+         the other; instructions outside the kernel by callgrind, time beside a loop of two \
+         `lseek` to the same places. All on one CPU.",
+        &["file on", "instructions", "ns", "`lseek`", "part"],
+    );
+    for (place, image) in images {
+        options.say(&format!("files: looks for holes on {place}"));
+        let node = image.node()?;
+        let ours = Contestant::work(&["layer", &node, "--holes"])?;
+        let plain = Contestant::work(&["plain", image.name()?, "--holes"])?;
+        let instructions = callgrind::count(options, &ours, REQUESTS, false)?;
+        let times = contest(options, &[ours, plain])?;
+        table.row(vec![
+            Cell::from(*place),
+            Cell::figure(instructions.each, 0),
+            times[0].cell(),
+            times[1].cell(),
+            times[0].ratio(times[1]),
+        ]);
     }
     Ok(table)
 }

@@ -56,7 +56,9 @@ fn each_contestant_says_how_long_it_took() {
     let mut contestants = vec![
         vec!["layer", &node, "-c", "100", "-d", "4"],
         vec!["layer", &node, "-c", "100", "-w", "-S", "12288"],
+        vec!["layer", &node, "-c", "100", "--holes"],
         vec!["plain", name, "-c", "100"],
+        vec!["plain", name, "-c", "100", "--holes"],
         vec!["plain", name, "-c", "100", "-w"],
         vec![
             "change", "filter", "-c", "10", "--depth", "5", "--nodes", "50",

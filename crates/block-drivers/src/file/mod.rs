@@ -61,6 +61,8 @@ pub struct File {
     /// What it was opened by.
     path: PathBuf,
     kind: Kind,
+    /// It takes commands, and nothing else.
+    scsi_generic: bool,
     medium: Medium,
     how: How,
     /// Durable writes were offered when the node was made.
@@ -149,6 +151,10 @@ impl BlockDriver for File {
     /// A file that grows has holes. What a device holds nobody knows.
     fn has_zero_init(&self, _bql: &BqlGuard, _node: NodeView<'_>) -> Option<bool> {
         Some(self.kind == Kind::Regular)
+    }
+
+    fn is_scsi_generic(&self, _bql: &BqlGuard, _node: NodeView<'_>) -> Option<bool> {
+        Some(self.scsi_generic)
     }
 
     fn block_sizes(&self, bql: &BqlGuard, _node: NodeView<'_>) -> Option<BlockSizes> {

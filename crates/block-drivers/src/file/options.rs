@@ -170,6 +170,7 @@ impl FileOptions {
             protocol: self.protocol,
             path,
             kind: opened.geometry.kind,
+            scsi_generic: opened.geometry.scsi_generic,
             medium: opened.geometry.medium,
             how,
             durable_writes: opened.is_direct(),

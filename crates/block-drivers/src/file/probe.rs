@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use block_common::GraphError;
 use block_common::error::errno;
+use block_io::block_ioctl;
 use rustix::fs::{
     AtFlags, FileType, Stat, StatxFlags, fstat, fstatfs, ioctl_blkpbszget, ioctl_blksszget, major,
     minor, statx,
@@ -90,6 +91,8 @@ pub struct Geometry {
     /// Discards have an effect on multiples of this; `None` where they have
     /// none.
     pub discard_granularity: Option<u64>,
+    /// A SCSI device that takes commands and no other requests.
+    pub scsi_generic: bool,
 }
 
 impl Geometry {
@@ -120,6 +123,7 @@ impl Geometry {
             max_transfer: None,
             max_segments: None,
             discard_granularity: None,
+            scsi_generic: kind == Kind::CharacterDevice && block_ioctl::is_scsi_generic(fd),
         };
         match kind {
             Kind::Regular => geometry.look_at_file_system(fd)?,

@@ -137,7 +137,7 @@ impl DriverIo for File {
             },
             zero_flags: Some(WriteFlags::MAY_UNMAP | WriteFlags::NO_FALLBACK),
             discards: true,
-            flushes_to_disk: true,
+            flushes_to_disk: !self.scsi_generic,
             variable_length: true,
             truncates_to_zeroes: self.kind == Kind::Regular,
             ..Capabilities::default()
@@ -247,7 +247,8 @@ impl DriverIo for File {
             return IoFuture::ready(Ok(stored(BlockStatus::data(bytes))));
         }
         let found = self.call(request, None, move |fd| {
-            Ok(space::allocation(fd, offset, bytes))
+            // All of it: data is remembered, and asked for once.
+            Ok(space::allocation(fd, offset, u64::MAX))
         });
         let status = move |found| match found {
             Extent::Data(bytes) => stored(BlockStatus::data(bytes)),
@@ -429,9 +430,13 @@ impl DriverIo for File {
             })
     }
 
-    /// Where the end is, for devices too. Transfers say where they go, so
-    /// moving the file's own position disturbs none.
+    /// Where the end is, for devices too, but for those that take commands
+    /// only: they have none. Transfers say where they go, so moving the file's
+    /// own position disturbs none.
     fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, u64> {
+        if self.scsi_generic {
+            return IoFuture::ready(Ok(0));
+        }
         let end = rustix::fs::seek(self.opened(request).io().fd().as_fd(), SeekFrom::End(0));
         IoFuture::ready(end.map_err(|error| io::Error::from(error).into()))
     }

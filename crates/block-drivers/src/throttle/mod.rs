@@ -7,10 +7,12 @@
 //! | `turns` | whose turn it is |
 //! | `group` | sharing between members and threads |
 //! | `timer` | who asks for the next turn |
+//! | `of_backend` | the limits of one backend |
 
 mod bucket;
 mod config;
 mod group;
+mod of_backend;
 mod registry;
 mod timer;
 mod turns;
@@ -28,6 +30,9 @@ use block_io::{
 
 pub use config::{Limit, ThrottleConfig, ThrottleError};
 pub use group::ThrottleGroup;
+pub use of_backend::{
+    disable_io_limits, enable_io_limits, io_limits, set_io_limits, update_io_limits_group,
+};
 
 use crate::forward::{AS_THE_CHILD, at_file, forward};
 use group::Member;
@@ -120,6 +125,7 @@ impl ThrottleOver {
             file: self.file,
             group: group.clone(),
             options: NodeOptions::default(),
+            implicit: false,
         }
     }
 }
@@ -131,6 +137,7 @@ pub struct ThrottleOptions {
     file: Node,
     group: ThrottleGroup,
     options: NodeOptions,
+    implicit: bool,
 }
 
 impl ThrottleOptions {
@@ -146,17 +153,22 @@ impl ThrottleOptions {
         self
     }
 
+    /// Nobody has put the node there by name.
+    fn implicit(mut self) -> Self {
+        self.implicit = true;
+        self
+    }
+
     /// Makes the node. Needs the exclusive proof because a new node enters
     /// the graph.
     ///
     /// # Errors
     /// Those of [`NodeBuilder::open`].
     pub fn open(self, bql: &mut BqlGuard, name: &str) -> Result<Node, GraphError> {
-        let builder = NodeBuilder::new(name).options(self.options).child(
-            "file",
-            &self.file,
-            Role::FILTERED | Role::PRIMARY,
-        );
+        let builder = NodeBuilder::new(name)
+            .options(self.options)
+            .implicit(self.implicit)
+            .child("file", &self.file, Role::FILTERED | Role::PRIMARY);
         let member = Arc::new(Member::of(self.group));
         let throttle = Throttle {
             member: GraphCell::new(builder.uid(), Arc::clone(&member)),

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use block_drivers::file::Protocol;
 use block_drivers::{CopyOnRead, File, NullAio, NullCo, Raw};
-use block_gs::{Backend, BqlGuard, IoError, Node, Perm};
-use block_io::{DriverInfo, Request, ScsiCommand, ScsiTransfer};
+use block_gs::{Backend, BlockDriver, BqlGuard, IoError, Node, NodeBuilder, NodeView, Perm};
+use block_io::{Destination, DriverInfo, DriverIo, IoFuture, Request, ScsiCommand, ScsiTransfer};
 
 use crate::support::{READ_WRITE, backend, in_layer, read};
 
@@ -196,5 +197,65 @@ fn what_another_process_has_changed_is_seen_after_an_activation() {
         assert_eq!(raw.length(bql), 1024);
         let end = read(bql, &disk, 1023, 1).expect("read");
         assert_eq!(end, [0]);
+    });
+}
+
+/// As `file` is on a generic SCSI device, of which there may be none here.
+struct Generic;
+
+impl DriverIo for Generic {
+    fn read<'r>(&'r self, _: Request<'r>, _: u64, _: Destination<'r>) -> IoFuture<'r> {
+        IoFuture::failed(IoError::NotSupported)
+    }
+
+    fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, u64> {
+        IoFuture::ready(Ok(4096))
+    }
+}
+
+impl BlockDriver for Generic {
+    fn format_name(&self) -> &'static str {
+        "generic"
+    }
+
+    fn is_scsi_generic(&self, _bql: &BqlGuard, _node: NodeView<'_>) -> Option<bool> {
+        Some(true)
+    }
+}
+
+#[test]
+fn a_device_that_takes_commands_only_is_known_through_raw_and_has_no_window() {
+    in_layer(|bql, directory| {
+        let device = NodeBuilder::new("sg").open(bql, Arc::new(Generic));
+        let device = device.expect("opened");
+        let raw = Raw::over(&device).open(bql, "raw").expect("opened");
+        let filter = CopyOnRead::over(&raw).open(bql, "filter").expect("opened");
+        for node in [&device, &raw, &filter] {
+            let view = node.view(bql);
+            assert!(NodeView::is_scsi_generic(view, bql), "{node:?}");
+        }
+        let reader = backend(bql, &filter, Perm::CONSISTENT_READ).expect("nobody objects");
+        assert!(reader.is_scsi_generic(bql));
+        let windows = [
+            Raw::over(&device).offset(512),
+            Raw::over(&device).size(Some(512)),
+        ];
+        for window in windows {
+            let refused = window.open(bql, "window").expect_err("it has no bytes");
+            let said = "Cannot use offset/size with SCSI generic devices";
+            assert_eq!(refused.to_string(), said);
+            assert_eq!(refused.errno(), 22);
+        }
+        let too_far = Raw::over(&device).offset(8192).open(bql, "window");
+        let said = too_far.expect_err("beyond the end").to_string();
+        assert!(said.starts_with("Offset (8192)"), "{said}");
+
+        let path = directory.path().join("image");
+        File::create(&path, 4096).expect("created");
+        let file = File::new(&path).open(bql, "file").expect("opened");
+        let image = Raw::over(&file).open(bql, "image").expect("opened");
+        assert!(!image.view(bql).is_scsi_generic(bql));
+        let empty = Backend::new(bql, "", Perm::empty(), Perm::all()).expect("a backend");
+        assert!(!empty.is_scsi_generic(bql));
     });
 }

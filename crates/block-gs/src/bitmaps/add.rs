@@ -198,6 +198,9 @@ impl Drained<'_> {
 
     /// Tells requests whether there is anything that concerns them.
     pub(super) fn publish_bitmaps(&mut self) {
+        // What runs while the section settles may add and remove bitmaps; after
+        // that nothing polls in here.
+        self.settle();
         let key = self.node().key(self);
         let recorded = !io(self, key).is_empty(self.access());
         let kept = views(self, key).any(|view| view.named.read_only);

@@ -20,13 +20,14 @@ use std::sync::{Arc, Weak};
 
 use block_common::{BlockLimits, GraphError, ParentDescription, Perm, Role};
 use block_io::aio::ContextThread;
-use block_io::{IoEdge, IoNode, Root};
+use block_io::{IoEdge, IoNode, PinnedMemory, Root};
 use slotmap::{SlotMap, new_key_type};
 use smallvec::SmallVec;
 
 use crate::backend::{Backend, BackendHold};
 use crate::bitmaps::NamedBitmap;
 use crate::blocker::Blocker;
+use crate::buffers::Buffers;
 use crate::builder::NodeOptions;
 use crate::context_notifier::Registered;
 use crate::device::DeviceState;
@@ -66,6 +67,8 @@ pub(crate) struct NodeState {
     pub children: SmallVec<[EdgeKey; 2]>,
     /// Dirty bitmaps with a name, newest first.
     pub bitmaps: Vec<NamedBitmap>,
+    /// Memory that the driver has been told of.
+    pub buffers: Vec<PinnedMemory>,
     /// How many reasons there are for the node's parents to send nothing:
     /// open sections, and edges below it whose child is quiesced.
     pub quiesce: u32,
@@ -160,6 +163,8 @@ pub(crate) struct Graph {
     pub names: HashMap<String, NodeKey>,
     /// In the order of their creation.
     pub node_order: BTreeMap<u64, NodeKey>,
+    /// Memory that drivers are told of.
+    pub buffers: Buffers,
     pub iothreads: Vec<(String, ContextThread)>,
     /// Open sections over everything: what is born meanwhile is born
     /// quiesced.

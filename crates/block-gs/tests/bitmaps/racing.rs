@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use block_common::bitmap::HBitmap;
-use block_gs::{Backend, BqlGuard, IoThread};
-use block_io::Buffer;
+use block_common::error::errno;
+use block_gs::{Backend, BqlGuard, IoThread, StoredState};
 use block_io::aio::{JoinHandle, yield_now};
-use block_io::dirty::{BitmapReader, Tracker};
+use block_io::dirty::{BitmapReader, StoredBitmap, Tracker};
+use block_io::{Buffer, Request};
 
 use crate::common::{in_layer, spin_until};
-use crate::support::{Disk, KIB, add, areas, front, open};
+use crate::support::{Disk, KIB, MIB, add, areas, front, open, write};
 
 /// Somebody is told of a sector.
 type Told<R> = Arc<dyn Fn(u64) -> R + Send + Sync>;
@@ -186,5 +187,41 @@ fn a_write_is_noted_before_it_is_reported() {
             bql.block_on(task);
         }
         assert_eq!(areas(bql, &bitmap), [(0, SECTORS * 512)]);
+    });
+}
+
+/// While a bitmap is added, what the section's owner has left behind is waited
+/// for. What runs meanwhile adds one that must stay as it is.
+#[test]
+fn a_bitmap_that_comes_while_another_is_added_is_heeded() {
+    in_layer(|bql| {
+        let (node, _) = open(bql, "disk", Disk::of(MIB));
+        let disk = front(bql, &node);
+        let main = bql.main_loop();
+        let mut section = node.drain(bql);
+        let kept = section.io(async |request: Request<'_>| request.activity());
+        let other = node.clone();
+        main.schedule(move |bql| {
+            // A section inside would wait for it too.
+            drop(kept);
+            let stored = StoredBitmap {
+                name: "stored".into(),
+                enabled: true,
+                contents: HBitmap::new(MIB, 16).expect("a bitmap"),
+            };
+            let state = StoredState {
+                read_only: true,
+                inconsistent: false,
+            };
+            let mut section = other.drain(bql);
+            section.add_stored_bitmap(stored, state).expect("added");
+        });
+        let tracker = section.track_writes(64 << 10, true).expect("added");
+        let found = node.find_bitmap(&section, "stored");
+        found.expect("added while the section settled");
+        section.end();
+        let refused = write(bql, &disk, 0, 512).expect_err("it must not get out of date");
+        assert_eq!(refused.errno(), errno::EPERM);
+        tracker.end(bql);
     });
 }

@@ -1,7 +1,11 @@
 //! Walks over nodes, and lookups.
 
-use block_gs::{Backend, BqlGuard, Node, NodeView, Perm, Walk};
-use block_gs::{monitor_owned_nodes, named_nodes, top_nodes};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use block_gs::{Backend, BlockDriver, BqlGuard, IoError, Node, NodeBuilder, NodeView, Perm, Walk};
+use block_gs::{drain_all, flush_all, monitor_owned_nodes, named_nodes, top_nodes};
+use block_io::{Destination, DriverIo, IoFuture, Request};
 
 use crate::common::{Mem, backend, filter, in_layer, node};
 
@@ -78,4 +82,55 @@ fn lookups_say_what_is_missing() {
         let both = Node::lookup(bql, "x").expect_err("missing").to_string();
         assert_eq!(both, "Cannot find device='x' nor node-name='x'");
     });
+}
+
+#[test]
+fn flushing_everything_goes_on_after_an_error_and_reports_the_first() {
+    in_layer(|bql| {
+        let (one, first) = node(bql, "one", Mem::of(512));
+        let failing = Arc::new(FailingFlush(AtomicUsize::new(0)));
+        let broken = NodeBuilder::new("broken").open(bql, failing.clone());
+        let broken = broken.expect("opened");
+        let (two, last) = node(bql, "two", Mem::of(512));
+        let (top, above) = filter(bql, "top", &two);
+        let _backends = [&one, &broken, &top].map(|node| backend(bql, "", node));
+        let (idle, unused) = node(bql, "idle", Mem::of(512));
+        let failed = flush_all(bql).expect_err("one of them fails");
+        assert_eq!(failed.errno(), 28);
+        let flushes = |driver: &Mem| driver.flushes.load(Ordering::Relaxed);
+        assert_eq!((flushes(&first), flushes(&above)), (1, 1));
+        assert_eq!(failing.0.load(Ordering::Relaxed), 1);
+        assert_eq!(flushes(&unused), 0, "nobody uses it");
+        // Below the filter it is the filter's business.
+        assert_eq!(flushes(&last), 0);
+        idle.set_monitor_owned(bql);
+        let mut section = drain_all(bql);
+        let failed = section.with(flush_all).expect_err("still");
+        section.end();
+        assert_eq!(failed.errno(), 28);
+        assert_eq!((flushes(&first), flushes(&unused)), (2, 1));
+    });
+}
+
+struct FailingFlush(AtomicUsize);
+
+impl DriverIo for FailingFlush {
+    fn read<'r>(&'r self, _: Request<'r>, _: u64, _: Destination<'r>) -> IoFuture<'r> {
+        IoFuture::done()
+    }
+
+    fn flush<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        IoFuture::failed(IoError::from_errno(28))
+    }
+
+    fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, u64> {
+        IoFuture::ready(Ok(512))
+    }
+}
+
+impl BlockDriver for FailingFlush {
+    fn format_name(&self) -> &'static str {
+        "failing"
+    }
 }

@@ -10,6 +10,7 @@ mod model;
 mod paths;
 mod rmw;
 mod status;
+mod status_cache;
 mod strict;
 mod support;
 mod zeroes;

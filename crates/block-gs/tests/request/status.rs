@@ -149,7 +149,7 @@ fn whole_blocks_are_asked_about_and_the_answer_is_cut() {
         let silent = bql.block_on(async {
             let in_flight = disk.root().begin().await;
             let request = in_flight.request().expect("a node");
-            request.block_status(700, 10, true).await.map(plain)
+            request.block_status(2700, 10, true).await.map(plain)
         });
         assert_eq!(silent.expect_err("useless").errno(), 5);
     });

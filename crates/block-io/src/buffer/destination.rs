@@ -40,6 +40,10 @@ impl<'b> Destination<'b> {
         }
     }
 
+    pub(super) fn view(&self) -> View<'b> {
+        self.view
+    }
+
     pub(super) fn into_view(self) -> View<'b> {
         self.view
     }

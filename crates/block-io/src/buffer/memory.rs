@@ -4,9 +4,11 @@
 
 use std::alloc::{self, Layout};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use block_common::sync::Mutex;
+
+use crate::node::NodeUid;
 
 /// Which way a transfer goes, seen from the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,13 +29,17 @@ pub(super) struct Memory {
     /// How many notes there are.
     noted: AtomicUsize,
     notes: Mutex<Notes>,
+    /// Whether a driver has been told of the memory.
+    is_registered: AtomicBool,
 }
 
-/// Transfers of shared ranges.
+/// Transfers of shared ranges, and who knows of the memory.
 #[derive(Default)]
 struct Notes {
     last: Ticket,
     transfers: Vec<Note>,
+    /// The nodes whose drivers have been told of the memory.
+    registered_at: Vec<NodeUid>,
 }
 
 /// Names one noted transfer of a memory.
@@ -69,6 +75,7 @@ impl Memory {
             outgoing: AtomicU32::new(0),
             noted: AtomicUsize::new(0),
             notes: Mutex::default(),
+            is_registered: AtomicBool::new(false),
         }
     }
 
@@ -110,6 +117,23 @@ impl Memory {
     /// Whether no transfer of that way is left.
     pub(super) fn is_free_of(&self, way: Way) -> bool {
         self.count(way).load(Ordering::Acquire) == 0
+    }
+
+    /// Notes that the driver of a node knows of the memory, or does no more.
+    pub(super) fn set_registered(&self, node: NodeUid, registered: bool) {
+        let mut notes = self.notes.lock();
+        notes.registered_at.retain(|&known| known != node);
+        if registered {
+            notes.registered_at.push(node);
+        }
+        let any = !notes.registered_at.is_empty();
+        self.is_registered.store(any, Ordering::Release);
+    }
+
+    /// Whether the driver of a node knows of the memory.
+    pub(super) fn is_registered_at(&self, node: NodeUid) -> bool {
+        self.is_registered.load(Ordering::Acquire)
+            && self.notes.lock().registered_at.contains(&node)
     }
 
     /// Notes a transfer of a shared range.

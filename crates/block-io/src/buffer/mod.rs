@@ -36,6 +36,7 @@ mod destination;
 mod memory;
 #[allow(unsafe_code)]
 mod owner;
+mod pinned;
 #[allow(unsafe_code)]
 mod source;
 #[cfg(test)]
@@ -48,6 +49,7 @@ mod zero;
 
 pub use destination::Destination;
 pub use owner::{Buffer, DEFAULT_ALIGNMENT};
+pub use pinned::PinnedMemory;
 pub use source::Source;
 pub(crate) use transfer::Place;
 pub use transfer::{TransferIn, TransferOut};

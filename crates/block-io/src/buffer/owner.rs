@@ -139,6 +139,10 @@ impl Buffer {
         Source::of(self.view())
     }
 
+    pub(super) fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
     fn view(&self) -> View<'_> {
         View::One(Part {
             memory: &self.memory,

@@ -88,7 +88,7 @@ impl<'r> Request<'r> {
                 }
                 entered => entered?,
             };
-            let after = After::write(node, range, true, None);
+            let after = After::void(node, range, true);
             let driver = node.driver();
             let copied = driver
                 .copy_range_to(self, offset, from, bytes, fua.native)

@@ -50,7 +50,7 @@ impl<'r> Request<'r> {
             // take them or not.
             let bytes = next_piece(&(offset..range.end), alignment, bounds.max_discard);
             let whole = offset.is_multiple_of(alignment) && bytes.is_multiple_of(alignment);
-            let after = After::write(self.node(), offset..offset + bytes, false, None);
+            let after = After::void(self.node(), offset..offset + bytes, false);
             let outcome = self.node().driver().discard(self, offset, bytes).await;
             drop(after);
             match outcome {

@@ -2,6 +2,7 @@
 
 use block_common::IoError;
 
+use crate::after::After;
 use crate::{IoFuture, Request};
 
 impl<'r> Request<'r> {
@@ -51,7 +52,8 @@ impl<'r> Request<'r> {
     /// # Errors
     /// The driver's.
     pub fn invalidate_cache(self) -> IoFuture<'r> {
-        self.node().driver().invalidate_cache(self)
+        let running = self.node().driver().invalidate_cache(self);
+        running.then(After::void_only(self.node(), 0..u64::MAX))
     }
 
     /// The length in bytes (`bdrv_co_getlength`): the noted one, unless it

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::after::After;
 use crate::{IoFuture, Request};
 
 /// A SCSI command for a device of the host (`SG_IO`). It owns its memory, so
@@ -50,6 +51,7 @@ impl<'r> Request<'r> {
     /// [`IoError::NotSupported`](crate::IoError::NotSupported) for what is no
     /// device; otherwise the kernel's.
     pub fn scsi(self, command: ScsiCommand) -> IoFuture<'r, ScsiReply> {
-        self.node().driver().scsi(self, command)
+        let running = self.node().driver().scsi(self, command);
+        running.then(After::void_only(self.node(), 0..u64::MAX))
     }
 }

@@ -212,10 +212,7 @@ impl<'r> Request<'r> {
         }
         let asked = pad::align(&range, self.limits().request_alignment);
         let whole = asked.end - asked.start;
-        let said = node
-            .driver()
-            .block_status(self, asked.start, whole, precise)
-            .await?;
+        let said = self.said_by_driver(asked.start, whole, precise).await?;
         let before = range.start - asked.start;
         let mut status = BlockStatus {
             flags: said.flags,
@@ -252,6 +249,36 @@ impl<'r> Request<'r> {
         let ends = offset + status.bytes == length;
         status.flags.set(StatusFlags::EOF, ends);
         Ok(status)
+    }
+
+    /// What the driver says, or has said before. Only who stores bytes himself
+    /// need not look elsewhere to know that they are data.
+    async fn said_by_driver(
+        self,
+        offset: u64,
+        bytes: u64,
+        precise: bool,
+    ) -> Result<BlockStatus<'r>, IoError> {
+        let node = self.node();
+        let has_children = self.children().iter().next().is_some();
+        if !precise || has_children {
+            let driver = node.driver();
+            return driver.block_status(self, offset, bytes, precise).await;
+        }
+        let look = match node.status_cache().data_from(offset) {
+            Ok(known) => return Ok(BlockStatus::data(known).stored_at(node, offset)),
+            Err(look) => look,
+        };
+        let driver = node.driver();
+        let said = driver.block_status(self, offset, bytes, true).await?;
+        let is_here = said
+            .at
+            .is_some_and(|(other, at)| other.uid() == node.uid() && at == offset);
+        if is_here && said.flags - StatusFlags::ALLOCATED == StatusFlags::DATA {
+            let end = offset.saturating_add(said.bytes);
+            node.status_cache().fill(&look, offset..end);
+        }
+        Ok(said)
     }
 
     /// What is not allocated reads as zeroes where no backing image is. A

@@ -56,15 +56,22 @@ impl<'r> Request<'r> {
             zeroes,
         };
         let after = After::write(node, length..length, false, None);
+        let _cut = (length < old).then(|| After::void_only(node, length..u64::MAX));
         if length < old {
             // Also if this is dropped half way, nobody relies on what goes.
             node.expect_cut(length);
         }
+        let resizing = node.begin_resize();
         let outcome = node.driver().truncate(self, to).await;
         drop(after);
         if let Err(error) = outcome {
             // The first error says more than one about the length.
-            let _ = self.refresh_length().await;
+            let now = self.refresh_length().await;
+            if let Some(resizing) = resizing
+                && now.is_ok_and(|now| now == old)
+            {
+                resizing.not_changed();
+            }
             return Err(error);
         }
         if length > old {

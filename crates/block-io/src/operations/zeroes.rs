@@ -49,10 +49,10 @@ impl<'r> Request<'r> {
                     IoFuture::new(async move { self.zero_range(range, flags).await })
                 }
                 Ok(outcome) => {
-                    IoFuture::ready(outcome).then(After::write(self.node(), range, false, None))
+                    IoFuture::ready(outcome).then(After::void(self.node(), range, false))
                 }
                 Err(running) => IoFuture::new(async move {
-                    let after = After::write(self.node(), range.clone(), false, None);
+                    let after = After::void(self.node(), range.clone(), false);
                     let outcome = running.await;
                     drop(after);
                     match outcome {
@@ -145,7 +145,7 @@ impl<'r> Request<'r> {
         let mut offset = range.start;
         while offset < range.end {
             let bytes = next_piece(&(offset..range.end), alignment, bounds.max_zeroes);
-            let after = After::write(node, offset..offset + bytes, true, None);
+            let after = After::void(node, offset..offset + bytes, true);
             let done = match native {
                 Some(supported) => {
                     let flags = flags & (supported - WriteFlags::FUA);

@@ -2,6 +2,7 @@
 
 use block_common::{WriteFlags, limits};
 
+use crate::after::After;
 use crate::{IoFuture, Request, Source};
 
 /// A zone of a device (`BlockZoneDescriptor`). All numbers are bytes.
@@ -89,7 +90,9 @@ impl<'r> Request<'r> {
             .and_then(|()| self.check_writable(WriteFlags::empty()));
         let driver = self.node().driver();
         match checked {
-            Ok(()) => driver.manage_zones(self, operation, offset, bytes),
+            Ok(()) => driver
+                .manage_zones(self, operation, offset, bytes)
+                .then(After::void_only(self.node(), 0..u64::MAX)),
             Err(error) => IoFuture::failed(error),
         }
     }

@@ -84,6 +84,9 @@ pub struct Requests {
     /// Write instead of reading
     #[arg(short, long)]
     pub write: bool,
+    /// Look for holes instead of reading
+    #[arg(long)]
+    pub holes: bool,
     /// Past the page cache
     #[arg(long)]
     pub direct: bool,

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, SeekFrom};
 
 use super::Requests;
 use crate::error::Failure;
@@ -21,6 +21,10 @@ pub fn run(requests: &Requests) -> Result<Duration, Failure> {
     let start = Instant::now();
     for number in 0..requests.count {
         let offset = offsets.at(number);
+        if requests.holes {
+            look(&file, offset)?;
+            continue;
+        }
         let done = match requests.write {
             false => rustix::io::pread(&file, &mut *buffer, offset),
             true => rustix::io::pwrite(&file, &*buffer, offset),
@@ -30,6 +34,15 @@ pub fn run(requests: &Requests) -> Result<Duration, Failure> {
         }
     }
     Ok(start.elapsed())
+}
+
+/// Finds out where the data ends.
+fn look(file: &OwnedFd, offset: u64) -> Result<(), Failure> {
+    let data = rustix::fs::seek(file, SeekFrom::Data(offset));
+    let data = data.map_err(Failure::system("looking for data"))?;
+    let hole = rustix::fs::seek(file, SeekFrom::Hole(data));
+    std::hint::black_box(hole.map_err(Failure::system("looking for a hole"))?);
+    Ok(())
 }
 
 /// The file, and its length in bytes.

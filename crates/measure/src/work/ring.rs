@@ -114,6 +114,7 @@ mod tests {
             size: 4096,
             step: Some(4096),
             write: false,
+            holes: false,
             direct: false,
         };
         if IoUring::new(2).is_err() {

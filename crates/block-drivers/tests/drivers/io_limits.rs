@@ -1,0 +1,193 @@
+//! The limits of a backend: a throttle node that comes and goes under load.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use block_common::error::errno;
+use block_drivers::{
+    File, Limit, NullCo, ThrottleConfig, ThrottleGroup, disable_io_limits, enable_io_limits,
+    io_limits, set_io_limits, update_io_limits_group,
+};
+use block_gs::{Backend, BqlGuard, IoThread, Node, NodeOptions, Perm};
+use block_io::{Buffer, WriteFlags};
+
+use crate::support::{READ_WRITE, disk, in_layer, read, write};
+
+fn group(name: &str, iops: u64) -> ThrottleGroup {
+    ThrottleGroup::new(name, config(iops)).expect("makes sense")
+}
+
+fn config(iops: u64) -> ThrottleConfig {
+    ThrottleConfig {
+        iops_total: Limit::average(iops),
+        ..ThrottleConfig::default()
+    }
+}
+
+fn null(bql: &mut BqlGuard, name: &str) -> Node {
+    let null = NullCo::new(1 << 20).read_zeroes(true).open(bql, name);
+    null.expect("opened")
+}
+
+fn below(bql: &BqlGuard, backend: &Backend) -> String {
+    let node = backend.node(bql).expect("a node");
+    node.view(bql).skip_implicit_filters().name().to_owned()
+}
+
+#[test]
+fn a_backend_gets_limits_and_loses_them_and_others_have_none() {
+    in_layer(|bql, _| {
+        let node = null(bql, "null");
+        let (limited, other) = (disk(bql, &node), disk(bql, &node));
+        assert_eq!(io_limits(bql, &limited), None);
+        let slow = group("slow", 1);
+        enable_io_limits(bql, &limited, &slow).expect("enabled");
+        assert_eq!(io_limits(bql, &limited), Some(slow.clone()));
+        assert_eq!(io_limits(bql, &other), None);
+        assert_eq!(other.node(bql).as_ref(), Some(&node));
+        assert_eq!(below(bql, &limited), "null");
+
+        // The first is free; the second waits, and nobody else does.
+        read(bql, &limited, 0, 512).expect("read");
+        let root = limited.root().clone();
+        let second = limited.root().spawn(async move {
+            let mut buffer = Buffer::zeroed(512);
+            root.read(0, buffer.destination()).await
+        });
+        while slow.waiting() == 0 {
+            bql.run_for(Duration::from_millis(1));
+        }
+        read(bql, &other, 0, 512).expect("it has no limits");
+        assert_eq!(slow.waiting(), 1);
+        // Without limits it need not wait any longer.
+        disable_io_limits(bql, &limited).expect("disabled");
+        bql.block_on(second).expect("read");
+        assert_eq!(limited.node(bql).as_ref(), Some(&node));
+        assert_eq!(io_limits(bql, &limited), None);
+        disable_io_limits(bql, &limited).expect("nothing to do");
+    });
+}
+
+#[test]
+fn limits_and_group_change() {
+    in_layer(|bql, _| {
+        let node = null(bql, "null");
+        let backend = disk(bql, &node);
+        let (one, two) = (group("one", 1), group("two", 1));
+        let refused = set_io_limits(bql, &backend, config(7)).expect_err("no limits");
+        assert_eq!(refused.errno(), errno::EINVAL);
+        update_io_limits_group(bql, &backend, &one).expect("nothing to do");
+        assert_eq!(io_limits(bql, &backend), None);
+
+        enable_io_limits(bql, &backend, &one).expect("enabled");
+        let again = enable_io_limits(bql, &backend, &two).expect_err("it has some");
+        assert_eq!(again.errno(), errno::EBUSY);
+        set_io_limits(bql, &backend, config(7)).expect("possible");
+        assert_eq!(one.config(), config(7));
+        let wrong = ThrottleConfig {
+            iops_read: Limit::average(1),
+            ..config(7)
+        };
+        assert!(set_io_limits(bql, &backend, wrong).is_err());
+        assert_eq!(one.config(), config(7));
+
+        let before = backend.node(bql);
+        update_io_limits_group(bql, &backend, &one).expect("the same");
+        assert_eq!(backend.node(bql), before);
+        drop(before);
+        update_io_limits_group(bql, &backend, &two).expect("moved");
+        assert_eq!(io_limits(bql, &backend), Some(two));
+        assert_eq!(below(bql, &backend), "null");
+        bql.run_for(Duration::from_millis(1));
+        assert_eq!(block_gs::nodes(bql).count(), 2, "the old filter is gone");
+
+        let empty = Backend::new(bql, "", Perm::empty(), Perm::all()).expect("a backend");
+        let refused = enable_io_limits(bql, &empty, &one).expect_err("no node");
+        assert_eq!(refused.errno(), errno::ENOMEDIUM);
+    });
+}
+
+/// What a user sees of a node does not change: it is read-only or not, and space
+/// is given back.
+#[test]
+fn a_limited_node_is_as_it_was() {
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        File::create(&path, 1 << 20).expect("created");
+        let group = group("group", 1_000_000);
+        let unmap = NodeOptions {
+            unmap: true,
+            ..NodeOptions::default()
+        };
+        let file = File::new(&path).options(unmap).open(bql, "file");
+        let backend = disk(bql, &file.expect("opened"));
+        enable_io_limits(bql, &backend, &group).expect("enabled");
+        write(bql, &backend, 0, &[1; 65536]).expect("written");
+        bql.block_on(backend.root().discard(0, 65536))
+            .expect("discarded");
+        assert_eq!(read(bql, &backend, 0, 512).expect("read"), [0; 512]);
+        assert_eq!(backend.perms(bql).perm, READ_WRITE);
+        drop(backend);
+        bql.run_for(Duration::from_millis(1));
+
+        let file = File::new(&path).read_only(true).open(bql, "file");
+        let reader = Backend::new(bql, "", Perm::CONSISTENT_READ, Perm::all());
+        let reader = reader.expect("a backend");
+        reader
+            .insert(bql, &file.expect("opened"))
+            .expect("inserted");
+        enable_io_limits(bql, &reader, &group).expect("enabled");
+        assert!(!reader.node(bql).expect("a node").view(bql).is_writable());
+    });
+}
+
+#[test]
+fn running_requests_are_unharmed() {
+    in_layer(|bql, _| {
+        let thread = IoThread::create(bql, "io0").expect("a thread");
+        let node = null(bql, "null");
+        let backend = disk(bql, &node);
+        backend.set_iothread(bql, Some(&thread)).expect("moved");
+        let stop = Arc::new(AtomicBool::new(false));
+        let done = Arc::new(AtomicUsize::new(0));
+        let tasks: Vec<_> = (0..4)
+            .map(|_| {
+                let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
+                let root = backend.root().clone();
+                backend.root().spawn(async move {
+                    let mut buffer = Buffer::zeroed(512);
+                    while !stop.load(Ordering::Relaxed) {
+                        root.read(0, buffer.destination()).await.expect("read");
+                        root.write(512, buffer.source()).await.expect("written");
+                        let flags = WriteFlags::MAY_UNMAP;
+                        root.write_zeroes(0, 512, flags).await.expect("zeroed");
+                        done.fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        let (fast, slow) = (group("fast", 1_000_000), group("slow", 2000));
+        let progress = |bql: &mut BqlGuard| {
+            let before = done.load(Ordering::Relaxed);
+            while done.load(Ordering::Relaxed) == before {
+                bql.run_for(Duration::from_millis(1));
+            }
+        };
+        for _ in 0..20 {
+            enable_io_limits(bql, &backend, &fast).expect("enabled");
+            progress(bql);
+            update_io_limits_group(bql, &backend, &slow).expect("moved");
+            progress(bql);
+            set_io_limits(bql, &backend, config(1000)).expect("changed");
+            disable_io_limits(bql, &backend).expect("disabled");
+            progress(bql);
+        }
+        assert_eq!(backend.root().context().name(), thread.context().name());
+        stop.store(true, Ordering::Relaxed);
+        for task in tasks {
+            bql.block_on(task);
+        }
+        assert_eq!(slow.waiting() + fast.waiting(), 0);
+    });
+}
