@@ -51,16 +51,36 @@ pub fn for_filename(filename: &str, mut options: Options) -> Result<Options, Ope
         return Err(OpenError::FileAndFilename);
     }
     let mut file = options.take_below("file");
-    let by_name = protocol_of(filename)?;
-    file.set_default("driver", by_name.name);
-    match &by_name.protocol {
-        Some(protocol) => (protocol.parse)(filename, &mut file)?,
-        None => drivers::set_path(filename, &mut file),
-    }
+    add_protocol_options(filename, &mut file)?;
     for (key, value) in file.iter() {
         options.set(&format!("file.{key}"), value.clone());
     }
     Ok(options)
+}
+
+/// The options of the node that a file name without a format says.
+///
+/// # Errors
+/// As [`for_filename`].
+pub(crate) fn protocol_options(filename: &str) -> Result<Options, OpenError> {
+    if let Some(json) = filename.strip_prefix("json:") {
+        return Options::from_json(json).map_err(OpenError::JsonFilename);
+    }
+    let mut options = Options::new();
+    add_protocol_options(filename, &mut options)?;
+    Ok(options)
+}
+
+fn add_protocol_options(filename: &str, options: &mut Options) -> Result<(), OpenError> {
+    let by_name = protocol_of(filename)?;
+    options.set_default("driver", by_name.name);
+    match &by_name.protocol {
+        Some(protocol) => (protocol.parse)(filename, options),
+        None => {
+            drivers::set_path(filename, options);
+            Ok(())
+        }
+    }
 }
 
 /// The driver that a file name asks for (`bdrv_find_protocol`).

@@ -492,6 +492,36 @@ impl Opening<'_> {
         values::word(&mut self.options, key.name, key.words())
     }
 
+    /// The members of a list of objects, in their order.
+    pub fn list(&mut self, key: &Key) -> Result<Vec<Options>, OpenError> {
+        let mut members = self.options.take_below(key.name);
+        let mut list = Vec::new();
+        while members.has_below(&list.len().to_string()) {
+            list.push(members.take_below(&list.len().to_string()));
+        }
+        self.leave(key, members);
+        Ok(list)
+    }
+
+    /// The members of a list of words, in their order.
+    pub fn words(&mut self, key: &Key) -> Result<Vec<String>, OpenError> {
+        let mut members = self.options.take_below(key.name);
+        let mut words = Vec::new();
+        while let Some(word) = values::text(&mut members, &words.len().to_string())? {
+            words.push(word);
+        }
+        self.leave(key, members);
+        Ok(words)
+    }
+
+    /// Puts back what is no member of a list, to be refused.
+    fn leave(&mut self, key: &Key, rest: Options) {
+        for (name, value) in rest.iter() {
+            self.options
+                .set(&format!("{}.{name}", key.name), value.clone());
+        }
+    }
+
     /// Makes the node, with the name that it is to have.
     pub fn make(
         &mut self,

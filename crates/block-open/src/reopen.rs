@@ -437,7 +437,7 @@ fn is_same(key: Option<&Key>, old: &Value, new: &Value) -> bool {
     };
     let (mut old, mut new) = (both(old), both(new));
     match key.kind {
-        Kind::Text | Kind::Word(_) => false,
+        Kind::Text | Kind::Word(_) | Kind::Words(_) | Kind::List(_) => false,
         Kind::Switch => matches!(
             (values::switch(&mut old, key.name), values::switch(&mut new, key.name)),
             (Ok(old), Ok(new)) if old == new

@@ -46,6 +46,14 @@ fn check_level(mut options: Options, path: &str, depth: usize) -> Result<(), Ope
         {
             return refuse(wrong_type(path, group, "object"));
         }
+        if let Kind::List(_) | Kind::Words(_) = key.kind {
+            let members = options.take_below(key.name);
+            if options.remove(key.name).is_some() {
+                return refuse(wrong_type(path, key.name, expected(key)));
+            }
+            check_list(members, &format!("{path}{}", key.name), key)?;
+            continue;
+        }
         // No value has members.
         if options.has_below(key.name) {
             return refuse(wrong_type(path, key.name, expected(key)));
@@ -92,6 +100,50 @@ fn check_level(mut options: Options, path: &str, depth: usize) -> Result<(), Ope
     refuse(format!("Parameter '{path}{unexpected}' is unexpected"))
 }
 
+/// The members of a list.
+fn check_list(mut members: Options, path: &str, key: &Key) -> Result<(), OpenError> {
+    let is_typed = members.is_typed();
+    let refuse = |message| Err(OpenError::Value(message));
+    for place in 0.. {
+        let at = place.to_string();
+        let path = format!("{path}[{place}]");
+        match key.kind {
+            Kind::Words(words) => match members.remove(&at) {
+                None => break,
+                Some(Value::Text(word)) if words.contains(&&*word) => {}
+                Some(Value::Text(word)) => {
+                    return refuse(format!("Parameter '{path}' does not accept value '{word}'"));
+                }
+                Some(_) => return refuse(wrong_type(&path, "", "string")),
+            },
+            Kind::List(known) => {
+                if !members.has_below(&at) {
+                    break;
+                }
+                let mut member = members.take_below(&at);
+                let path = format!("{path}.");
+                for key in known {
+                    match member.remove(key.name) {
+                        None if key.required => {
+                            return refuse(format!("Parameter '{path}{}' is missing", key.name));
+                        }
+                        Some(value) if is_typed => check_value(&path, key, &value)?,
+                        _ => {}
+                    }
+                }
+                if let Some((left, _)) = member.iter().next() {
+                    return refuse(format!("Parameter '{path}{left}' is unexpected"));
+                }
+            }
+            _ => break,
+        }
+    }
+    match members.iter().next() {
+        None => Ok(()),
+        Some((left, _)) => refuse(format!("Parameter '{path}.{left}' is unexpected")),
+    }
+}
+
 fn wrong_type(path: &str, key: &str, expected: &str) -> String {
     format!("Invalid parameter type for '{path}{key}', expected: {expected}")
 }
@@ -101,6 +153,7 @@ fn expected(key: &Key) -> &'static str {
         Kind::Text | Kind::Word(_) => "string",
         Kind::Switch => "boolean",
         Kind::Size | Kind::Number => "integer",
+        Kind::Words(_) | Kind::List(_) => "array",
     }
 }
 

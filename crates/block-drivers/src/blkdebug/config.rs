@@ -118,6 +118,13 @@ impl RuleText {
     ];
     const SET: [&str; 3] = ["event", "state", "new_state"];
 
+    /// Sets a value, by the key that it is written with; others are ignored.
+    pub fn set(&mut self, key: &str, value: String) {
+        if let Some(slot) = self.slot(key) {
+            *slot = Some(value);
+        }
+    }
+
     /// The place of a value.
     fn slot(&mut self, key: &str) -> Option<&mut Option<String>> {
         Some(match key {
@@ -243,9 +250,7 @@ pub fn parse_config(text: &str) -> Result<(Vec<InjectError>, Vec<SetState>), Con
         }
         let quoted = value.strip_prefix('"').unwrap_or_default();
         let value = quoted.split('"').next().unwrap_or_default();
-        if let Some(slot) = rule.slot(key) {
-            *slot = Some(value.to_owned());
-        }
+        rule.set(key, value.to_owned());
     }
     finish(section)?;
     Ok((errors, states))

@@ -123,7 +123,7 @@ impl IoType {
     ];
 
     /// Its name.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             IoType::Read => "read",
             IoType::Write => "write",

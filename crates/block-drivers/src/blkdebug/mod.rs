@@ -561,6 +561,11 @@ impl BlockDriver for Blkdebug {
         debug_assert!(held.is_empty());
     }
 
+    /// Nothing of it changes; the image may.
+    fn reopens(&self) -> bool {
+        true
+    }
+
     fn strong_options(&self, _bql: &BqlGuard) -> Vec<(&'static str, Value)> {
         let config = self.config.as_ref();
         let config = config.map(|path| ("config", Value::Text(path.display().to_string())));

@@ -205,5 +205,6 @@ fn check_type(key: &Key, value: &Value, is_typed: bool) -> Result<(), OpenError>
             "Parameter '{name}' does not accept value '{word}'"
         ))),
         (Kind::Word(_), _) => wrong("string"),
+        (Kind::Words(_) | Kind::List(_), _) => wrong("array"),
     }
 }

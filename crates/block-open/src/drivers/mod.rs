@@ -12,6 +12,7 @@ use crate::opening::Opening;
 use crate::reopen::Reopening;
 use crate::{OpenError, Options, general};
 
+mod blkdebug;
 mod copy_on_read;
 mod file;
 mod null;
@@ -24,6 +25,7 @@ mod throttle;
 
 /// Every driver, in alphabetical order.
 static DRIVERS: &[&Driver] = &[
+    &blkdebug::BLKDEBUG,
     &copy_on_read::COPY_ON_READ,
     &file::FILE,
     &file::HOST_DEVICE,
@@ -142,7 +144,7 @@ pub struct Child {
 }
 
 /// An option that a driver has.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key {
     /// Its name.
     pub name: &'static str,
@@ -167,6 +169,10 @@ pub enum Kind {
     Number,
     /// One of these words.
     Word(&'static [&'static str]),
+    /// Some of these words, as a list.
+    Words(&'static [&'static str]),
+    /// A list of objects with these members.
+    List(&'static [Key]),
 }
 
 impl Key {
