@@ -8,7 +8,7 @@
 //! | [`Stats`] | filter | forward, and look at the outcome |
 //! | [`Throttle`] | filter | wait, share state with other nodes, hear of drained sections |
 //! | [`CopyOnRead`] | filter | ask for permissions of its own |
-//! | [`Blkdebug`](blkdebug::Blkdebug) | filter | hear what drivers above are doing, hold requests |
+//! | [`Blkdebug`] | filter | hear what drivers above are doing, hold requests |
 //! | [`Inject`] | filter | fail and delay requests, be told what to do while they run |
 //!
 //! # How to write one
@@ -151,6 +151,7 @@ mod raw;
 mod stats;
 mod throttle;
 
+pub use blkdebug::{Blkdebug, BlkdebugOptions};
 pub use commit::{commit, commit_all};
 pub use copy_on_read::{CopyOnRead, CopyOnReadOptions};
 pub use file::{File, FileOptions, FileSettings};

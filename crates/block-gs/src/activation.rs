@@ -81,7 +81,7 @@ impl Node {
 impl NodeView<'_> {
     /// Whether another process owns the image (`bdrv_is_inactive`).
     pub fn is_inactive(self) -> bool {
-        self.graph.node(self.key).inactive
+        self.graph().node(self.key).inactive
     }
 }
 
@@ -115,7 +115,7 @@ pub fn inactivate_all(bql: &mut BqlGuard) -> Result<(), GraphError> {
 /// The nodes that no other node uses.
 fn parentless(bql: &BqlGuard) -> Vec<Node> {
     let tops = crate::nodes(bql).filter(|node| {
-        let closing = node.graph.node(node.key).closing;
+        let closing = node.graph().node(node.key).closing;
         !closing && node.parents().all(|edge| edge.parent_node().is_none())
     });
     tops.map(|node| node.node(bql)).collect()

@@ -124,7 +124,7 @@ impl NodeView<'_> {
     /// # Errors
     /// [`GraphError::Blocked`] with the newest reason.
     pub fn check_operations(self, wanted: Operations) -> Result<(), GraphError> {
-        let blockers = &self.graph.node(self.key).blockers;
+        let blockers = &self.graph().node(self.key).blockers;
         let found = blockers
             .iter()
             .rev()
@@ -132,9 +132,9 @@ impl NodeView<'_> {
         let reason = match found {
             Some(blocker) => Some(blocker.reason.to_string()),
             None if ALLOWED_ON_BACKING.contains(wanted) => None,
-            None => overlay(self.graph, self.key).map(|overlay| {
+            None => overlay(self.graph(), self.key).map(|overlay| {
                 let overlay = NodeView {
-                    graph: self.graph,
+                    bql: self.bql,
                     key: overlay,
                 };
                 let name = overlay.device_or_node_name();
@@ -152,8 +152,8 @@ impl NodeView<'_> {
 
     /// Whether anybody has blocked anything (`!bdrv_op_blocker_is_empty`).
     pub fn has_blocked_operations(self) -> bool {
-        let blockers = &self.graph.node(self.key).blockers;
-        !blockers.is_empty() || overlay(self.graph, self.key).is_some()
+        let blockers = &self.graph().node(self.key).blockers;
+        !blockers.is_empty() || overlay(self.graph(), self.key).is_some()
     }
 }
 

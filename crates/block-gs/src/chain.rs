@@ -18,21 +18,18 @@ use crate::{Node, NodeView};
 
 impl<'g> NodeView<'g> {
     fn edge(self, key: Option<EdgeKey>) -> Option<EdgeView<'g>> {
-        key.map(|key| EdgeView {
-            graph: self.graph,
-            key,
-        })
+        key.map(|key| EdgeView { bql: self.bql, key })
     }
 
     /// The edge to the backing image (`bdrv_cow_child`).
     pub fn cow_child(self) -> Option<EdgeView<'g>> {
-        self.edge(self.graph.cow_edge(self.key))
+        self.edge(self.graph().cow_edge(self.key))
     }
 
     /// The edge to the node that this one, a filter, shows
     /// (`bdrv_filter_child`).
     pub fn filter_child(self) -> Option<EdgeView<'g>> {
-        let edge = self.graph.filter_edge(self.key);
+        let edge = self.graph().filter_edge(self.key);
         self.edge(edge.filter(|_| self.driver().is_filter()))
     }
 
@@ -145,26 +142,26 @@ impl<'g> NodeView<'g> {
 
     /// Whether a backend is directly above (`bdrv_has_blk`).
     pub fn has_backend(self) -> bool {
-        let mut parents = self.graph.node(self.key).parents.iter();
-        parents.any(|&edge| matches!(self.graph.edges[edge].parent, ParentRef::Backend(_)))
+        let mut parents = self.graph().node(self.key).parents.iter();
+        parents.any(|&edge| matches!(self.graph().edges[edge].parent, ParentRef::Backend(_)))
     }
 
     /// Whether nobody but backends is above (`bdrv_is_root_node`).
     pub fn is_root_node(self) -> bool {
-        let mut parents = self.graph.node(self.key).parents.iter();
-        parents.all(|&edge| matches!(self.graph.edges[edge].parent, ParentRef::Backend(_)))
+        let mut parents = self.graph().node(self.key).parents.iter();
+        parents.all(|&edge| matches!(self.graph().edges[edge].parent, ParentRef::Backend(_)))
     }
 
     /// Whether the node was put there by a job and not by a user
     /// (`bs->implicit`): what shows the graph to users leaves it out.
     pub fn is_implicit(self) -> bool {
-        self.graph.node(self.key).implicit
+        self.graph().node(self.key).implicit
     }
 
     /// The name of the first named backend above (`bdrv_get_parent_name`);
     /// empty without one (`bdrv_get_device_name`).
     pub fn device_name(self) -> &'g str {
-        let graph = self.graph;
+        let graph = self.graph();
         let parents = graph.node(self.key).parents.iter();
         let mut names = parents.filter_map(|&edge| match graph.edges[edge].parent {
             ParentRef::Backend(key) => Some(graph.backends[key].name.as_str()),

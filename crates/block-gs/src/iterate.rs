@@ -22,7 +22,7 @@ pub fn top_nodes<'b>(bql: &'b BqlGuard) -> impl Iterator<Item = NodeView<'b>> + 
     let mut seen = BTreeSet::new();
     let below_backends = graph.backends.values().filter_map(move |backend| {
         let key = graph.edges[backend.edge?].child;
-        seen.insert(key).then_some(NodeView { graph, key })
+        seen.insert(key).then_some(NodeView { bql, key })
     });
     below_backends.chain(monitor_owned_nodes(bql).filter(|node| !node.has_backend()))
 }
@@ -37,9 +37,8 @@ pub fn monitor_owned_nodes<'b>(bql: &'b BqlGuard) -> impl Iterator<Item = NodeVi
 /// (`bdrv_named_nodes_list`, `bdrv_next_node`). Nodes that a job has put
 /// somewhere are in it.
 pub fn named_nodes<'b>(bql: &'b BqlGuard) -> impl Iterator<Item = NodeView<'b>> + use<'b> {
-    let graph = bql.graph();
-    let newest = graph.all_nodes().rev();
-    newest.map(move |key| NodeView { graph, key })
+    let newest = bql.graph().all_nodes().rev();
+    newest.map(move |key| NodeView { bql, key })
 }
 
 /// A walk over nodes that goes on after anything may have happened to them:

@@ -131,7 +131,7 @@ impl Node {
     /// When the node belongs to another block layer.
     pub fn view<'b>(&self, bql: &'b BqlGuard) -> NodeView<'b> {
         NodeView {
-            graph: bql.graph(),
+            bql,
             key: self.key(bql),
         }
     }
@@ -195,14 +195,14 @@ impl Node {
 /// All nodes, oldest first (`bdrv_next_node`). The iterator borrows the
 /// guard: the graph cannot change under it.
 pub fn nodes<'b>(bql: &'b BqlGuard) -> impl Iterator<Item = NodeView<'b>> + use<'b> {
-    let graph = bql.graph();
-    graph.all_nodes().map(move |key| NodeView { graph, key })
+    let keys = bql.graph().all_nodes();
+    keys.map(move |key| NodeView { bql, key })
 }
 
 /// A node of the graph, for as long as nothing can change it.
 #[derive(Clone, Copy)]
 pub struct NodeView<'g> {
-    pub(crate) graph: &'g Graph,
+    pub(crate) bql: &'g BqlGuard,
     pub(crate) key: NodeKey,
 }
 
@@ -214,38 +214,35 @@ impl fmt::Debug for NodeView<'_> {
 
 impl PartialEq for NodeView<'_> {
     fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self.graph, other.graph) && self.key == other.key
+        self.key == other.key
     }
 }
 
 impl Eq for NodeView<'_> {}
 
 impl<'g> NodeView<'g> {
+    pub(crate) fn graph(self) -> &'g Graph {
+        self.bql.graph()
+    }
+
     /// The name.
     pub fn name(self) -> &'g str {
-        self.graph.name(self.key)
+        self.graph().name(self.key)
     }
 
     /// A handle, which can be kept across polls.
-    ///
-    /// # Panics
-    /// When the view is of another block layer.
     pub fn node(self, bql: &BqlGuard) -> Node {
-        assert!(
-            std::ptr::eq(self.graph, bql.graph()),
-            "this view belongs to another block layer than the one this thread is in"
-        );
         Node::of(bql, self.key)
     }
 
     /// The driver's global-state half.
     pub fn driver(self) -> &'g dyn BlockDriver {
-        &*self.graph.node(self.key).driver
+        &*self.graph().node(self.key).driver
     }
 
     /// The node as requests see it.
     pub fn io(self) -> &'g Arc<IoNode> {
-        &self.graph.node(self.key).io
+        &self.graph().node(self.key).io
     }
 
     /// The node's context (`bdrv_get_aio_context`).
@@ -255,77 +252,74 @@ impl<'g> NodeView<'g> {
 
     /// The edges below, oldest first.
     pub fn children(self) -> impl Iterator<Item = EdgeView<'g>> {
-        self.edges(&self.graph.node(self.key).children)
+        self.edges(&self.graph().node(self.key).children)
     }
 
     /// The edges above, newest first.
     pub fn parents(self) -> impl Iterator<Item = EdgeView<'g>> {
-        self.edges(&self.graph.node(self.key).parents)
+        self.edges(&self.graph().node(self.key).parents)
     }
 
     fn edges(self, keys: &'g [EdgeKey]) -> impl Iterator<Item = EdgeView<'g>> {
-        let graph = self.graph;
-        keys.iter().map(move |&key| EdgeView { graph, key })
+        let bql = self.bql;
+        keys.iter().map(move |&key| EdgeView { bql, key })
     }
 
     /// The edge below called `name`.
     pub fn child(self, name: &str) -> Option<EdgeView<'g>> {
-        let key = self.graph.child_edge(self.key, name)?;
-        Some(EdgeView {
-            graph: self.graph,
-            key,
-        })
+        let key = self.graph().child_edge(self.key, name)?;
+        Some(EdgeView { bql: self.bql, key })
     }
 
     /// How many reasons there are for the node's parents to send nothing
     /// (`bs->quiesce_counter`).
     pub fn quiesce_count(self) -> u32 {
-        self.graph.node(self.key).quiesce
+        self.graph().node(self.key).quiesce
     }
 
     /// The length in bytes that requests see (`bdrv_getlength`): of the first
     /// node below, itself included, that does not only pass requests on.
     pub fn length(self) -> u64 {
         let mut key = self.key;
-        while self.graph.node(key).io.is_transparent()
-            && let Some(file) = self.graph.child_edge(key, "file")
+        while self.graph().node(key).io.is_transparent()
+            && let Some(file) = self.graph().child_edge(key, "file")
         {
-            key = self.graph.edges[file].child;
+            key = self.graph().edges[file].child;
         }
-        self.graph.node(key).io.length()
+        self.graph().node(key).io.length()
     }
 
     /// What the node needs of its requests.
     pub fn limits(self) -> BlockLimits {
-        self.graph.node(self.key).limits
+        self.graph().node(self.key).limits
     }
 
     /// Whether the node is open for reading only (`bdrv_is_read_only`).
     pub fn is_read_only(self) -> bool {
-        !self.graph.node(self.key).writable
+        !self.graph().node(self.key).writable
     }
 
     /// Whether the node is open for writing, and not owned by another process
     /// (`bdrv_is_writable`).
     pub fn is_writable(self) -> bool {
-        let node = self.graph.node(self.key);
+        let node = self.graph().node(self.key);
         node.writable && !node.inactive
     }
 
     /// Whether the monitor owns the node.
     pub fn is_monitor_owned(self) -> bool {
-        self.graph.node(self.key).monitor_owned
+        self.graph().node(self.key).monitor_owned
     }
 
     /// What all parents together do with the node
     /// (`bdrv_get_cumulative_perm`).
     pub fn cumulative_perm(self) -> Perm {
-        self.graph.cumulative(self.key).perm
+        self.graph().cumulative(self.key).perm
     }
 
     /// What all parents together let others do with the node.
     pub fn cumulative_shared(self) -> Perm {
-        self.graph.cumulative(self.key).shared
+        self.graph().cumulative(self.key).shared
     }
 }
 
@@ -350,21 +344,17 @@ impl EdgeId {
             self.layer == bql.layer_id(),
             "this edge belongs to another block layer than the one this thread is in"
         );
-        let graph = bql.graph();
-        if !graph.edges.contains_key(self.key) {
+        if !bql.graph().edges.contains_key(self.key) {
             return Err(GraphError::StaleEdge);
         }
-        Ok(EdgeView {
-            graph,
-            key: self.key,
-        })
+        Ok(EdgeView { bql, key: self.key })
     }
 }
 
 /// An edge of the graph, for as long as nothing can change it (`BdrvChild`).
 #[derive(Clone, Copy)]
 pub struct EdgeView<'g> {
-    pub(crate) graph: &'g Graph,
+    pub(crate) bql: &'g BqlGuard,
     pub(crate) key: EdgeKey,
 }
 
@@ -376,8 +366,12 @@ impl fmt::Debug for EdgeView<'_> {
 }
 
 impl<'g> EdgeView<'g> {
+    pub(crate) fn graph(self) -> &'g Graph {
+        self.bql.graph()
+    }
+
     fn state(self) -> &'g crate::graph::EdgeState {
-        &self.graph.edges[self.key]
+        &self.graph().edges[self.key]
     }
 
     /// What finds the edge again after a poll.
@@ -400,16 +394,13 @@ impl<'g> EdgeView<'g> {
 
     /// Who is above.
     pub fn parent(self) -> ParentDescription {
-        self.graph.describe(self.state().parent)
+        self.graph().describe(self.state().parent)
     }
 
     /// The node above, if it is one.
     pub fn parent_node(self) -> Option<NodeView<'g>> {
         match self.state().parent {
-            ParentRef::Node(key) => Some(NodeView {
-                graph: self.graph,
-                key,
-            }),
+            ParentRef::Node(key) => Some(NodeView { bql: self.bql, key }),
             _ => None,
         }
     }
@@ -417,7 +408,7 @@ impl<'g> EdgeView<'g> {
     /// The node below.
     pub fn child(self) -> NodeView<'g> {
         NodeView {
-            graph: self.graph,
+            bql: self.bql,
             key: self.state().child,
         }
     }

@@ -345,7 +345,7 @@ impl Node {
 impl<'g> NodeView<'g> {
     /// What any node can be told, as it is for this one.
     pub fn options(self) -> NodeOptions {
-        let node = self.graph.node(self.key);
+        let node = self.graph().node(self.key);
         NodeOptions {
             force_share: node.force_share,
             inactive: node.inactive,
@@ -355,7 +355,7 @@ impl<'g> NodeView<'g> {
 
     /// How the node was described, if it was as a `T`.
     pub fn description<T: Any + Send>(self) -> Option<&'g T> {
-        let description = self.graph.node(self.key).description.as_ref()?;
+        let description = self.graph().node(self.key).description.as_ref()?;
         description.downcast_ref()
     }
 
@@ -366,7 +366,7 @@ impl<'g> NodeView<'g> {
     }
 
     fn inherited_from(self, parent: NodeView<'_>) -> Option<Inherited> {
-        let heritage = self.graph.node(self.key).heritage;
+        let heritage = self.graph().node(self.key).heritage;
         heritage.filter(|heritage| heritage.from == parent.key)
     }
 

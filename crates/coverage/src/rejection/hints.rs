@@ -40,7 +40,7 @@ const fn held(
 }
 
 /// Each proof, and where it is had.
-const HELD: [Held; 11] = {
+const HELD: [Held; 12] = {
     use Place::{Home, Layer, MainLoop};
     [
         held("BqlGuard", "BqlGuard", "*bql", MainLoop),
@@ -67,6 +67,13 @@ const HELD: [Held; 11] = {
             "Transaction",
             "Transaction<'_>",
             "any::<Node>().drain(bql).transaction()",
+            MainLoop,
+        ),
+        // A reopen lends it to the driver; nobody else can have one.
+        held(
+            "ReopenCommit",
+            "ReopenCommit<'_>",
+            "any::<ReopenCommit<'_>>()",
             MainLoop,
         ),
         held(
@@ -104,7 +111,7 @@ pub const OF_THE_TRAIT: [&str; 2] = ["BqlGuard", "HomeThread"];
 pub const IMPORTS: &str = "\
 use block_gs::{
     Backend, BitmapView, BlockLayer, BqlGuard, DirtyBitmap, Drained, DrainedAll, DrainedBackend,
-    DrainedSet, EdgeId, EdgeView, Node, NodeView, Transaction, drain_all, drain_many,
+    DrainedSet, EdgeId, EdgeView, Node, NodeView, ReopenCommit, Transaction, drain_all, drain_many,
 };
 use block_io::aio::{AioContext, HomeThread};
 use block_io::{Buffer, Destination, DriverIo, GsAccess, IoError, IoFuture, Request, Root};

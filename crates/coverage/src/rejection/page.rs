@@ -92,10 +92,8 @@ fn contexts(page: &mut String, findings: &Findings<'_>) {
         page,
         "\nWith the proofs in hand {} of {functions} compile: in the main loop, in a section, \
          in a bottom half,\nand in closures and futures that stay there.\n\n\
-         A bottom half is where functions of home threads belong, so it lacks those. Views \
-         (`NodeView`,\n`EdgeView`) hold the graph and not the guard: calls that take one along \
-         have several errors, one for\neach thing in the graph that is not to be shared. That \
-         there always is such a thing is asserted in\n`ui-tests/tests/auto_traits.rs`.\n",
+         A bottom half is where functions of home threads belong, so it lacks those. What takes \
+         either\nproof (`MainOrHome`) is sent twice, once with each.\n",
         findings.granted,
     );
 }
