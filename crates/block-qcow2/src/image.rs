@@ -11,6 +11,7 @@ use block_io::{Buffer, IoError, Request};
 
 use crate::cache::{PlaceId, Slices};
 use crate::dirty::Dirty;
+use crate::format::bitmap::BitmapEntry;
 use crate::format::bytes::be64;
 use crate::format::entry::{COPIED, OFFSET};
 use crate::format::header::Header;
@@ -48,6 +49,9 @@ pub(crate) struct Image {
     /// Something is wrong with the image: nothing is written any more.
     pub is_corrupt: AtomicBool,
     pub settings: Mutex<Settings>,
+    /// No zero flags are stored: the image is, or is becoming, one of version
+    /// 2.
+    pub without_zeroes: AtomicBool,
 }
 
 /// What changes, behind a lock.
@@ -56,6 +60,8 @@ pub(crate) struct State {
     pub header: Header,
     pub refs: Refs,
     pub snapshots: Vec<Snapshot>,
+    /// The bitmaps that are stored.
+    pub bitmaps: Vec<BitmapEntry>,
     /// How long the table of snapshots is stored, in bytes.
     pub snapshot_bytes: u64,
     /// Which first-level entries are not stored yet.
@@ -92,6 +98,7 @@ impl State {
             header,
             refs,
             snapshots: Vec::new(),
+            bitmaps: Vec::new(),
             snapshot_bytes: 0,
             l1_dirty: BTreeSet::new(),
             places: vec![PlaceState::default(); places],
@@ -137,6 +144,7 @@ impl Image {
             commits: Overlaps::new(),
             is_corrupt: AtomicBool::new(false),
             settings: Mutex::new(settings),
+            without_zeroes: AtomicBool::new(geometry.version < 3),
         }
     }
 

@@ -1,4 +1,6 @@
 //! The qcow2 format.
+mod amend;
+mod bitmaps;
 mod cache;
 mod check;
 mod codec;
@@ -18,6 +20,7 @@ mod map;
 mod open;
 mod options;
 mod read;
+mod reopen;
 mod refs;
 mod snapshots;
 mod status;

@@ -311,7 +311,7 @@ impl Image {
     ) -> Result<(), IoError> {
         let geometry = &self.geometry;
         let last = part.end - 1;
-        let count = count.min((last - first >> geometry.cluster_bits) + 1);
+        let count = count.min(((last - first) >> geometry.cluster_bits) + 1);
         self.change_entries(request, first, count, |number, old, state| {
             let offset = number << geometry.cluster_bits;
             let new_host = host + offset;

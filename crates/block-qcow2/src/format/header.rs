@@ -359,7 +359,7 @@ impl Header {
         if found.count == 0 {
             return Err(FormatError::NoBitmaps);
         }
-        if found.directory_offset % (1 << self.cluster_bits) != 0 {
+        if !found.directory_offset.is_multiple_of(1 << self.cluster_bits) {
             return Err(FormatError::BitmapsOffset);
         }
         if found.directory_size > MAX_BITMAP_DIRECTORY {
