@@ -20,6 +20,7 @@ use crate::geometry::Geometry;
 use crate::grace::Grace;
 use crate::l1::L1;
 use crate::options::Settings;
+use crate::overlap::Filter;
 use crate::refs::{Claim, Need, Refs};
 
 /// How many clusters may wait to be given back before they are.
@@ -49,6 +50,8 @@ pub(crate) struct Image {
     /// Something is wrong with the image: nothing is written any more.
     pub is_corrupt: AtomicBool,
     pub settings: Mutex<Settings>,
+    /// Where metadata may be.
+    pub filter: Filter,
     /// No zero flags are stored: the image is, or is becoming, one of version
     /// 2.
     pub without_zeroes: AtomicBool,
@@ -130,7 +133,7 @@ impl Image {
         state: State,
         settings: Settings,
     ) -> Image {
-        Image {
+        let image = Image {
             geometry,
             size: AtomicU64::new(state.header.size),
             l1: L1::new(l1),
@@ -144,8 +147,12 @@ impl Image {
             commits: Overlaps::new(),
             is_corrupt: AtomicBool::new(false),
             settings: Mutex::new(settings),
+            filter: Filter::new(),
             without_zeroes: AtomicBool::new(geometry.version < 3),
-        }
+        };
+        image.lock().refs.filter = image.filter.clone();
+        image.note_metadata();
+        image
     }
 
     /// The state, for a few steps.
@@ -350,8 +357,11 @@ impl Image {
             }
             file.read(offset, table.destination()).await?;
         }
+        let bytes = self.geometry.cluster_size();
+        self.check_overlap(request, claimed.offset(), bytes).await?;
         file.write(claimed.offset(), table.source()).await?;
         let mut state = self.lock();
+        self.filter.add(claimed.clusters().start);
         self.l1.set(index, claimed.offset() | COPIED);
         state.l1_dirty.insert(index);
         if old & OFFSET != 0 {

@@ -189,6 +189,7 @@ impl Image {
             return Err(error);
         }
         claimed.keep();
+        self.note_metadata();
         file.flush().await?;
         let first = old.0 >> bits;
         let clusters = self.geometry.clusters_of(u64::from(old.1) * 8);

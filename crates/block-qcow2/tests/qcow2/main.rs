@@ -2,6 +2,7 @@
 
 mod crash;
 mod creating;
+mod hostile;
 mod keeping;
 mod managing;
 mod reading;
