@@ -27,7 +27,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 if let Some(said) = image.backing_file() {
                     let below = File::new(&said.file).read_only(true).open(bql, "below")?;
                     let below = match said.format.as_deref() {
-                        Some("qcow2") => Qcow2Image::read(bql, &below)?.read_only(true).open(bql, "")?,
+                        Some("qcow2") => Qcow2Image::read(bql, &below)?
+                            .read_only(true)
+                            .open(bql, "")?,
                         _ => Raw::over(&below).read_only(true).open(bql, "")?,
                     };
                     image = image.backing(&below);
@@ -43,7 +45,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let mut buffer = Buffer::zeroed(4096);
             let mut state = 1u64;
             for number in 0..count {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
                 let block = match what.as_str() {
                     "fresh" => number * 16 % (length / 4096),
                     _ => (state >> 33) % (length / 4096),
@@ -55,7 +59,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
             Ok::<(), IoError>(())
         })?;
-        println!("{:.3} us a request", began.elapsed().as_secs_f64() * 1e6 / count.max(1) as f64);
+        println!(
+            "{:.3} us a request",
+            began.elapsed().as_secs_f64() * 1e6 / count.max(1) as f64
+        );
         Ok(())
     })
 }

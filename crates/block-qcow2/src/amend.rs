@@ -136,8 +136,14 @@ impl Image {
         }
         let other_backing = {
             let header = &self.lock().header;
-            let file = to.backing_file.clone().or_else(|| header.backing_file.clone());
-            let format = to.backing_format.clone().or_else(|| header.backing_format.clone());
+            let file = to
+                .backing_file
+                .clone()
+                .or_else(|| header.backing_file.clone());
+            let format = to
+                .backing_format
+                .clone()
+                .or_else(|| header.backing_format.clone());
             let is_said = to.backing_file.is_some() || to.backing_format.is_some();
             is_said.then_some((file, format))
         };

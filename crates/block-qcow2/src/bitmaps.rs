@@ -49,7 +49,8 @@ impl Image {
     ) -> Result<HBitmap, IoError> {
         let bad = |text: &str| IoError::refused(errno::EINVAL, text.to_owned());
         let granularity = u32::from(entry.granularity_bits);
-        let mut bits = HBitmap::new(self.size(), granularity).map_err(|error| bad(&error.to_string()))?;
+        let mut bits =
+            HBitmap::new(self.size(), granularity).map_err(|error| bad(&error.to_string()))?;
         let size = self.geometry.cluster_size();
         let per_cluster = (size * 8) << granularity;
         let needed = self.size().div_ceil(per_cluster);
@@ -69,7 +70,8 @@ impl Image {
                 Part::At(offset) => {
                     let wanted = bits.serialization_size(start..end);
                     let wanted = wanted.map_err(|error| bad(&error.to_string()))?;
-                    let bytes = read_bytes(file, offset, wanted as usize, "Failed to read bitmap").await?;
+                    let bytes =
+                        read_bytes(file, offset, wanted as usize, "Failed to read bitmap").await?;
                     let read = bits.deserialize_part(start..end, &bytes);
                     read.map_err(|error| bad(&error.to_string()))?;
                 }
@@ -178,8 +180,11 @@ impl Image {
             table[at..at + 8].copy_from_slice(&Part::At(claimed.offset()).word().to_be_bytes());
             claimed.keep();
         }
-        let claimed = self.claim(request, table.len() as u64 >> shift, true).await?;
-        file.write(claimed.offset(), Buffer::from(&*table).source()).await?;
+        let claimed = self
+            .claim(request, table.len() as u64 >> shift, true)
+            .await?;
+        file.write(claimed.offset(), Buffer::from(&*table).source())
+            .await?;
         let entry = BitmapEntry {
             table_offset: claimed.offset(),
             table_size: count as u32,

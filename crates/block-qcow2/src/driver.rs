@@ -11,13 +11,14 @@ use block_gs::{
 };
 use block_io::dirty::StoredBitmap;
 use block_io::{
-    AmendReady, BackingName, BlockStatus, Capabilities, CheckResult, Destination, DriverInfo, DriverIo,
-    IoError, IoFuture, Repairs, Request, Source, Truncation, WriteFlags,
+    AmendReady, BackingName, BlockStatus, Capabilities, CheckResult, Destination, DriverInfo,
+    DriverIo, IoError, IoFuture, Repairs, Request, Source, Truncation, WriteFlags,
 };
 
 use crate::amend::Amendment;
 use crate::commit::Goal;
 use crate::create::CreateOptions;
+use crate::format::bitmap::{BitmapEntry, BitmapFlags};
 use crate::format::header::Incompatible;
 use crate::image::Image;
 use crate::options::Qcow2Options;
@@ -80,9 +81,9 @@ impl DriverIo for Qcow2 {
         request: Request<'r>,
         offset: u64,
         bytes: u64,
-        _precise: bool,
+        precise: bool,
     ) -> IoFuture<'r, BlockStatus<'r>> {
-        self.image.block_status(request, offset, bytes)
+        self.image.block_status(request, offset, bytes, precise)
     }
 
     fn truncate<'r>(&'r self, request: Request<'r>, to: Truncation) -> IoFuture<'r> {
@@ -208,7 +209,8 @@ impl BlockDriver for Qcow2 {
 
     /// What the header says beyond what every image has.
     fn specific_info(&self, _bql: &BqlGuard) -> Option<Value> {
-        let header = &self.image.lock().header;
+        let state = self.image.lock();
+        let header = &state.header;
         let mut data = Vec::new();
         let mut say = |key: &str, value: Value| data.push((key.to_owned(), value));
         let compat = if header.version < 3 { "0.10" } else { "1.1" };
@@ -230,6 +232,10 @@ impl BlockDriver for Qcow2 {
         if let Some(name) = header.data_file.as_ref().filter(|_| header.has_data_file()) {
             say("data-file", name.as_str().into());
             say("data-file-raw", Value::Bool(header.has_raw_data()));
+        }
+        if !state.bitmaps.is_empty() {
+            let all = state.bitmaps.iter().map(bitmap_info).collect();
+            say("bitmaps", Value::List(all));
         }
         Some(Value::map([
             ("type", "qcow2".into()),
@@ -300,4 +306,18 @@ impl BlockDriver for Qcow2 {
     fn snapshots(&self) -> Option<&dyn Snapshots> {
         Some(self)
     }
+}
+
+/// What is said of a stored bitmap (`Qcow2BitmapInfo`).
+fn bitmap_info(entry: &BitmapEntry) -> Value {
+    let known = [(BitmapFlags::IN_USE, "in-use"), (BitmapFlags::AUTO, "auto")];
+    let flags = known.iter().filter(|(flag, _)| entry.flags.contains(*flag));
+    Value::map([
+        (
+            "flags",
+            Value::List(flags.map(|(_, name)| (*name).into()).collect()),
+        ),
+        ("name", entry.name.as_str().into()),
+        ("granularity", (1u64 << entry.granularity_bits).into()),
+    ])
 }

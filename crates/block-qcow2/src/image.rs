@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use block_common::error::errno;
@@ -52,6 +53,8 @@ pub(crate) struct Image {
     pub settings: Mutex<Settings>,
     /// Where metadata may be.
     pub filter: Filter,
+    /// More clusters are counted than the file takes room.
+    pub preallocated: OnceLock<bool>,
     /// No zero flags are stored: the image is, or is becoming, one of version
     /// 2.
     pub without_zeroes: AtomicBool,
@@ -148,6 +151,7 @@ impl Image {
             is_corrupt: AtomicBool::new(false),
             settings: Mutex::new(settings),
             filter: Filter::new(),
+            preallocated: OnceLock::new(),
             without_zeroes: AtomicBool::new(geometry.version < 3),
         };
         image.lock().refs.filter = image.filter.clone();

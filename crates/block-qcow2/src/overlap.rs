@@ -68,7 +68,8 @@ impl Image {
     pub fn is_only_data(&self, host: u64, bytes: u64) -> bool {
         let bits = self.geometry.cluster_bits;
         !self.geometry.keeps_data
-            || (host >> bits..=(host + bytes - 1) >> bits).all(|cluster| !self.filter.may_have(cluster))
+            || (host >> bits..=(host + bytes - 1) >> bits)
+                .all(|cluster| !self.filter.may_have(cluster))
     }
 
     /// Refuses to overwrite metadata with data, and marks the image
@@ -129,13 +130,21 @@ impl Image {
 fn tables(state: &State) -> Vec<(OverlapChecks, u64, u64)> {
     let header = &state.header;
     let mut tables = vec![
-        (OverlapChecks::ACTIVE_L1, header.l1_offset, u64::from(header.l1_size) * 8),
+        (
+            OverlapChecks::ACTIVE_L1,
+            header.l1_offset,
+            u64::from(header.l1_size) * 8,
+        ),
         (
             OverlapChecks::REFCOUNT_TABLE,
             header.refcount_table_offset,
             u64::from(header.refcount_table_clusters) << header.cluster_bits,
         ),
-        (OverlapChecks::SNAPSHOT_TABLE, header.snapshots_offset, state.snapshot_bytes),
+        (
+            OverlapChecks::SNAPSHOT_TABLE,
+            header.snapshots_offset,
+            state.snapshot_bytes,
+        ),
     ];
     if let Some(known) = header.bitmaps {
         let directory = (known.directory_offset, known.directory_size);

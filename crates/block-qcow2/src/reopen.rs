@@ -39,7 +39,9 @@ impl Qcow2 {
         if corrupt && will_write && !was_writable {
             return Err(FormatError::Corrupt.into());
         }
-        let told = options.clone().unwrap_or_else(|| self.options.lock().clone());
+        let told = options
+            .clone()
+            .unwrap_or_else(|| self.options.lock().clone());
         let unmap = to.options().unmap;
         let settings = told.settle(&image.geometry, image.size(), unmap, lazy)?;
         if was_writable {

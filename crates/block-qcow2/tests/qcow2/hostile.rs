@@ -17,13 +17,19 @@ use crate::writing::Random;
 
 /// An image with a bit of everything.
 fn sample(bql: &mut block_gs::BqlGuard, path: &std::path::Path) {
-    let options = CreateOptions { cluster_size: 4096, ..CreateOptions::new(1 << 20) };
+    let options = CreateOptions {
+        cluster_size: 4096,
+        ..CreateOptions::new(1 << 20)
+    };
     create(bql, path, &options);
     let node = open(bql, path, false).expect("opened");
     let disk = disk(bql, &node);
     write(bql, &disk, 0, &pattern(200_000, 1)).expect("written");
     crate::support::write_compressed(bql, &disk, 400 << 10, &[5; 65536]).expect("written");
-    let mut info = SnapshotInfo { name: "s".into(), ..Default::default() };
+    let mut info = SnapshotInfo {
+        name: "s".into(),
+        ..Default::default()
+    };
     node.drain(bql).create_snapshot(&mut info).expect("made");
     write(bql, &disk, 100_000, &pattern(50_000, 2)).expect("written");
     drop((disk, node));
@@ -38,8 +44,16 @@ fn damaged_images_are_refused_or_used_without_panic() {
         let good = std::fs::read(&path).expect("read");
         let mut random = Random(11);
         // Where metadata is, clusters are more worth damaging.
-        let word = |at: usize| u64::from_be_bytes(good[at..at + 8].try_into().expect("eight")) as usize;
-        let places = [0, word(40), word(48), word(64), word(word(48)), word(word(40)) & 0xff_ffff_fe00];
+        let word =
+            |at: usize| u64::from_be_bytes(good[at..at + 8].try_into().expect("eight")) as usize;
+        let places = [
+            0,
+            word(40),
+            word(48),
+            word(64),
+            word(word(48)),
+            word(word(40)) & 0xff_ffff_fe00,
+        ];
         for round in 0..400 {
             let mut bytes = good.clone();
             for _ in 0..1 + random.next(6) {
@@ -56,7 +70,9 @@ fn damaged_images_are_refused_or_used_without_panic() {
                 bytes.truncate(random.next(bytes.len() as u64) as usize);
             }
             std::fs::write(&path, &bytes).expect("written");
-            let file = block_drivers::File::new(&path).open(bql, "").expect("opened");
+            let file = block_drivers::File::new(&path)
+                .open(bql, "")
+                .expect("opened");
             let image = Qcow2Image::read(bql, &file).and_then(|image| image.open(bql, ""));
             if let Ok(node) = image {
                 let length = node.length(bql).min(2 << 20) as usize;
@@ -64,7 +80,9 @@ fn damaged_images_are_refused_or_used_without_panic() {
                 let _ = read(bql, &disk, 0, length);
                 let _ = write(bql, &disk, (length as u64 / 2) & !511, &[round as u8; 512]);
                 let _ = flush(bql, &disk);
-                let check = async |request: Request<'_>| request.check(Repairs::LEAKS | Repairs::ERRORS).await;
+                let check = async |request: Request<'_>| {
+                    request.check(Repairs::LEAKS | Repairs::ERRORS).await
+                };
                 let _ = node.drain(bql).io(check);
                 let _ = node.drain(bql).goto_snapshot("1");
                 drop((disk, node));
@@ -77,10 +95,15 @@ fn damaged_images_are_refused_or_used_without_panic() {
 
 #[test]
 fn requests_that_are_given_up_leave_no_mark() {
-    let Some(qemu_img) = Tool::find("qemu-img") else { return };
+    let Some(qemu_img) = Tool::find("qemu-img") else {
+        return;
+    };
     in_layer(|bql, directory| {
         let path = directory.path().join("image");
-        let options = CreateOptions { cluster_size: 4096, ..CreateOptions::new(4 << 20) };
+        let options = CreateOptions {
+            cluster_size: 4096,
+            ..CreateOptions::new(4 << 20)
+        };
         create(bql, &path, &options);
         let node = open(bql, &path, false).expect("opened");
         let disk = disk(bql, &node);
@@ -117,7 +140,10 @@ fn requests_that_are_given_up_leave_no_mark() {
                     // It was written, or not, or in part.
                     let now = read(bql, &disk, offset, data.len()).expect("read");
                     for (place, byte) in now.iter().enumerate() {
-                        assert!(*byte == data[place] || *byte == model[at + place], "a byte of somebody else");
+                        assert!(
+                            *byte == data[place] || *byte == model[at + place],
+                            "a byte of somebody else"
+                        );
                     }
                     write(bql, &disk, offset, &data).expect("written");
                     model[at..at + data.len()].copy_from_slice(&data);
@@ -130,22 +156,32 @@ fn requests_that_are_given_up_leave_no_mark() {
         drop((disk, node));
         bql.poll(block_io::aio::Wait::No);
         let check = qemu_img.run(["check", path.to_str().expect("text")]);
-        assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
+        assert!(
+            check.status.success(),
+            "{}",
+            String::from_utf8_lossy(&check.stdout)
+        );
         assert!(qemu_reads(&qemu_img, &path) == model);
     });
 }
 
 #[test]
 fn several_threads_write_one_image() {
-    let Some(qemu_img) = Tool::find("qemu-img") else { return };
+    let Some(qemu_img) = Tool::find("qemu-img") else {
+        return;
+    };
     in_layer(|bql, directory| {
         let path = directory.path().join("image");
-        let options = CreateOptions { cluster_size: 4096, ..CreateOptions::new(8 << 20) };
+        let options = CreateOptions {
+            cluster_size: 4096,
+            ..CreateOptions::new(8 << 20)
+        };
         create(bql, &path, &options);
         let node = open(bql, &path, false).expect("opened");
         let disk = Arc::new(disk(bql, &node));
-        let threads: Vec<ContextThread> =
-            (0..3).map(|number| ContextThread::spawn(&format!("t{number}")).expect("a thread")).collect();
+        let threads: Vec<ContextThread> = (0..3)
+            .map(|number| ContextThread::spawn(&format!("t{number}")).expect("a thread"))
+            .collect();
         let slots = 3u64;
         let writes = Arc::new(AtomicU64::new(0));
         let root = disk.root();
@@ -162,7 +198,9 @@ fn several_threads_write_one_image() {
                     for pair in buffer.as_mut_slice().chunks_exact_mut(2) {
                         pair.copy_from_slice(&value);
                     }
-                    root.write(sector * 512, buffer.source()).await.expect("written");
+                    root.write(sector * 512, buffer.source())
+                        .await
+                        .expect("written");
                     last.push((sector, value));
                     writes.fetch_add(1, Ordering::Relaxed);
                     if step % 37 == 0 {
@@ -189,7 +227,11 @@ fn several_threads_write_one_image() {
             let _ = thread.stop();
         }
         let check = qemu_img.run(["check", path.to_str().expect("text")]);
-        assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
+        assert!(
+            check.status.success(),
+            "{}",
+            String::from_utf8_lossy(&check.stdout)
+        );
         assert!(qemu_reads(&qemu_img, &path) == model);
     });
 }
