@@ -137,6 +137,7 @@ impl Image {
             header.refcount_table_clusters = clusters;
         }
         self.write_header(request).await?;
+        self.note_metadata();
         file.flush().await?;
         let state = &mut *self.lock();
         let old = std::mem::replace(&mut state.refs.stored, plan.clusters.clone());

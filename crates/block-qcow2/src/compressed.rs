@@ -77,6 +77,8 @@ impl Image {
             return Err(IoError::from_errno(errno::ENOSPC));
         };
         let buffer = Buffer::from(&*packed);
+        self.check_overlap(request, range.start, range.bytes)
+            .await?;
         request.file()?.write(range.start, buffer.source()).await?;
         self.change_entries(request, offset, 1, |_, old, state| {
             self.free_entry(old, state, false);

@@ -57,8 +57,8 @@ mod tests {
     #[test]
     fn ranges_are_as_long_as_what_is_dirty() {
         let ranges = |dirty: Dirty, length| dirty.ranges(length).collect::<Vec<_>>();
-        assert_eq!(ranges(Dirty::ALL, 512), [0..512]);
-        assert_eq!(ranges(Dirty::ALL, 1 << 21), [0..1 << 21]);
+        assert_eq!(ranges(Dirty::ALL, 512), vec![0..512]);
+        assert_eq!(ranges(Dirty::ALL, 1 << 21), vec![0..1 << 21]);
         let mut dirty = Dirty::default();
         assert!(ranges(dirty, 65536).is_empty());
         dirty.note(0, 65536);

@@ -1,23 +1,34 @@
 //! What the block layer asks of an image.
 
+use std::any::Any;
+
+use block_common::error::errno;
+use block_common::sync::Mutex;
 use block_common::{BlockLimits, Value};
 use block_gs::{
-    BlockDriver, BqlGuard, Drained, GraphError, HeaderBacking, Measurement, NodeView, Snapshots,
+    BlockDriver, BqlGuard, Drained, GraphError, HeaderBacking, Measurement, Node, NodeView,
+    PreparedReopen, ReopenTo, Snapshots,
 };
+use block_io::dirty::StoredBitmap;
 use block_io::{
-    BackingName, BlockStatus, Capabilities, CheckResult, Destination, DriverInfo, DriverIo,
-    IoFuture, Repairs, Request, Source, Truncation, WriteFlags,
+    AmendReady, BackingName, BlockStatus, Capabilities, CheckResult, Destination, DriverInfo,
+    DriverIo, IoError, IoFuture, Repairs, Request, Source, Truncation, WriteFlags,
 };
 
+use crate::amend::Amendment;
 use crate::commit::Goal;
 use crate::create::CreateOptions;
+use crate::format::bitmap::{BitmapEntry, BitmapFlags};
 use crate::format::header::Incompatible;
 use crate::image::Image;
+use crate::options::Qcow2Options;
 
 /// An image in qcow2 format, over a file.
 #[derive(Debug)]
 pub struct Qcow2 {
     pub(crate) image: Image,
+    /// What the user has said.
+    pub(crate) options: Mutex<Qcow2Options>,
 }
 
 impl DriverIo for Qcow2 {
@@ -70,9 +81,9 @@ impl DriverIo for Qcow2 {
         request: Request<'r>,
         offset: u64,
         bytes: u64,
-        _precise: bool,
+        precise: bool,
     ) -> IoFuture<'r, BlockStatus<'r>> {
-        self.image.block_status(request, offset, bytes)
+        self.image.block_status(request, offset, bytes, precise)
     }
 
     fn truncate<'r>(&'r self, request: Request<'r>, to: Truncation) -> IoFuture<'r> {
@@ -81,6 +92,35 @@ impl DriverIo for Qcow2 {
 
     fn check<'r>(&'r self, request: Request<'r>, repairs: Repairs) -> IoFuture<'r, CheckResult> {
         IoFuture::new(async move { self.image.check(request, repairs).await })
+    }
+
+    fn amend<'r>(&'r self, request: Request<'r>, ready: &'r AmendReady) -> IoFuture<'r> {
+        let Some(amendment) = ready.kept::<Amendment>() else {
+            let text = "The amendment was prepared for another driver";
+            return IoFuture::failed(IoError::refused(errno::EINVAL, text));
+        };
+        IoFuture::new(async move { self.image.amend(request, amendment).await })
+    }
+
+    fn can_store_bitmap<'r>(
+        &'r self,
+        _request: Request<'r>,
+        name: &'r str,
+        granularity: u32,
+    ) -> IoFuture<'r> {
+        IoFuture::ready(self.image.can_store_bitmap(name, granularity))
+    }
+
+    fn remove_stored_bitmap<'r>(&'r self, request: Request<'r>, name: &'r str) -> IoFuture<'r> {
+        IoFuture::new(async move { self.image.remove_bitmap(request, name).await })
+    }
+
+    fn store_bitmaps<'r>(
+        &'r self,
+        request: Request<'r>,
+        bitmaps: &'r [StoredBitmap],
+    ) -> IoFuture<'r> {
+        IoFuture::new(async move { self.image.store_bitmaps(request, bitmaps).await })
     }
 
     fn change_backing_file<'r>(
@@ -169,7 +209,8 @@ impl BlockDriver for Qcow2 {
 
     /// What the header says beyond what every image has.
     fn specific_info(&self, _bql: &BqlGuard) -> Option<Value> {
-        let header = &self.image.lock().header;
+        let state = self.image.lock();
+        let header = &state.header;
         let mut data = Vec::new();
         let mut say = |key: &str, value: Value| data.push((key.to_owned(), value));
         let compat = if header.version < 3 { "0.10" } else { "1.1" };
@@ -191,6 +232,10 @@ impl BlockDriver for Qcow2 {
         if let Some(name) = header.data_file.as_ref().filter(|_| header.has_data_file()) {
             say("data-file", name.as_str().into());
             say("data-file-raw", Value::Bool(header.has_raw_data()));
+        }
+        if !state.bitmaps.is_empty() {
+            let all = state.bitmaps.iter().map(bitmap_info).collect();
+            say("bitmaps", Value::List(all));
         }
         Some(Value::map([
             ("type", "qcow2".into()),
@@ -231,7 +276,48 @@ impl BlockDriver for Qcow2 {
         Ok(section.io(async |request: Request<'_>| image.make_empty(request).await)?)
     }
 
+    fn supports_persistent_bitmaps(&self) -> bool {
+        true
+    }
+
+    fn reopens(&self) -> bool {
+        true
+    }
+
+    fn reopen_prepare(
+        &self,
+        section: &mut Drained<'_>,
+        to: &ReopenTo<'_>,
+    ) -> Result<Box<dyn PreparedReopen>, GraphError> {
+        self.prepare(section, to)
+    }
+
+    fn amend_pre_run(
+        &self,
+        _bql: &mut BqlGuard,
+        _node: &Node,
+        options: &Value,
+        _force: bool,
+    ) -> Result<Box<dyn Any + Send + Sync>, GraphError> {
+        let header = self.image.lock().header.clone();
+        Ok(Box::new(Amendment::parse(options, &header)?))
+    }
+
     fn snapshots(&self) -> Option<&dyn Snapshots> {
         Some(self)
     }
+}
+
+/// What is said of a stored bitmap (`Qcow2BitmapInfo`).
+fn bitmap_info(entry: &BitmapEntry) -> Value {
+    let known = [(BitmapFlags::IN_USE, "in-use"), (BitmapFlags::AUTO, "auto")];
+    let flags = known.iter().filter(|(flag, _)| entry.flags.contains(*flag));
+    Value::map([
+        (
+            "flags",
+            Value::List(flags.map(|(_, name)| (*name).into()).collect()),
+        ),
+        ("name", entry.name.as_str().into()),
+        ("granularity", (1u64 << entry.granularity_bits).into()),
+    ])
 }

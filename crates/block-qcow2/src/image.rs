@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use block_common::error::errno;
@@ -11,6 +12,7 @@ use block_io::{Buffer, IoError, Request};
 
 use crate::cache::{PlaceId, Slices};
 use crate::dirty::Dirty;
+use crate::format::bitmap::BitmapEntry;
 use crate::format::bytes::be64;
 use crate::format::entry::{COPIED, OFFSET};
 use crate::format::header::Header;
@@ -19,6 +21,7 @@ use crate::geometry::Geometry;
 use crate::grace::Grace;
 use crate::l1::L1;
 use crate::options::Settings;
+use crate::overlap::Filter;
 use crate::refs::{Claim, Need, Refs};
 
 /// How many clusters may wait to be given back before they are.
@@ -48,6 +51,13 @@ pub(crate) struct Image {
     /// Something is wrong with the image: nothing is written any more.
     pub is_corrupt: AtomicBool,
     pub settings: Mutex<Settings>,
+    /// Where metadata may be.
+    pub filter: Filter,
+    /// More clusters are counted than the file takes room.
+    pub preallocated: OnceLock<bool>,
+    /// No zero flags are stored: the image is, or is becoming, one of version
+    /// 2.
+    pub without_zeroes: AtomicBool,
 }
 
 /// What changes, behind a lock.
@@ -56,6 +66,8 @@ pub(crate) struct State {
     pub header: Header,
     pub refs: Refs,
     pub snapshots: Vec<Snapshot>,
+    /// The bitmaps that are stored.
+    pub bitmaps: Vec<BitmapEntry>,
     /// How long the table of snapshots is stored, in bytes.
     pub snapshot_bytes: u64,
     /// Which first-level entries are not stored yet.
@@ -92,6 +104,7 @@ impl State {
             header,
             refs,
             snapshots: Vec::new(),
+            bitmaps: Vec::new(),
             snapshot_bytes: 0,
             l1_dirty: BTreeSet::new(),
             places: vec![PlaceState::default(); places],
@@ -123,7 +136,7 @@ impl Image {
         state: State,
         settings: Settings,
     ) -> Image {
-        Image {
+        let image = Image {
             geometry,
             size: AtomicU64::new(state.header.size),
             l1: L1::new(l1),
@@ -137,7 +150,13 @@ impl Image {
             commits: Overlaps::new(),
             is_corrupt: AtomicBool::new(false),
             settings: Mutex::new(settings),
-        }
+            filter: Filter::new(),
+            preallocated: OnceLock::new(),
+            without_zeroes: AtomicBool::new(geometry.version < 3),
+        };
+        image.lock().refs.filter = image.filter.clone();
+        image.note_metadata();
+        image
     }
 
     /// The state, for a few steps.
@@ -342,8 +361,11 @@ impl Image {
             }
             file.read(offset, table.destination()).await?;
         }
+        let bytes = self.geometry.cluster_size();
+        self.check_overlap(request, claimed.offset(), bytes).await?;
         file.write(claimed.offset(), table.source()).await?;
         let mut state = self.lock();
+        self.filter.add(claimed.clusters().start);
         self.l1.set(index, claimed.offset() | COPIED);
         state.l1_dirty.insert(index);
         if old & OFFSET != 0 {

@@ -1,4 +1,28 @@
-//! The qcow2 format.
+//! qcow2: an image that grows, over another one if it has to.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`format`] | what is stored: parsing and writing, without I/O |
+//! | `geometry`, `options` | what follows from the header; what a user can say |
+//! | `image` | what requests share, and the lock |
+//! | `l1`, `cache`, `map` | where the bytes of the guest are, found without a lock |
+//! | `read`, `write`, `compressed`, `zero`, `status` | requests |
+//! | `refs`, `grace`, `commit`, `flush` | what is free, since when, and in which order changes are stored |
+//! | `overlap`, `check` | what must not be overwritten; looking for what is wrong |
+//! | `truncate`, `snapshots`, `bitmaps`, `amend`, `manage`, `reopen` | changes of the image as a whole |
+//! | `create`, `open`, `driver` | making images, opening them, and what the layer asks |
+//!
+//! An image is read with [`Qcow2Image::read`], which says which other images it
+//! needs, and opened with [`Qcow2Image::open`]. [`CreateOptions`] makes one.
+//!
+//! Requests come from any thread. Nothing here knows the graph but by the
+//! request: the file is [`Request::file`](block_io::Request::file), what lies
+//! below is [`Request::backing`](block_io::Request::backing).
+
+#![forbid(unsafe_code)]
+
+mod amend;
+mod bitmaps;
 mod cache;
 mod check;
 mod codec;
@@ -17,8 +41,10 @@ mod manage;
 mod map;
 mod open;
 mod options;
+mod overlap;
 mod read;
 mod refs;
+mod reopen;
 mod snapshots;
 mod status;
 mod truncate;

@@ -68,6 +68,12 @@ impl Image {
             return Err(IoError::refused(errno::EINVAL, text));
         }
         self.forget();
+        self.take_over(stored);
+        self.note_metadata();
+        Ok(())
+    }
+
+    fn take_over(&self, stored: Stored) {
         let state = &mut *self.lock();
         let entries = (state.header.l1_size as usize).max(stored.l1.len());
         for index in 0..entries {
@@ -83,7 +89,6 @@ impl Image {
         self.is_corrupt.store(corrupt, Ordering::Release);
         self.size.store(stored.header.size, Ordering::Release);
         state.header = stored.header;
-        Ok(())
     }
 
     /// Writes a piece of the state of a virtual machine.

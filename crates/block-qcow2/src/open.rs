@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use block_common::error::errno;
+use block_common::sync::Mutex;
 use block_gs::{
     BqlGuard, Drained, GraphError, HeaderBacking, Node, NodeBuilder, NodeOptions, Role,
 };
 use block_io::{Buffer, IoError, Repairs, Request};
 
+use crate::bitmaps;
 use crate::cache::Slices;
 use crate::driver::Qcow2;
 use crate::format::bytes::be64;
@@ -213,7 +215,14 @@ impl Qcow2Image {
         if let Some(backing) = &self.backing {
             builder = builder.child("backing", backing, Role::COW);
         }
-        let node = builder.open(bql, Arc::new(Qcow2 { image }))?;
+        let driver = Qcow2 {
+            image,
+            options: Mutex::new(self.options),
+        };
+        let node = builder.open(bql, Arc::new(driver))?;
+        if let Some(driver) = node.driver::<Qcow2>() {
+            bitmaps::load(&mut node.drain(bql), driver)?;
+        }
         if !self.node.read_only && !self.node.inactive && !self.to_be_checked {
             become_writable(&mut node.drain(bql))?;
         }
@@ -222,7 +231,7 @@ impl Qcow2Image {
 }
 
 /// Takes from the header what does not hold any more once somebody writes.
-fn become_writable(section: &mut Drained<'_>) -> Result<(), GraphError> {
+pub(crate) fn become_writable(section: &mut Drained<'_>) -> Result<(), GraphError> {
     let node = section.node().clone();
     let Some(driver) = node.driver::<Qcow2>() else {
         return Ok(());
@@ -237,6 +246,7 @@ fn become_writable(section: &mut Drained<'_>) -> Result<(), GraphError> {
     if unknown {
         section.io(async |request: Request<'_>| image.write_header(request).await)?;
     }
+    bitmaps::become_writable(section, driver)?;
     let is_dirty = image
         .lock()
         .header

@@ -13,6 +13,7 @@ use crate::dirty::Dirty;
 use crate::format::Limits;
 use crate::format::entry::OFFSET;
 use crate::geometry::Geometry;
+use crate::overlap::Filter;
 
 /// What has to be done before a function can go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,6 +56,8 @@ pub(crate) struct Refs {
     /// Where the next compressed cluster goes: a byte of the file behind the
     /// last one, in the same cluster.
     compressed_end: Option<u64>,
+    /// Where metadata may be.
+    pub filter: Filter,
     /// The table is longer than the stored one, and will be stored here.
     pub moved: Option<NewTable>,
 }
@@ -78,6 +81,7 @@ impl Refs {
             hint: 0,
             fresh: geometry.clusters_of(file_length),
             compressed_end: None,
+            filter: Filter::new(),
             moved: None,
         }
     }
@@ -237,6 +241,7 @@ impl Refs {
             let offset = (base + number) << self.geometry.cluster_bits;
             self.table[index as usize] = offset;
             self.table_dirty.insert(index);
+            self.filter.add(base + number);
         }
         for cluster in base..base + regions {
             // They were put there just now.

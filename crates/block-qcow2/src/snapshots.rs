@@ -105,6 +105,7 @@ impl Image {
         });
         self.replace_snapshots(request, all).await?;
         claimed.keep();
+        self.note_metadata();
         if info.vm_state_size > 0 {
             // It belongs to the snapshot now.
             let start = self.vm_state_offset();
@@ -356,6 +357,7 @@ impl Image {
             .map(|index| self.l1.get(index))
             .collect();
         self.show(&l1, before.1, size);
+        self.note_metadata();
         file.flush().await?;
         drop(turn);
         self.count_tree(request, &old, Change::Fewer).await?;

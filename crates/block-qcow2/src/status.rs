@@ -12,8 +12,9 @@ impl Image {
         request: Request<'r>,
         offset: u64,
         bytes: u64,
+        precise: bool,
     ) -> IoFuture<'r, BlockStatus<'r>> {
-        IoFuture::new(async move { self.status(request, offset, bytes).await })
+        IoFuture::new(async move { self.status(request, offset, bytes, precise).await })
     }
 
     async fn status<'r>(
@@ -21,6 +22,7 @@ impl Image {
         request: Request<'r>,
         offset: u64,
         bytes: u64,
+        precise: bool,
     ) -> Result<BlockStatus<'r>, IoError> {
         let run = self.map(request, offset, bytes).await?;
         let flags = match run.kind {
@@ -28,6 +30,11 @@ impl Image {
             Kind::Compressed => StatusFlags::DATA | StatusFlags::COMPRESSED,
             Kind::Zero | Kind::ZeroStored => StatusFlags::ZERO,
             _ => StatusFlags::empty(),
+        };
+        let recurse = run.kind == Kind::Data && precise && self.is_preallocated(request).await;
+        let flags = match recurse {
+            true => flags | StatusFlags::RECURSE,
+            false => flags,
         };
         let status = BlockStatus {
             flags,
@@ -38,5 +45,36 @@ impl Image {
             true => Ok(status.stored_at(self.data(request)?.node(), run.host)),
             false => Ok(status),
         }
+    }
+
+    /// Whether more clusters are counted than the file takes room: then much
+    /// of what is data here is a hole there
+    /// (`qcow2_detect_metadata_preallocation`). Found out once.
+    async fn is_preallocated(&self, request: Request<'_>) -> bool {
+        if let Some(known) = self.preallocated.get() {
+            return *known;
+        }
+        let found = self.find_preallocation(request).await.unwrap_or(false);
+        *self.preallocated.get_or_init(|| found)
+    }
+
+    async fn find_preallocation(&self, request: Request<'_>) -> Result<bool, IoError> {
+        let file = request.file()?;
+        let length = self.geometry.clusters_of(file.length().await?);
+        let taken = self.geometry.clusters_of(file.allocated_size().await?);
+        if taken >= length {
+            return Ok(false);
+        }
+        let cutoff = (taken + taken / 9).max(taken + 2);
+        let mut counted = 0;
+        let mut cluster = 0;
+        while cluster < length && counted < cutoff {
+            let (end, count) = self
+                .with_refs(request, |refs| refs.same(cluster..length))
+                .await?;
+            counted += if count > 0 { end - cluster } else { 0 };
+            cluster = end;
+        }
+        Ok(counted >= cutoff)
     }
 }

@@ -28,18 +28,12 @@ impl Image {
         if !new.is_multiple_of(512) {
             return refuse(errno::EINVAL, "The new size must be a multiple of 512");
         }
-        let (has_snapshots, has_bitmaps) = {
-            let state = self.lock();
-            (!state.snapshots.is_empty(), state.header.bitmaps.is_some())
-        };
+        let has_snapshots = !self.lock().snapshots.is_empty();
         if has_snapshots && self.geometry.version < 3 {
             return refuse(
                 errno::ENOTSUP,
                 "Can't resize a v2 image which has snapshots",
             );
-        }
-        if has_bitmaps {
-            return refuse(errno::ENOTSUP, "Can't resize an image with stored bitmaps");
         }
         if new < old {
             if to.preallocation != Preallocation::Off {
@@ -195,6 +189,7 @@ impl Image {
             return Err(error);
         }
         claimed.keep();
+        self.note_metadata();
         file.flush().await?;
         let first = old.0 >> bits;
         let clusters = self.geometry.clusters_of(u64::from(old.1) * 8);

@@ -51,6 +51,7 @@ impl Image {
             && run.bytes == bytes
             && run.kind == Kind::Data
             && run.own
+            && self.is_only_data(run.host, bytes)
             && let Ok(data) = self.data(request)
         {
             return inside(here, data.write(run.host, from));
@@ -73,6 +74,7 @@ impl Image {
             let run = self.map(request, offset, bytes).await?;
             let done = if run.kind == Kind::Data && run.own {
                 let (piece, _) = from.split_at(run.bytes as usize);
+                self.check_overlap(request, run.host, run.bytes).await?;
                 self.data(request)?.write(run.host, piece).await?;
                 run.bytes
             } else {
@@ -129,6 +131,7 @@ impl Image {
             }
             Plan::InPlace(run) => {
                 let (piece, _) = from.split_at(run.bytes as usize);
+                self.check_overlap(request, run.host, run.bytes).await?;
                 self.data(request)?.write(run.host, piece).await?;
                 return Ok(run.bytes);
             }
@@ -214,6 +217,7 @@ impl Image {
         let first_cluster = part.start & !(self.geometry.cluster_size() - 1);
         let data = self.data(request)?;
         let at = |offset: u64| host + (offset - first_cluster);
+        self.check_overlap(request, at(start), end - start).await?;
         let (before, after) = (start..part.start, part.end..end);
         if before.is_empty() && after.is_empty() {
             data.write(at(start), piece).await?;
@@ -311,7 +315,7 @@ impl Image {
     ) -> Result<(), IoError> {
         let geometry = &self.geometry;
         let last = part.end - 1;
-        let count = count.min((last - first >> geometry.cluster_bits) + 1);
+        let count = count.min(((last - first) >> geometry.cluster_bits) + 1);
         self.change_entries(request, first, count, |number, old, state| {
             let offset = number << geometry.cluster_bits;
             let new_host = host + offset;

@@ -1,6 +1,7 @@
 //! Zero writes and discards: changes of the mapping without data.
 
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 use block_io::{IoError, Request, WriteFlags};
 
@@ -35,7 +36,7 @@ impl Image {
     ) -> Result<(), IoError> {
         self.check_sane()?;
         let _here = self.grace.enter();
-        if self.geometry.version < 3 {
+        if self.without_zeroes.load(Ordering::Acquire) {
             return Err(IoError::NotSupported);
         }
         let unit = self.geometry.subcluster_size();
@@ -72,7 +73,7 @@ impl Image {
     ) -> Result<(), IoError> {
         self.check_sane()?;
         let _here = self.grace.enter();
-        if self.geometry.version < 3 && request.backing().is_ok() {
+        if self.without_zeroes.load(Ordering::Acquire) && request.backing().is_ok() {
             return Err(IoError::NotSupported);
         }
         let size = self.geometry.cluster_size();
@@ -203,7 +204,7 @@ impl Image {
         match to {
             Become::Zero if stored => self.zeroed_in_place(old),
             Become::Discarded if stored && keep => self.zeroed_in_place(old),
-            Become::Discarded if geometry.version < 3 => Entry::default(),
+            Become::Discarded if self.without_zeroes.load(Ordering::Acquire) => Entry::default(),
             _ if !geometry.keeps_data && old.word != 0 => self.zeroed_in_place(old),
             _ => unmapped,
         }

@@ -101,7 +101,7 @@ pub fn parse(bytes: &[u8], count: u32, cluster_size: u64) -> Result<Vec<BitmapEn
             || kind != 1
             || !(9..=31).contains(&granularity_bits)
             || table_offset == 0
-            || table_offset % cluster_size != 0
+            || !table_offset.is_multiple_of(cluster_size)
             || be32(entry, 8) == 0
             || flags & !BitmapFlags::all().bits() != 0;
         if wrong {

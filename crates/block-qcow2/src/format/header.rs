@@ -135,11 +135,17 @@ pub struct Header {
 
 /// The types of extensions.
 mod extension {
+    /// There are no more.
     pub const END: u32 = 0;
+    /// The format of the backing image.
     pub const BACKING_FORMAT: u32 = 0xe279_2aca;
+    /// What features are called.
     pub const FEATURE_NAMES: u32 = 0x6803_f857;
+    /// Where the header of the encryption is.
     pub const CRYPTO: u32 = 0x0537_be77;
+    /// Where the bitmaps are.
     pub const BITMAPS: u32 = 0x2385_2875;
+    /// The name of the file with the data.
     pub const DATA_FILE: u32 = 0x4441_5441;
 }
 
@@ -359,7 +365,10 @@ impl Header {
         if found.count == 0 {
             return Err(FormatError::NoBitmaps);
         }
-        if found.directory_offset % (1 << self.cluster_bits) != 0 {
+        if !found
+            .directory_offset
+            .is_multiple_of(1 << self.cluster_bits)
+        {
             return Err(FormatError::BitmapsOffset);
         }
         if found.directory_size > MAX_BITMAP_DIRECTORY {

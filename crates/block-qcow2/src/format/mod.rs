@@ -51,7 +51,7 @@ pub fn check_table(
         return Err(FormatError::TableTooLarge(name));
     }
     let bytes = entries * entry_bytes;
-    if offset > i64::MAX as u64 - bytes || offset % cluster_size != 0 {
+    if offset > i64::MAX as u64 - bytes || !offset.is_multiple_of(cluster_size) {
         return Err(FormatError::TableOffset(name));
     }
     Ok(())

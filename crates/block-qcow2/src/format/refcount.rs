@@ -24,7 +24,7 @@ impl Counts {
 
     /// How many counts `bytes` bytes hold.
     pub fn per(self, bytes: u64) -> u64 {
-        bytes * 8 >> self.order
+        (bytes * 8) >> self.order
     }
 
     /// The count at `index`.

@@ -202,6 +202,8 @@ fn sectors(value: u64, count: u64) -> Buffer {
 }
 
 struct Plan {
+    /// Some writes are compressed; they take whole clusters.
+    compressed: bool,
     create: CreateOptions,
     options: Qcow2Options,
     seed: u64,
@@ -257,6 +259,16 @@ fn crash(plan: &Plan) {
                         ended: 0,
                     };
                     match kind {
+                        4 | 5 if plan.compressed => {
+                            let cluster = plan.create.cluster_size / SECTOR;
+                            deed.from = from / cluster * cluster;
+                            deed.to = deed.from + cluster;
+                            let buffer = sectors(value, cluster);
+                            let offset = deed.from * SECTOR;
+                            root.write_with(offset, buffer.source(), WriteFlags::COMPRESSED)
+                                .await
+                                .expect("written");
+                        }
                         0..=5 => {
                             let buffer = sectors(value, to - from);
                             root.write(offset, buffer.source()).await.expect("written");
@@ -408,6 +420,7 @@ fn plan(seed: u64, create: CreateOptions) -> Plan {
     Plan {
         create,
         options: Qcow2Options::default(),
+        compressed: false,
         seed,
         rounds: 50,
         at_once: 1,
@@ -486,4 +499,18 @@ fn with_subclusters() {
         rounds: 25,
         ..plan(6, create)
     });
+}
+
+#[test]
+fn with_compressed_clusters() {
+    for seed in 7..9 {
+        let create = CreateOptions {
+            cluster_size: 4096,
+            ..CreateOptions::new(1 << 20)
+        };
+        crash(&Plan {
+            compressed: true,
+            ..plan(seed, create)
+        });
+    }
 }

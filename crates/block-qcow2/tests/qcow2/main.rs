@@ -2,6 +2,8 @@
 
 mod crash;
 mod creating;
+mod hostile;
+mod keeping;
 mod managing;
 mod reading;
 mod support;

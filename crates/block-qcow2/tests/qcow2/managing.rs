@@ -481,3 +481,33 @@ fn an_image_takes_what_qemu_measures() {
         );
     }
 }
+
+#[test]
+fn data_does_not_overwrite_metadata() {
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        type Damage = fn(&mut Vec<u8>) -> u64;
+        let places: [(&str, Damage); 4] = [
+            ("active L1 table", |bytes| word(bytes, 40)),
+            ("active L2 table", |bytes| first_l2(bytes) as u64),
+            ("refcount block", |bytes| block_of_counts(bytes) as u64),
+            ("refcount table", |bytes| word(bytes, 48)),
+        ];
+        for (name, place) in places {
+            damaged(bql, &path, |bytes| {
+                let entry = place(bytes) | 1 << 63;
+                let l2 = first_l2(bytes);
+                bytes[l2..l2 + 8].copy_from_slice(&entry.to_be_bytes());
+            });
+            let before = std::fs::read(&path).expect("read");
+            let node = open(bql, &path, false).expect("opened");
+            let disk = disk(bql, &node);
+            let error = write(bql, &disk, 0, &[7; 4096]).expect_err("metadata");
+            let words = format!("Preventing invalid write on metadata (overlaps with {name})");
+            assert!(error.to_string().contains(&words), "{error}");
+            close(bql, disk, node);
+            let after = std::fs::read(&path).expect("read");
+            assert!(before[4096..] == after[4096..], "only the header says so");
+        }
+    });
+}

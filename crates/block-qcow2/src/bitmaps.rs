@@ -1,0 +1,343 @@
+//! Dirty bitmaps that are kept with the image.
+//!
+//! While somebody writes to the image all of them are marked as in use: what
+//! is stored does not hold then. They are stored when the node is closed.
+
+use block_common::bitmap::HBitmap;
+use block_common::error::errno;
+use block_gs::{Drained, GraphError, StoredState};
+use block_io::dirty::StoredBitmap;
+use block_io::{Buffer, IoError, Request};
+
+use crate::commit::Goal;
+use crate::driver::Qcow2;
+use crate::format::bitmap::{self, BitmapEntry, BitmapFlags, MAX_NAME, Part};
+use crate::format::header::{Autoclear, BitmapsExtension};
+use crate::image::Image;
+use crate::open::{read_bytes, read_words};
+
+/// How many bytes of bits a bitmap has at most.
+const MAX_BYTES: u64 = 512 << 20;
+
+/// How many bitmaps an image has at most.
+const MAX_COUNT: usize = 65535;
+
+impl Image {
+    /// Reads the directory.
+    async fn read_directory(&self, request: Request<'_>) -> Result<Vec<BitmapEntry>, IoError> {
+        let Some(known) = self.lock().header.bitmaps else {
+            return Ok(Vec::new());
+        };
+        let file = request.file()?;
+        let there = file.length().await?.saturating_sub(known.directory_offset);
+        if known.directory_size > there {
+            let broken = crate::format::FormatError::BitmapDirectory("truncated");
+            return Err(broken.into());
+        }
+        let text = "Failed to read bitmap directory";
+        let length = known.directory_size as usize;
+        let bytes = read_bytes(file, known.directory_offset, length, text).await?;
+        let size = self.geometry.cluster_size();
+        Ok(bitmap::parse(&bytes, known.count, size)?)
+    }
+
+    /// Reads the bits of a bitmap.
+    async fn read_bitmap(
+        &self,
+        request: Request<'_>,
+        entry: &BitmapEntry,
+    ) -> Result<HBitmap, IoError> {
+        let bad = |text: &str| IoError::refused(errno::EINVAL, text.to_owned());
+        let granularity = u32::from(entry.granularity_bits);
+        let mut bits =
+            HBitmap::new(self.size(), granularity).map_err(|error| bad(&error.to_string()))?;
+        let size = self.geometry.cluster_size();
+        let per_cluster = (size * 8) << granularity;
+        let needed = self.size().div_ceil(per_cluster);
+        if u64::from(entry.table_size) != needed {
+            return Err(bad("Bitmap table has the wrong size"));
+        }
+        let file = request.file()?;
+        let length = file.length().await?;
+        let text = "Failed to read bitmap table";
+        let table = read_words(file, entry.table_offset, needed, length, text).await?;
+        for (number, word) in table.into_iter().enumerate() {
+            let start = number as u64 * per_cluster;
+            let end = self.size().min(start + per_cluster);
+            match Part::parse(word, size)? {
+                Part::Clear => {}
+                Part::Set => bits.set(start..end),
+                Part::At(offset) => {
+                    let wanted = bits.serialization_size(start..end);
+                    let wanted = wanted.map_err(|error| bad(&error.to_string()))?;
+                    let bytes =
+                        read_bytes(file, offset, wanted as usize, "Failed to read bitmap").await?;
+                    let read = bits.deserialize_part(start..end, &bytes);
+                    read.map_err(|error| bad(&error.to_string()))?;
+                }
+            }
+        }
+        Ok(bits)
+    }
+
+    /// Whether one more bitmap has room.
+    pub fn can_store_bitmap(&self, name: &str, granularity: u32) -> Result<(), IoError> {
+        let refuse = |text: &'static str| Err(IoError::refused(errno::EINVAL, text));
+        let state = self.lock();
+        if state.header.version < 3 {
+            return Err(IoError::refused(
+                errno::ENOTSUP,
+                "Cannot store dirty bitmaps in qcow2 v2 files",
+            ));
+        }
+        if name.len() > MAX_NAME {
+            return refuse("Name length exceeds maximum (1023 characters)");
+        }
+        let bits = granularity.trailing_zeros();
+        if bits > 31 {
+            return refuse("Granularity exceeds maximum (2147483648 bytes)");
+        }
+        if bits < 9 {
+            return refuse("Granularity is under minimum (512 bytes)");
+        }
+        if state.bitmaps.len() >= MAX_COUNT {
+            return refuse("Maximum number of persistent bitmaps is already reached");
+        }
+        if self.size().div_ceil(u64::from(granularity)).div_ceil(8) > MAX_BYTES {
+            return refuse("Too much space will be occupied by the bitmap. Use larger granularity");
+        }
+        Ok(())
+    }
+
+    /// Stores bitmaps in place of those of the same names. Others stay as they
+    /// are.
+    pub async fn store_bitmaps(
+        &self,
+        request: Request<'_>,
+        stored: &[StoredBitmap],
+    ) -> Result<(), IoError> {
+        self.check_sane()?;
+        let mut written = Vec::new();
+        for bitmap in stored {
+            written.push(self.write_bitmap(request, bitmap).await?);
+        }
+        let mut all = self.lock().bitmaps.clone();
+        let is_new = |entry: &BitmapEntry| stored.iter().any(|new| new.name == entry.name);
+        let old: Vec<BitmapEntry> = all.iter().filter(|entry| is_new(entry)).cloned().collect();
+        all.retain(|entry| !is_new(entry));
+        all.extend(written);
+        self.replace_directory(request, all).await?;
+        for entry in old {
+            self.free_bitmap(request, &entry).await?;
+        }
+        self.commit(request, Goal::Durable).await
+    }
+
+    /// Removes a bitmap, if it is there.
+    pub async fn remove_bitmap(&self, request: Request<'_>, name: &str) -> Result<(), IoError> {
+        let mut all = self.lock().bitmaps.clone();
+        let Some(at) = all.iter().position(|entry| entry.name == name) else {
+            return Ok(());
+        };
+        self.check_sane()?;
+        let gone = all.remove(at);
+        self.replace_directory(request, all).await?;
+        self.free_bitmap(request, &gone).await?;
+        self.commit(request, Goal::Durable).await
+    }
+
+    /// Writes the bits and the table of a bitmap.
+    async fn write_bitmap(
+        &self,
+        request: Request<'_>,
+        bitmap: &StoredBitmap,
+    ) -> Result<BitmapEntry, IoError> {
+        let bits = &bitmap.contents;
+        let granularity = bits.granularity_bits();
+        let size = self.geometry.cluster_size();
+        let shift = self.geometry.cluster_bits;
+        let per_cluster = (size * 8) << granularity;
+        let length = self.size().min(bits.size());
+        let count = self.size().div_ceil(per_cluster).max(1);
+        let file = request.file()?;
+        let bad = |text: String| IoError::refused(errno::EINVAL, text);
+        let mut table = vec![0u8; (self.geometry.clusters_of(count * 8) << shift) as usize];
+        for number in 0..count {
+            let start = (number * per_cluster).min(length);
+            let end = length.min(start + per_cluster);
+            if bits.next_dirty(start..end).is_none() {
+                continue;
+            }
+            let wanted = bits.serialization_size(start..end);
+            let wanted = wanted.map_err(|error| bad(error.to_string()))?;
+            let mut buffer = Buffer::zeroed(size as usize);
+            let to = &mut buffer.as_mut_slice()[..wanted as usize];
+            let written = bits.serialize_part(start..end, to);
+            written.map_err(|error| bad(error.to_string()))?;
+            let claimed = self.claim(request, 1, true).await?;
+            file.write(claimed.offset(), buffer.source()).await?;
+            let at = number as usize * 8;
+            table[at..at + 8].copy_from_slice(&Part::At(claimed.offset()).word().to_be_bytes());
+            claimed.keep();
+        }
+        let claimed = self
+            .claim(request, table.len() as u64 >> shift, true)
+            .await?;
+        file.write(claimed.offset(), Buffer::from(&*table).source())
+            .await?;
+        let entry = BitmapEntry {
+            table_offset: claimed.offset(),
+            table_size: count as u32,
+            flags: match bitmap.enabled {
+                true => BitmapFlags::AUTO,
+                false => BitmapFlags::empty(),
+            },
+            granularity_bits: granularity as u8,
+            name: bitmap.name.clone(),
+        };
+        claimed.keep();
+        Ok(entry)
+    }
+
+    /// Stores another directory, and lets the header say where it is.
+    async fn replace_directory(
+        &self,
+        request: Request<'_>,
+        all: Vec<BitmapEntry>,
+    ) -> Result<(), IoError> {
+        let bytes = bitmap::write(&all);
+        let bits = self.geometry.cluster_bits;
+        let file = request.file()?;
+        let claimed = match bytes.is_empty() {
+            true => None,
+            false => {
+                let clusters = self.geometry.clusters_of(bytes.len() as u64);
+                let claimed = self.claim(request, clusters, true).await?;
+                let mut buffer = Buffer::zeroed((clusters << bits) as usize);
+                buffer.as_mut_slice()[..bytes.len()].copy_from_slice(&bytes);
+                file.write(claimed.offset(), buffer.source()).await?;
+                Some(claimed)
+            }
+        };
+        let _turn = self.commits.enter(0..1, true).await;
+        self.commit_now(request, Goal::Durable).await?;
+        let new = claimed.as_ref().map(|claimed| BitmapsExtension {
+            count: all.len() as u32,
+            directory_size: bytes.len() as u64,
+            directory_offset: claimed.offset(),
+        });
+        let before = {
+            let header = &mut self.lock().header;
+            let before = (header.bitmaps, header.autoclear);
+            header.bitmaps = new;
+            header.autoclear.set(Autoclear::BITMAPS, new.is_some());
+            before
+        };
+        if let Err(error) = self.write_header(request).await {
+            let header = &mut self.lock().header;
+            (header.bitmaps, header.autoclear) = before;
+            return Err(error);
+        }
+        file.flush().await?;
+        if let Some(claimed) = claimed {
+            claimed.keep();
+        }
+        let state = &mut *self.lock();
+        if let Some(old) = before.0 {
+            let first = old.directory_offset >> bits;
+            let clusters = self.geometry.clusters_of(old.directory_size);
+            state.unused.push(first..first + clusters);
+        }
+        state.bitmaps = all;
+        Ok(())
+    }
+
+    /// Gives up the clusters of a bitmap that no directory has any more.
+    async fn free_bitmap(&self, request: Request<'_>, entry: &BitmapEntry) -> Result<(), IoError> {
+        let file = request.file()?;
+        let length = file.length().await?;
+        let bits = self.geometry.cluster_bits;
+        let there = length.saturating_sub(entry.table_offset) / 8;
+        let count = u64::from(entry.table_size).min(there);
+        let text = "Failed to read bitmap table";
+        let table = read_words(file, entry.table_offset, count, length, text).await?;
+        let state = &mut *self.lock();
+        for word in table {
+            if let Ok(Part::At(offset)) = Part::parse(word, self.geometry.cluster_size()) {
+                state.unused.push(offset >> bits..(offset >> bits) + 1);
+            }
+        }
+        let first = entry.table_offset >> bits;
+        let clusters = self.geometry.clusters_of(u64::from(entry.table_size) * 8);
+        state.unused.push(first..first + clusters);
+        Ok(())
+    }
+
+    /// Marks all bitmaps, which get out of date now.
+    async fn mark_in_use(&self, request: Request<'_>) -> Result<(), IoError> {
+        let (bytes, offset) = {
+            let state = &mut *self.lock();
+            let Some(known) = state.header.bitmaps else {
+                return Ok(());
+            };
+            for entry in &mut state.bitmaps {
+                entry.flags |= BitmapFlags::IN_USE;
+            }
+            (bitmap::write(&state.bitmaps), known.directory_offset)
+        };
+        let file = request.file()?;
+        file.write(offset, Buffer::from(&*bytes).source()).await?;
+        file.flush().await
+    }
+}
+
+/// Brings the bitmaps of the image to the node. Those of an image that can be
+/// written are in use from then on.
+pub(crate) fn load(section: &mut Drained<'_>, driver: &Qcow2) -> Result<(), GraphError> {
+    let image = &driver.image;
+    let writable = section.node().view(section).is_writable();
+    let found = section.io(async |request: Request<'_>| -> Result<_, IoError> {
+        let entries = image.read_directory(request).await?;
+        let mut found = Vec::new();
+        for entry in &entries {
+            let inconsistent = entry.flags.contains(BitmapFlags::IN_USE);
+            let contents = match inconsistent {
+                true => HBitmap::new(image.size(), u32::from(entry.granularity_bits))
+                    .map_err(|error| IoError::refused(errno::EINVAL, error.to_string()))?,
+                false => image.read_bitmap(request, entry).await?,
+            };
+            let stored = StoredBitmap {
+                name: entry.name.clone(),
+                enabled: entry.flags.contains(BitmapFlags::AUTO),
+                contents,
+            };
+            found.push((stored, inconsistent));
+        }
+        image.lock().bitmaps = entries;
+        if writable {
+            image.mark_in_use(request).await?;
+        }
+        Ok(found)
+    })?;
+    for (stored, inconsistent) in found {
+        let state = StoredState {
+            read_only: !writable,
+            inconsistent,
+        };
+        section
+            .add_stored_bitmap(stored, state)
+            .map_err(|error| GraphError::Refused {
+                message: error.to_string(),
+                errno: error.errno(),
+            })?;
+    }
+    Ok(())
+}
+
+/// Lets the bitmaps of an image that has become writable note what is
+/// written.
+pub(crate) fn become_writable(section: &mut Drained<'_>, driver: &Qcow2) -> Result<(), GraphError> {
+    let image = &driver.image;
+    section.io(async |request: Request<'_>| image.mark_in_use(request).await)?;
+    Ok(())
+}

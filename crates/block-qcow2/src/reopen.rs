@@ -1,0 +1,75 @@
+//! Other options for an image in use.
+
+use block_gs::{AfterReopen, Drained, GraphError, PreparedReopen, ReopenCommit, ReopenTo};
+use block_io::Request;
+
+use crate::commit::Goal;
+use crate::driver::Qcow2;
+use crate::format::FormatError;
+use crate::format::header::{Compatible, Incompatible};
+use crate::open::become_writable;
+use crate::options::{Qcow2Options, Settings};
+
+/// What takes effect when the reopen does. The sizes of the caches are those
+/// of the image's opening; others are checked and count when it is next
+/// opened.
+struct Prepared {
+    options: Option<Qcow2Options>,
+    settings: Settings,
+    becomes_writable: bool,
+}
+
+impl Qcow2 {
+    pub(crate) fn prepare(
+        &self,
+        section: &mut Drained<'_>,
+        to: &ReopenTo<'_>,
+    ) -> Result<Box<dyn PreparedReopen>, GraphError> {
+        let image = &self.image;
+        let options = to.settings::<Qcow2Options>()?.cloned();
+        let was_writable = !to.before().read_only;
+        let will_write = !to.options().read_only;
+        let (lazy, corrupt) = {
+            let header = &image.lock().header;
+            (
+                header.compatible.contains(Compatible::LAZY_REFCOUNTS),
+                header.incompatible.contains(Incompatible::CORRUPT),
+            )
+        };
+        if corrupt && will_write && !was_writable {
+            return Err(FormatError::Corrupt.into());
+        }
+        let told = options
+            .clone()
+            .unwrap_or_else(|| self.options.lock().clone());
+        let unmap = to.options().unmap;
+        let settings = told.settle(&image.geometry, image.size(), unmap, lazy)?;
+        if was_writable {
+            let store = async |request: Request<'_>| image.commit(request, Goal::Durable).await;
+            section.io(store)?;
+        }
+        Ok(Box::new(Prepared {
+            options,
+            settings,
+            becomes_writable: will_write && !was_writable,
+        }))
+    }
+}
+
+impl PreparedReopen for Prepared {
+    fn commit(self: Box<Self>, reopen: &mut ReopenCommit<'_>) -> AfterReopen {
+        if let Some(driver) = reopen.node().driver::<Qcow2>() {
+            *driver.image.settings.lock() = self.settings;
+            if let Some(options) = self.options {
+                *driver.options.lock() = options;
+            }
+        }
+        if !self.becomes_writable {
+            return None;
+        }
+        Some(Box::new(|section| {
+            // The node is writable; a write will say what is wrong.
+            let _ = become_writable(section);
+        }))
+    }
+}
