@@ -144,6 +144,7 @@ pub(crate) fn driver_for_path(path: &str) -> &'static Driver {
 
 fn open(opening: &mut Opening<'_>, protocol: HostProtocol) -> Result<Node, OpenError> {
     let path = opening.text(&FILENAME)?;
+    let path = path.filter(|path| !path.is_empty());
     let path = path.ok_or(OpenError::NoFilename(protocol.name()))?;
     let aio = opening.word(&AIO)?;
     let locking = match opening.word(&LOCKING)? {

@@ -28,11 +28,11 @@ What was in FILE is lost. Without SIZE the image is as large as BASE.
         Known::both('h', "help"),
         Known::both('q', "quiet"),
         Known::both('f', "format").value(),
+        Known::name("object").value(),
         Known::both('o', "options").value(),
         Known::both('b', "backing").value(),
         Known::both('F', "backing-format").value(),
         Known::both('u', "backing-unsafe"),
-        Known::name("object").value(),
     ],
     run,
 };

@@ -127,6 +127,7 @@ impl Image {
         let node = opened?;
         let (perm, shared) = with.perms();
         let backend = backend(bql, &node, perm, shared)?;
+        backend.set_force_allow_inactivate(bql);
         backend.set_write_cache(bql, !with.cache.writethrough);
         Ok(Image { backend, node })
     }

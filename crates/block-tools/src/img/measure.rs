@@ -18,7 +18,7 @@ pub(super) static COMMAND: Command = Command {
     help: "\
   -O, --target-format FMT  what it is to be; raw without
   -o, --options OPTIONS    options with which it would be made
-  -s, --size SIZE          tells it of an empty image of this size
+      --size SIZE          tells it of an empty image of this size
   -f, --format FMT         what FILE is; without, it is looked into
       --image-opts         FILE is a string of options
   -l, --snapshot SNAPSHOT  of this snapshot of FILE
@@ -33,7 +33,7 @@ allocated size what it may grow to.
         Known::both('h', "help"),
         Known::both('O', "target-format").value(),
         Known::both('o', "options").value(),
-        Known::both('s', "size").value(),
+        Known::name("size").value(),
         Known::both('f', "format").value(),
         Known::name("image-opts"),
         Known::both('l', "snapshot").value(),

@@ -141,14 +141,15 @@ fn run(bql: &mut BqlGuard, call: &Call<'_>) -> Result<u8, Failed> {
         };
         bql.block_on(copy.run(&sides))?;
     }
-    change(
+    let changed = change(
         bql,
         &unfiltered,
         new,
         base.as_deref(),
         base_format.as_deref(),
-    )?;
+    );
     progress.is_at(100.0);
+    changed?;
     drop(unfiltered);
     image.close(bql);
     Ok(0)
