@@ -10,9 +10,7 @@ use block_gs::{
     BlockDriver, BqlGuard, GraphError, Node, NodeBuilder, NodeOptions, NodeView, Value,
 };
 use block_io::aio::{sleep, yield_now};
-use block_io::{
-    BlockStatus, Destination, DriverIo, IoFuture, Request, Source, WriteFlags,
-};
+use block_io::{BlockStatus, Destination, DriverIo, IoFuture, Request, Source, WriteFlags};
 
 /// Completes at once, without an allocation (driver `null-co`). For
 /// measuring everything above it.
@@ -173,7 +171,7 @@ impl<const LATER: bool> DriverIo for Null<LATER> {
     ) -> IoFuture<'r, BlockStatus<'r>> {
         let status = match self.read_zeroes {
             true => BlockStatus::zero(bytes),
-            false => BlockStatus::unallocated(bytes),
+            false => BlockStatus::data(bytes),
         };
         IoFuture::ready(Ok(status.stored_at(request.node(), offset)))
     }

@@ -288,6 +288,6 @@ fn a_chain_goes_through_filters_and_ends_at_them() {
         let null = NullCo::new(100).open(bql, "null").expect("opened");
         let disk = reader(bql, &null);
         let got = of_chain(bql, &disk, None, (0, 10));
-        assert_eq!(got, (NONE, 10, 1));
+        assert_eq!(got, (DATA | ALLOCATED, 10, 1));
     });
 }

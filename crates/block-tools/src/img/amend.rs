@@ -14,8 +14,7 @@ pub(super) static COMMAND: Command = Command {
     name: "amend",
     about: "Changes options with which an image was made",
     usage: "[-f FMT | --image-opts] [-t CACHE] [--force] [-p] [-q] -o OPTIONS FILE",
-    help: "\
-  -o, --options OPTIONS  what is to be changed: key=value,...; -o help lists what
+    help: "  -o, --options OPTIONS  what is to be changed: key=value,...; -o help lists what
                          can be
   -f, --format FMT       what the image is; without, it is looked into
       --image-opts       FILE is a string of options

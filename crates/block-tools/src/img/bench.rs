@@ -18,8 +18,7 @@ pub(super) static COMMAND: Command = Command {
     usage: "[-f FMT | --image-opts] [-c COUNT] [-d DEPTH] [-s SIZE] [-S STEP] [-o OFFSET]\n         \
             [-w [--pattern BYTE] [--flush-interval N [--no-drain]]] [-t CACHE]\n         \
             [-i AIO] [-n] [-U] [-q] FILE",
-    help: "\
-  -c, --count COUNT         how many requests; 75000 without
+    help: "  -c, --count COUNT         how many requests; 75000 without
   -d, --depth DEPTH         how many of them at a time; 64 without
   -s, --buffer-size SIZE    how long each is; 4096 without
   -S, --step-size STEP      how far from one to the next; SIZE without

@@ -11,8 +11,7 @@ pub(super) static COMMAND: Command = Command {
     about: "Changes dirty bitmaps that are kept with an image",
     usage: "(--add | --remove | --clear | --enable | --disable | --merge SOURCE)...\n         \
             [-f FMT | --image-opts] [-g SIZE] [-b FILE [-F FMT]] FILE BITMAP",
-    help: "\
-      --add                makes the bitmap; it notes what is written from now on
+    help: "      --add                makes the bitmap; it notes what is written from now on
   -g, --granularity SIZE   how many bytes a bit of it is to stand for
       --remove             gives it up
       --clear              makes it clean

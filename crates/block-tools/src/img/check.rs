@@ -15,8 +15,7 @@ pub(super) static COMMAND: Command = Command {
     about: "Looks whether an image is consistent, and repairs it",
     usage: "[-f FMT | --image-opts] [-T CACHE] [-r leaks|all] [-U] [-q]\n         \
             [--output human|json] FILE",
-    help: "\
-  -f, --format FMT      what the image is; without, it is looked into
+    help: "  -f, --format FMT      what the image is; without, it is looked into
       --image-opts      FILE is a string of options
   -r, --repair WHAT     leaks: gives back what nobody uses; all: repairs what is
                         wrong too, as well as it can be guessed

@@ -11,8 +11,7 @@ pub(super) static COMMAND: Command = Command {
     name: "commit",
     about: "Writes what an image has into its backing image",
     usage: "[-f FMT | --image-opts] [-t CACHE] [-b BASE] [-d] [-r RATE] [-p] [-q] FILE",
-    help: "\
-  -f, --format FMT     what the image is; without, it is looked into
+    help: "  -f, --format FMT     what the image is; without, it is looked into
       --image-opts     FILE is a string of options
   -t, --cache CACHE    how it is written: none, writeback, ...
   -b, --base BASE      the image of the chain that gets it, instead of the next

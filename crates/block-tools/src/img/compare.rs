@@ -13,8 +13,7 @@ pub(super) static COMMAND: Command = Command {
     name: "compare",
     about: "Tells whether two images read the same",
     usage: "[-f FMT] [-F FMT] [--image-opts] [-s] [-T CACHE] [-p] [-q] [-U] FILE1 FILE2",
-    help: "\
-  -f, --a-format FMT    what the first image is; without, it is looked into
+    help: "  -f, --a-format FMT    what the first image is; without, it is looked into
   -F, --b-format FMT    what the second one is
       --image-opts      both are strings of options
   -s, --strict          they have to have the same length, and to be allocated

@@ -12,8 +12,7 @@ pub(super) static COMMAND: Command = Command {
     name: "create",
     about: "Makes a new image",
     usage: "[-f FMT] [-o OPTIONS] [-b BASE [-F FMT]] [-u] [-q] FILE [SIZE]",
-    help: "\
-  -f, --format FMT          what it is to be: raw, which is meant without, ...
+    help: "  -f, --format FMT          what it is to be: raw, which is meant without, ...
   -o, --options OPTIONS     options of the format: key=value,...; -o help lists
                             them
   -b, --backing BASE        it has what BASE has wherever it has nothing itself

@@ -11,9 +11,9 @@ use crate::getopt::Known;
 pub(super) static COMMAND: Command = Command {
     name: "dd",
     about: "Copies an image, or a part of it, block by block",
-    usage: "[-f FMT | --image-opts] [-O FMT] [-U] [bs=SIZE] [count=N] [skip=N] if=FILE of=FILE",
-    help: "\
-  -f, --format FMT         what the input is; without, it is looked into
+    usage: "[-f FMT | --image-opts] [-O FMT] [-U] [bs=SIZE] [count=N] [skip=N]\n         \
+            if=FILE of=FILE",
+    help: "  -f, --format FMT         what the input is; without, it is looked into
       --image-opts         the input is a string of options
   -O, --output-format FMT  what the output is to be; raw without
   -U, --force-share        reads even if somebody else is writing

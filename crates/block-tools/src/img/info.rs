@@ -16,8 +16,7 @@ pub(super) static COMMAND: Command = Command {
     name: "info",
     about: "Tells what an image is, how large, and what it is based on",
     usage: "[-f FMT | --image-opts] [-b] [-U] [--output human|json] FILE",
-    help: "\
-  -f, --format FMT      what the image is; without, it is looked into
+    help: "  -f, --format FMT      what the image is; without, it is looked into
       --image-opts      FILE is a string of options: driver=raw,file.filename=x
   -b, --backing-chain   tells it of all images that this one is based on, too
   -U, --force-share     looks even if somebody else is writing

@@ -15,8 +15,7 @@ pub(super) static COMMAND: Command = Command {
     about: "Tells where the contents of an image are, along its backing chain",
     usage: "[-f FMT | --image-opts] [--start-offset OFFSET] [--max-length LENGTH]\n         \
             [--output human|json] [-U] FILE",
-    help: "\
-  -f, --format FMT           what the image is; without, it is looked into
+    help: "  -f, --format FMT           what the image is; without, it is looked into
       --image-opts           FILE is a string of options
   -s, --start-offset OFFSET  begins there
   -l, --max-length LENGTH    looks at so much

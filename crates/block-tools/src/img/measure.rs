@@ -15,8 +15,7 @@ pub(super) static COMMAND: Command = Command {
     about: "Tells how much storage an image would take",
     usage: "[-O FMT] [-o OPTIONS] [-f FMT | --image-opts] [-l SNAPSHOT] [-U]\n         \
             [--output human|json] (--size SIZE | FILE)",
-    help: "\
-  -O, --target-format FMT  what it is to be; raw without
+    help: "  -O, --target-format FMT  what it is to be; raw without
   -o, --options OPTIONS    options with which it would be made
       --size SIZE          tells it of an empty image of this size
   -f, --format FMT         what FILE is; without, it is looked into

@@ -18,8 +18,7 @@ pub(super) static COMMAND: Command = Command {
     about: "Gives an image another backing image, or none",
     usage: "[-f FMT | --image-opts] [-b BASE [-F FMT] [-T CACHE]] [-u] [-c] [-t CACHE]\n         \
             [-p] [-q] [-U] FILE",
-    help: "\
-  -b, --backing BASE         what it is to be based on; \"\" for nothing
+    help: "  -b, --backing BASE         what it is to be based on; \"\" for nothing
   -F, --backing-format FMT   what BASE is
   -u, --backing-unsafe       only notes the new name: what BASE has is taken to
                              be what the old one had

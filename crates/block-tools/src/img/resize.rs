@@ -12,8 +12,7 @@ pub(super) static COMMAND: Command = Command {
     name: "resize",
     about: "Makes an image longer or shorter",
     usage: "[-f FMT | --image-opts] [--preallocation MODE] [--shrink] [-q] FILE [+-]SIZE",
-    help: "\
-  -f, --format FMT          what the image is; without, it is looked into
+    help: "  -f, --format FMT          what the image is; without, it is looked into
       --image-opts          FILE is a string of options
       --shrink              allows it to become shorter: what is behind its new
                             end is lost

@@ -15,8 +15,7 @@ pub(super) static COMMAND: Command = Command {
     name: "snapshot",
     about: "Lists, makes, goes back to and deletes snapshots inside an image",
     usage: "[-f FMT | --image-opts] [-U] [-q] [-l | -a SNAPSHOT | -c SNAPSHOT | -d SNAPSHOT] FILE",
-    help: "\
-  -l, --list             lists the snapshots; this is what is done without any
+    help: "  -l, --list             lists the snapshots; this is what is done without any
   -c, --create SNAPSHOT  makes one, of what is in the image now
   -a, --apply SNAPSHOT   makes the image what it was then; what is in it now is
                          lost
