@@ -119,7 +119,7 @@ impl Image {
             };
             options.set_default(key, aio);
         }
-        let mut opener = opener(with.no_backing);
+        let mut opener = Opener::new().without_backing(with.no_backing);
         let opened = opener.open(bql, options);
         for warning in opener.take_warnings() {
             whisper(&format!("{warning}\n"));
@@ -154,11 +154,6 @@ impl Image {
         drop(self);
         bql.poll(block_io::aio::Wait::No);
     }
-}
-
-fn opener(no_backing: bool) -> Opener {
-    let _ = no_backing;
-    Opener::new()
 }
 
 /// A backend for requests to `node`.

@@ -96,7 +96,7 @@ fn collect(
             ..with
         };
         let image = Image::open(bql, &filename, &with)?;
-        let facts = Facts::of(bql, &image.node);
+        let facts = Facts::of(bql, &image.node, true);
         image.close(bql);
         let facts = facts?;
         if let Some(backing) = facts.backing.as_ref().filter(|_| chain) {
@@ -124,7 +124,7 @@ struct Facts {
     is_dirty: Option<bool>,
     backing: Option<Backing>,
     snapshots: Vec<SnapshotInfo>,
-    specific: Option<(&'static str, Value)>,
+    specific: Option<(String, Value)>,
     children: Vec<(String, Facts)>,
 }
 
@@ -136,6 +136,26 @@ struct Backing {
     format: Option<String>,
 }
 
+/// The file name of an image that was opened without its backing image, which
+/// does not matter to who asks for it.
+fn filename_alone(bql: &BqlGuard, node: NodeView<'_>) -> String {
+    let driver = node.driver();
+    let alone = node.cow_child().is_none() && node.header_backing(bql).is_some();
+    if !alone {
+        return filename(bql, node);
+    }
+    let file = node.primary_node();
+    let file = file.filter(|_| driver.strong_options(bql).is_empty());
+    if let Some(name) = file.and_then(|file| file.driver().filename(bql, file)) {
+        return name;
+    }
+    let mut options = node.open_options(bql);
+    if let Value::Map(options) = &mut options {
+        options.retain(|(key, _)| key != "backing");
+    }
+    format!("json:{}", json::ordered(&options))
+}
+
 /// The file name as QEMU writes it.
 pub(super) fn filename(bql: &BqlGuard, node: NodeView<'_>) -> String {
     match node.exact_filename(bql) {
@@ -145,7 +165,8 @@ pub(super) fn filename(bql: &BqlGuard, node: NodeView<'_>) -> String {
 }
 
 impl Facts {
-    fn of(bql: &mut BqlGuard, node: &Node) -> Result<Facts, Failed> {
+    /// Those of a node; `alone` if its backing image was left out.
+    fn of(bql: &mut BqlGuard, node: &Node, alone: bool) -> Result<Facts, Failed> {
         let io = Arc::clone(node.io());
         let (length, allocated, info) = bql.block_on(async {
             let activity = Activity::begin(io).await;
@@ -176,7 +197,10 @@ impl Facts {
             Err(error) => return Err(because("Can't list snapshots: ", &error)),
         };
         let facts = Facts {
-            filename: filename(bql, view),
+            filename: match alone {
+                true => filename_alone(bql, view),
+                false => filename(bql, view),
+            },
             format,
             length: length.next_multiple_of(super::image::SECTOR),
             allocated: allocated.ok(),
@@ -184,7 +208,7 @@ impl Facts {
             is_dirty: info.as_ref().ok().map(|info| info.is_dirty),
             backing,
             snapshots,
-            specific: specific.map(|value| (kind_of(format), value)),
+            specific: specific.map(|value| specific_of(format, value)),
             children: Vec::new(),
         };
         let children = view.children();
@@ -193,7 +217,7 @@ impl Facts {
             .collect();
         // The last one first, as QEMU has them.
         let children = children.into_iter().rev();
-        let children = children.map(|(name, child)| Ok((name, Facts::of(bql, &child)?)));
+        let children = children.map(|(name, child)| Ok((name, Facts::of(bql, &child, false)?)));
         Ok(Facts {
             children: children.collect::<Result<_, Failed>>()?,
             ..facts
@@ -293,19 +317,23 @@ impl Facts {
             entries.push(("snapshots", Value::List(snapshots)));
         }
         if let Some((kind, specific)) = &self.specific {
-            let specific = Value::map([("type", (*kind).into()), ("data", specific.clone())]);
+            let specific = Value::map([("type", kind.as_str().into()), ("data", specific.clone())]);
             entries.push(("format-specific", specific));
         }
         Value::map(entries)
     }
 }
 
-/// How the answer of a driver is called (`ImageInfoSpecificKind`).
-fn kind_of(format: &'static str) -> &'static str {
-    match format {
+/// What a driver knows, and what that is called (`ImageInfoSpecific`).
+fn specific_of(format: &str, value: Value) -> (String, Value) {
+    if let (Some(Value::Text(kind)), Some(data)) = (value.get("type"), value.get("data")) {
+        return (kind.clone(), data.clone());
+    }
+    let kind = match format {
         "host_device" | "host_cdrom" => "file",
         format => format,
-    }
+    };
+    (kind.to_owned(), value)
 }
 
 fn snapshot_value(info: &SnapshotInfo) -> Value {

@@ -150,6 +150,7 @@ fn info(bql: &mut BqlGuard, session: &mut Session, _line: &Parsed) -> Result<(),
     );
     println!("vm state offset: {}", human::bytes(info.vm_state_offset));
     let specific = image.node.view(bql).driver().specific_info(bql);
+    let specific = specific.map(|value| value.get("data").cloned().unwrap_or(value));
     if let Some(specific) = specific.filter(|value| *value != Value::map([])) {
         println!("Format specific information:");
         print!("{}", describe(&specific, 1));
