@@ -1,10 +1,12 @@
 //! `commit`: what an image has, into its backing image.
 
-use block_gs::BqlGuard;
+use block_drivers::Commit;
+use block_gs::{BqlGuard, inactivate_all};
 
-use super::call::{Call, Command, Failed, fail, size};
+use super::call::{Call, Command, Failed, because, fail, size, strerror};
 use super::image::{Image, OpenAs, cache};
 use super::progress::Progress;
+use super::say;
 use crate::getopt::Known;
 
 pub(super) static COMMAND: Command = Command {
@@ -67,7 +69,7 @@ fn run(bql: &mut BqlGuard, call: &Call<'_>) -> Result<u8, Failed> {
     let progress = Progress::new(progress && !quiet, 1.0);
     progress.is_at(0.0);
     let view = image.node.view(bql);
-    let target = match &base {
+    let base = match &base {
         Some(base) => view.find_backing_image(bql, base).ok_or_else(|| {
             fail(format!(
                 "Did not find '{base}' in the backing chain of '{filename}'"
@@ -77,6 +79,26 @@ fn run(bql: &mut BqlGuard, call: &Call<'_>) -> Result<u8, Failed> {
             .backing_chain_next()
             .ok_or_else(|| fail("Image does not have a backing file"))?,
     };
-    let _ = (target, drops, rate);
-    Err(fail("Not yet"))
+    let base = base.node(bql);
+    let top = image.node.view(bql).skip_filters().node(bql);
+    let committed = Commit::of(&top)
+        .into_base(&base)
+        .keep(drops)
+        .rate(rate)
+        .progress(|done, all| progress.is_at((done as f64 * 100.0 / all as f64) as f32))
+        .run(bql);
+    committed.map_err(|error| because("", &error))?;
+    progress.is_at(100.0);
+    drop((top, base));
+    drop(progress);
+    // What is written when an image is given up is part of it.
+    if let Err(error) = inactivate_all(bql) {
+        let reason = strerror(error.errno());
+        return Err(fail(format!("Error while closing the image: {reason}")));
+    }
+    image.close(bql);
+    if !quiet {
+        say("Image committed.\n");
+    }
+    Ok(0)
 }

@@ -292,7 +292,6 @@ impl Facts {
             ("filename", self.filename.as_str().into()),
             ("format", self.format.into()),
             ("virtual-size", self.length.into()),
-            ("children", Value::List(children.collect())),
         ];
         if let Some(dirty) = self.is_dirty {
             entries.push(("dirty-flag", dirty.into()));
@@ -320,6 +319,8 @@ impl Facts {
             let specific = Value::map([("type", kind.as_str().into()), ("data", specific.clone())]);
             entries.push(("format-specific", specific));
         }
+        // What comes last stands before what its table keeps with it.
+        entries.push(("children", Value::List(children.collect())));
         Value::map(entries)
     }
 }

@@ -1,10 +1,11 @@
 //! `measure`: how much storage an image would take.
 
 use block_common::Value;
-use block_gs::{BqlGuard, Measurement};
+use block_gs::{BqlGuard, GraphError, Measurement};
+use block_io::{IoError, StatusFlags};
 
 use super::call::{Call, Command, Failed, Output, because, fail, size};
-use super::image::{Image, OpenAs, SECTOR};
+use super::image::{Image, OpenAs};
 use super::snapshot::{self, Shown};
 use super::source::{add_list, option_in};
 use super::{json, say};
@@ -109,7 +110,20 @@ fn run(bql: &mut BqlGuard, call: &Call<'_>) -> Result<u8, Failed> {
         Some(image) => image.length(bql).map_err(|error| because("", &error))?,
         None => bytes.or(given).unwrap_or(0),
     };
-    let measured = measure(&made, length)?;
+    let mut spec = block_open::ImageSpec::new("measured", &made).trust_base(true);
+    for list in &lists {
+        spec = spec.options(list);
+    }
+    let planned = spec.options(&format!("size={length}")).plan(bql);
+    let measured = planned.and_then(|planned| {
+        planned.measure(|unit| match &image {
+            None => Ok(0),
+            Some(image) => count(bql, image, unit).map_err(|error| GraphError::from(error).into()),
+        })
+    });
+    let mut measured = measured.map_err(|error| because("", &error))?;
+    let has_bitmaps = image.is_some_and(|image| image.node.supports_persistent_bitmaps(bql));
+    measured.bitmaps = measured.bitmaps.filter(|_| has_bitmaps);
     say(&match output {
         Output::Human => text(&measured),
         Output::Json => json::pretty(&value(&measured)) + "\n",
@@ -117,20 +131,27 @@ fn run(bql: &mut BqlGuard, call: &Call<'_>) -> Result<u8, Failed> {
     Ok(0)
 }
 
-fn measure(format: &str, length: u64) -> Result<Measurement, Failed> {
-    match format {
-        "raw" => {
-            let whole = length.checked_next_multiple_of(SECTOR).unwrap_or(length);
-            Ok(Measurement {
-                required: whole,
-                fully_allocated: whole,
-                bitmaps: None,
-            })
+/// How many bytes of the image are data, in whole units.
+fn count(bql: &mut BqlGuard, image: &Image, unit: u64) -> Result<u64, IoError> {
+    let contents = image.contents(bql)?;
+    let length = contents.length();
+    let unit = unit.max(1);
+    bql.block_on(async {
+        let (mut sum, mut offset) = (0, 0);
+        while offset < length {
+            let status = contents.status(None, offset, length - offset).await?;
+            let mut end = offset + status.bytes;
+            let is_data = StatusFlags::DATA | StatusFlags::ALLOCATED;
+            if status.flags.contains(is_data) && !status.flags.contains(StatusFlags::ZERO) {
+                // From here on to the end of a unit.
+                end = end.next_multiple_of(unit).min(length);
+                let begin = offset - offset % unit;
+                sum += (end - begin).next_multiple_of(unit);
+            }
+            offset = end;
         }
-        format => Err(fail(format!(
-            "Block driver '{format}' does not support size measurement"
-        ))),
-    }
+        Ok(sum)
+    })
 }
 
 fn text(measured: &Measurement) -> String {
