@@ -14,7 +14,8 @@ use crate::getopt::Known;
 pub(super) static COMMAND: Command = Command {
     name: "snapshot",
     about: "Lists, makes, goes back to and deletes snapshots inside an image",
-    usage: "[-f FMT | --image-opts] [-U] [-q] [-l | -a SNAPSHOT | -c SNAPSHOT | -d SNAPSHOT] FILE",
+    usage: "[-f FMT | --image-opts] [-U] [-q]\n         \
+            [-l | -a SNAPSHOT | -c SNAPSHOT | -d SNAPSHOT] FILE",
     help: "  -l, --list             lists the snapshots; this is what is done without any
   -c, --create SNAPSHOT  makes one, of what is in the image now
   -a, --apply SNAPSHOT   makes the image what it was then; what is in it now is
@@ -26,7 +27,7 @@ pub(super) static COMMAND: Command = Command {
   -q, --quiet            is accepted, and has no effect
       --object OBJECT    makes an object that options refer to
 
-SNAPSHOT is the name of a snapshot, or its ID.
+SNAPSHOT is the name of a snapshot; -a takes its ID too.
 ",
     known: &[
         Known::both('h', "help"),
@@ -125,26 +126,28 @@ fn create(bql: &mut BqlGuard, node: &Node, name: &str) -> Result<(), Failed> {
     })
 }
 
-/// The snapshot that a user means: by its name, or else by its ID.
-fn find(bql: &BqlGuard, node: &Node, called: &str) -> Option<SnapshotInfo> {
+/// The first snapshot that is meant.
+fn find(
+    bql: &BqlGuard,
+    node: &Node,
+    which: impl Fn(&SnapshotInfo) -> bool,
+) -> Option<SnapshotInfo> {
     let all = node.view(bql).snapshots(bql).ok()?;
-    let by_name = all.iter().find(|info| info.name == called);
-    let found = by_name.or_else(|| all.iter().find(|info| info.id == called));
-    found.cloned()
+    all.into_iter().find(which)
 }
 
 fn apply(bql: &mut BqlGuard, node: &Node, called: &str, before: String) -> Result<(), Failed> {
-    let id = match find(bql, node, called) {
-        Some(info) => info.id,
-        // Its keeper says that there is none.
-        None => called.to_owned(),
-    };
+    let by_id = find(bql, node, |info| info.id == called);
+    let found = by_id.or_else(|| find(bql, node, |info| info.name == called));
+    // Where there is none, the image says so.
+    let id = found.map_or(called.to_owned(), |info| info.id);
     let gone = node.drain(bql).goto_snapshot(&id);
     gone.map_err(|error| because(before, &error))
 }
 
 fn delete(bql: &mut BqlGuard, node: &Node, called: &str) -> Result<(), Failed> {
-    let Some(info) = find(bql, node, called) else {
+    // An ID is not enough to lose something.
+    let Some(info) = find(bql, node, |info| info.name == called) else {
         let text = format!("Could not delete snapshot '{called}': snapshot not found");
         return Err(fail(text));
     };
@@ -153,12 +156,8 @@ fn delete(bql: &mut BqlGuard, node: &Node, called: &str) -> Result<(), Failed> {
         name: Some(&info.name),
     };
     let deleted = node.drain(bql).delete_snapshot(key);
-    deleted.map_err(|error| {
-        because(
-            format_args!("Could not delete snapshot '{called}': "),
-            &error,
-        )
-    })
+    let before = format!("Could not delete snapshot '{called}': ");
+    deleted.map_err(|error| because(before, &error))
 }
 
 /// Which snapshot an image is to show (`-l`).

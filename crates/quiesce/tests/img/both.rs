@@ -61,8 +61,17 @@ impl Place {
 
     /// Runs a line, and says what came of it.
     pub fn run(&self, line: &[&str]) -> Output {
+        self.run_in(self.tool.path(), line)
+    }
+
+    /// As [`run`](Place::run), with this `qemu-img`.
+    pub fn run_by(&self, program: &Path, line: &[&str]) -> Output {
+        self.run_in(program.parent().expect("a path"), line)
+    }
+
+    fn run_in(&self, tool: &Path, line: &[&str]) -> Output {
         // By its name alone, because that is in what it says.
-        let mut path = OsString::from(self.tool.path());
+        let mut path = OsString::from(tool);
         path.push(":/usr/bin:/bin");
         let mut command = Command::new("qemu-img");
         command.env("PATH", path).env("TZ", "UTC");
@@ -104,7 +113,7 @@ pub fn theirs() -> Option<PathBuf> {
 }
 
 /// Without what differs from run to run: times, and numbers of nodes.
-fn timeless(output: &[u8]) -> String {
+pub fn timeless(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
     let mut kept = String::new();
     let mut rest = &*text;

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `lines` | what both must answer alike |
 //! | `both` | running a line on both |
+//! | `formats` | several steps with images of a format |
 //! | `alone` | what there is nothing to compare with |
 
 mod alone;
 mod both;
+mod formats;
 mod lines;
 
 /// One test a subcommand: each line of it leads to the same output, the same
