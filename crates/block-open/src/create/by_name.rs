@@ -373,11 +373,7 @@ pub fn creation_help(format: &str, filename: Option<&str>) -> Result<String, Ope
              include those options.\n",
         ),
     };
-    let line = |option: &CreateOption| {
-        let named = format!("  {}={}", option.name, option.kind.in_help());
-        format!("{named:<24} - {}\n", option.help)
-    };
-    let lines: String = known.into_iter().map(line).collect();
+    let lines: String = known.into_iter().map(CreateOption::help_line).collect();
     Ok(caption + &lines + footer)
 }
 

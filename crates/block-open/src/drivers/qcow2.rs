@@ -373,6 +373,16 @@ const CREATE: Create = Create {
         WIDTH,
         COMPRESSION,
     ],
+    amend: &[
+        "backing_file",
+        "backing_fmt",
+        "compat",
+        "data_file",
+        "data_file_raw",
+        "lazy_refcounts",
+        "refcount_bits",
+        "size",
+    ],
     renamed: &[
         ("backing_file", "backing-file"),
         ("backing_fmt", "backing-fmt"),

@@ -1,13 +1,12 @@
 //! `amend`: options of an image that is there.
 
-use block_common::Value;
-use block_common::error::errno;
 use block_gs::BqlGuard;
 
 use super::call::{Call, Command, Failed, because, fail};
 use super::image::{Image, OpenAs, cache};
 use super::progress::Progress;
-use super::source::{add_list, asks_for_help, pieces};
+use super::say;
+use super::source::{add_list, asks_for_help};
 use crate::getopt::Known;
 
 pub(super) static COMMAND: Command = Command {
@@ -76,40 +75,18 @@ fn run(bql: &mut BqlGuard, call: &Call<'_>) -> Result<u8, Failed> {
     if help {
         return tell_options(format);
     }
-    if !amends(format) {
-        return Err(unsupported(format));
-    }
-    let options = lists.iter().flat_map(|list| pieces(list));
-    let options = options.map(|(key, value)| {
-        let value = value.unwrap_or_else(|| "on".to_owned());
-        (key, Value::Text(value))
-    });
-    let options = Value::Map(options.collect());
+    let options = block_open::amendment(format, &lists);
+    let options = options.map_err(|error| because("", &error))?;
     progress.is_at(0.0);
     let amended = image.node.drain(bql).amend_options(&options, force);
     progress.is_at(100.0);
-    amended.map_err(|error| match error.errno() {
-        errno::ENOTSUP if error.to_string().is_empty() => unsupported(format),
-        _ => because("", &error),
-    })?;
+    amended.map_err(|error| because("", &error))?;
     image.close(bql);
     Ok(0)
 }
 
-/// Whether options of images of the format can be changed.
-fn amends(format: &str) -> bool {
-    matches!(format, "qcow2")
-}
-
-fn unsupported(format: &str) -> Failed {
-    fail(format!(
-        "Format driver '{format}' does not support option amendment"
-    ))
-}
-
 fn tell_options(format: &str) -> Result<u8, Failed> {
-    if block_open::Driver::find(format).is_none() {
-        return Err(fail(format!("Unknown file format '{format}'")));
-    }
-    Err(unsupported(format))
+    let help = block_open::amendment_help(format);
+    say(&help.map_err(|error| because("", &error))?);
+    Ok(0)
 }

@@ -90,8 +90,8 @@ pub(super) fn source_options(text: &str) -> Result<Options, Failed> {
 /// The value of an option in lists of `-o`; the last one counts.
 pub(super) fn option_in(lists: &[String], key: &str) -> Option<String> {
     let all = lists.iter().flat_map(|list| pieces(list));
-    let mine = all.filter(|(known, _)| known == key);
-    mine.last()
+    let mut mine = all.filter(|(known, _)| known == key);
+    mine.next_back()
         .map(|(_, value)| value.unwrap_or("on".to_owned()))
 }
 
@@ -108,7 +108,7 @@ pub(super) fn asks_for_help(lists: &[String]) -> bool {
 /// [`Failed::Report`].
 pub(super) fn add_list(lists: &mut Vec<String>, list: &str) -> Result<(), Failed> {
     let commas = list.len() - list.trim_end_matches(',').len();
-    if list.is_empty() || list.starts_with(',') || commas % 2 != 0 {
+    if list.is_empty() || list.starts_with(',') || !commas.is_multiple_of(2) {
         return Err(fail(format!("Invalid option list: {list}")));
     }
     lists.push(list.to_owned());
