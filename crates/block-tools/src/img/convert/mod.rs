@@ -100,8 +100,9 @@ If it fails, TARGET is not complete: the exit code is 1.
     run,
 };
 
-/// What is read and written at once.
-const AT_ONCE: u64 = 2 << 20;
+/// What is read and written at once: all pieces together fit the caches of the
+/// processor, so that what has been read need not be fetched again.
+const AT_ONCE: u64 = 512 << 10;
 /// At most.
 const MOST_AT_ONCE: u64 = 16 << 20;
 
