@@ -152,7 +152,7 @@ mod stats;
 mod throttle;
 
 pub use blkdebug::{Blkdebug, BlkdebugOptions};
-pub use commit::{commit, commit_all};
+pub use commit::{Commit, commit, commit_all};
 pub use copy_on_read::{CopyOnRead, CopyOnReadOptions};
 pub use file::{File, FileOptions, FileSettings};
 pub use inject::{Chance, Inject, InjectOptions, Injected, Injector, RequestKind};

@@ -10,9 +10,7 @@ use block_gs::{
     BlockDriver, BqlGuard, GraphError, Node, NodeBuilder, NodeOptions, NodeView, Value,
 };
 use block_io::aio::{sleep, yield_now};
-use block_io::{
-    BlockStatus, Destination, DriverIo, IoFuture, Request, Source, StatusFlags, WriteFlags,
-};
+use block_io::{BlockStatus, Destination, DriverIo, IoFuture, Request, Source, WriteFlags};
 
 /// Completes at once, without an allocation (driver `null-co`). For
 /// measuring everything above it.
@@ -171,9 +169,11 @@ impl<const LATER: bool> DriverIo for Null<LATER> {
         bytes: u64,
         _precise: bool,
     ) -> IoFuture<'r, BlockStatus<'r>> {
-        let mut status = BlockStatus::data(bytes).stored_at(request.node(), offset);
-        status.flags.set(StatusFlags::ZERO, self.read_zeroes);
-        IoFuture::ready(Ok(status))
+        let status = match self.read_zeroes {
+            true => BlockStatus::zero(bytes),
+            false => BlockStatus::data(bytes),
+        };
+        IoFuture::ready(Ok(status.stored_at(request.node(), offset)))
     }
 
     fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, u64> {

@@ -11,7 +11,9 @@ use std::pin::Pin;
 
 use block_io::Root;
 
-use crate::{Backend, BqlGuard, GraphError, IoError, MainLoop, MainLoopGone, Node, Perm};
+use crate::{
+    Backend, BqlGuard, GraphError, IoError, MainLoop, MainLoopGone, Measurement, Node, Perm,
+};
 
 /// What becomes of making an image. It is polled by the main loop or by a
 /// job, in any thread.
@@ -28,6 +30,20 @@ pub trait CreateImage: Send + 'static {
     /// so large, for which the caller has words. The file has anything in it
     /// then, and is deleted by whoever made it.
     fn create(self: Box<Self>, image: NewImage) -> Creation;
+
+    /// What such an image allocates at once, in bytes.
+    fn unit(&self) -> u64 {
+        1
+    }
+
+    /// How much storage it will take when `data` bytes of it, in whole
+    /// [units](CreateImage::unit), are in use (`BlockDriver.bdrv_measure`).
+    ///
+    /// # Errors
+    /// `ENOTSUP` when the format cannot tell, for which the caller has words.
+    fn measure(&self, _data: u64) -> Result<Measurement, GraphError> {
+        Err(IoError::NotSupported.into())
+    }
 }
 
 /// A file in which an image is being made. While it exists its node has a

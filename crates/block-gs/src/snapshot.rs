@@ -194,7 +194,7 @@ impl Drained<'_> {
         match gone {
             None => Err(refused(
                 errno::ENOTSUP,
-                "Block driver does not support internal snapshots".into(),
+                "Block driver does not support snapshots".into(),
             )),
             Some(Err(error)) => Err(refused(
                 error.errno(),

@@ -74,7 +74,8 @@ mod temporary;
 mod values;
 
 pub use create::{
-    Create, CreateKind, CreateOption, ImageSpec, PlannedImage, TypedImage, creation_help,
+    Create, CreateKind, CreateOption, ImageSpec, PlannedImage, TypedImage, amendment,
+    amendment_help, creation_help,
 };
 pub use drivers::{Child, Driver, Key, Kind, drivers, general_options};
 pub use error::{OpenError, ParseError};

@@ -38,6 +38,8 @@ pub struct Opener {
     /// `None` allows every driver.
     allowed: Option<Allowed>,
     warnings: Vec<Warning>,
+    /// Images are opened without the backing images that they name.
+    no_backing: bool,
     /// How many images are being opened whose headers name the next.
     depth: u32,
 }
@@ -90,6 +92,14 @@ impl Opener {
             read_write: owned(read_write),
             read_only: owned(read_only),
         });
+        self
+    }
+
+    /// Opens images without the backing images that they name
+    /// (`BDRV_O_NO_BACKING`): for who asks an image about itself. Those
+    /// further down, and those that options describe, are opened all the same.
+    pub fn without_backing(mut self, without: bool) -> Self {
+        self.no_backing = without;
         self
     }
 
@@ -210,6 +220,14 @@ fn open_level(
         }
     };
     opener.check_allowed(driver, &mut options)?;
+    if opener.no_backing && within.is_none() {
+        let backing = driver.children.iter();
+        for child in backing.filter(|child| child.role.contains(Role::COW)) {
+            if !options.has_below(child.name) {
+                options.set_default(child.name, Value::Null);
+            }
+        }
+    }
     let described = Described::new(driver, &given, options.clone());
     let mut without = Vec::new();
     for child in driver.children {

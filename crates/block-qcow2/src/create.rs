@@ -2,7 +2,7 @@
 
 use block_common::error::errno;
 use block_common::{IoError, Preallocation};
-use block_gs::{CreateImage, Creation, Measurement, NewImage};
+use block_gs::{CreateImage, Creation, GraphError, Measurement, NewImage};
 use block_io::{Buffer, Root};
 
 use crate::format::bytes::put64;
@@ -340,6 +340,14 @@ async fn write_words(
 }
 
 impl CreateImage for CreateOptions {
+    fn unit(&self) -> u64 {
+        self.cluster_size
+    }
+
+    fn measure(&self, data: u64) -> Result<Measurement, GraphError> {
+        Ok(CreateOptions::measure(self, data)?)
+    }
+
     /// Without a data file: who makes that says where.
     fn create(self: Box<Self>, image: NewImage) -> Creation {
         Box::pin(async move { Ok(self.write_to(image.root(), None).await?) })

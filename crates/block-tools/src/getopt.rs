@@ -117,55 +117,131 @@ pub enum OptionError {
 /// # Errors
 /// The first thing that is wrong.
 pub fn parse(known: &[Known], line: &[String]) -> Result<Parsed, OptionError> {
+    match parse_until_wrong(known, line) {
+        (parsed, None) => Ok(parsed),
+        (_, Some(error)) => Err(error),
+    }
+}
+
+/// Reads a command line, and what is right of it before the first thing that
+/// is wrong: who acts on options as they come has done so by then.
+pub fn parse_until_wrong(known: &[Known], line: &[String]) -> (Parsed, Option<OptionError>) {
     let mut parsed = Parsed::default();
-    let mut rest = line.iter();
-    while let Some(word) = rest.next() {
-        if word == "--" {
-            parsed.arguments.extend(rest.cloned());
-            break;
-        }
-        if let Some(long) = word.strip_prefix("--") {
-            let (called, mut value) = match long.split_once('=') {
-                Some((called, value)) => (called, Some(value.to_owned())),
-                None => (long, None),
-            };
-            let option = by_name(known, called)?;
-            match (option.takes_value, &value) {
-                (false, Some(_)) => return Err(OptionError::Value(option.name)),
-                (true, None) => {
-                    value = rest.next().cloned();
-                    if value.is_none() {
-                        return Err(OptionError::NoValueOfName(option.name));
-                    }
-                }
-                _ => {}
-            }
-            parsed.options.push((key(option), value));
-        } else if let Some(letters) = word.strip_prefix('-').filter(|rest| !rest.is_empty()) {
-            let mut letters = letters.chars();
-            while let Some(letter) = letters.next() {
-                let named = |option: &&Known| option.letter == Some(letter);
-                let option = known.iter().find(named);
-                let option = option.ok_or(OptionError::UnknownLetter(letter))?;
-                let mut value = None;
-                if option.takes_value {
-                    let beside = letters.as_str().to_owned();
-                    letters = "".chars();
-                    value = match beside.is_empty() {
-                        true => rest.next().cloned(),
-                        false => Some(beside),
-                    };
-                    if value.is_none() {
-                        return Err(OptionError::NoValueOfLetter(letter));
-                    }
-                }
-                parsed.options.push((key(option), value));
-            }
-        } else {
-            parsed.arguments.push(word.clone());
+    let mut words = Words::new(known, line);
+    loop {
+        match words.next_word() {
+            None => return (parsed, None),
+            Some(Err(error)) => return (parsed, Some(error)),
+            Some(Ok(Word::Argument(word))) => parsed.arguments.push(word),
+            Some(Ok(Word::Option(name, value))) => parsed.options.push((name, value)),
         }
     }
-    Ok(parsed)
+}
+
+/// What a command line says next.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Word {
+    /// An option, as in [`Parsed::options`].
+    Option(String, Option<String>),
+    /// Something else.
+    Argument(String),
+}
+
+/// A command line, read word by word: for those where it matters what stands
+/// next to what.
+#[derive(Clone, Debug)]
+pub struct Words<'l> {
+    known: &'l [Known],
+    rest: std::slice::Iter<'l, String>,
+    letters: &'l str,
+    only_arguments: bool,
+}
+
+impl<'l> Words<'l> {
+    /// A line, and the options that it may have.
+    pub fn new(known: &'l [Known], line: &'l [String]) -> Self {
+        Words {
+            known,
+            rest: line.iter(),
+            letters: "",
+            only_arguments: false,
+        }
+    }
+
+    /// Takes the next word as it stands, if `wanted`.
+    pub fn take_if(&mut self, wanted: impl FnOnce(&str) -> bool) -> Option<String> {
+        let next = self.rest.as_slice().first().filter(|next| wanted(next))?;
+        self.rest.next();
+        Some(next.clone())
+    }
+
+    /// How many words have not been looked at.
+    pub fn left(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// The next option or argument.
+    pub fn next_word(&mut self) -> Option<Result<Word, OptionError>> {
+        if !self.letters.is_empty() {
+            return Some(self.letter());
+        }
+        let word = self.rest.next()?;
+        if self.only_arguments {
+            return Some(Ok(Word::Argument(word.clone())));
+        }
+        if word == "--" {
+            self.only_arguments = true;
+            return self.next_word();
+        }
+        if let Some(long) = word.strip_prefix("--") {
+            return Some(self.long(long));
+        }
+        match word.strip_prefix('-').filter(|rest| !rest.is_empty()) {
+            Some(letters) => {
+                self.letters = letters;
+                Some(self.letter())
+            }
+            None => Some(Ok(Word::Argument(word.clone()))),
+        }
+    }
+
+    fn long(&mut self, long: &str) -> Result<Word, OptionError> {
+        let (called, mut value) = match long.split_once('=') {
+            Some((called, value)) => (called, Some(value.to_owned())),
+            None => (long, None),
+        };
+        let option = by_name(self.known, called)?;
+        match (option.takes_value, &value) {
+            (false, Some(_)) => return Err(OptionError::Value(option.name)),
+            (true, None) => {
+                value = self.rest.next().cloned();
+                if value.is_none() {
+                    return Err(OptionError::NoValueOfName(option.name));
+                }
+            }
+            _ => {}
+        }
+        Ok(Word::Option(key(option), value))
+    }
+
+    fn letter(&mut self) -> Result<Word, OptionError> {
+        let mut letters = self.letters.chars();
+        let letter = letters.next().unwrap_or_default();
+        self.letters = letters.as_str();
+        let named = |option: &&Known| option.letter == Some(letter);
+        let option = self.known.iter().find(named);
+        let option = option.ok_or(OptionError::UnknownLetter(letter))?;
+        if !option.takes_value {
+            return Ok(Word::Option(key(option), None));
+        }
+        let beside = std::mem::take(&mut self.letters);
+        let value = match beside.is_empty() {
+            true => self.rest.next().cloned(),
+            false => Some(beside.to_owned()),
+        };
+        let value = value.ok_or(OptionError::NoValueOfLetter(letter))?;
+        Ok(Word::Option(key(option), Some(value)))
+    }
 }
 
 fn key(option: &Known) -> String {

@@ -6,6 +6,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`img`] | images as files: `qemu-img` |
 //! | [`io`] | requests by hand: `qemu-io` |
 //! | [`getopt`] | options as `getopt_long` reads them |
 //! | [`human`] | sizes, times and rates in words |
@@ -14,4 +15,5 @@
 
 pub mod getopt;
 pub mod human;
+pub mod img;
 pub mod io;

@@ -38,6 +38,9 @@ pub enum Command {
     /// changes come at random, and compare every byte with a model
     #[command(long_about = stress::ABOUT, after_long_help = stress::EXAMPLES)]
     Stress(stress::Options),
+    /// Make, convert, change and look at images, as qemu-img does
+    #[command(disable_help_flag = true)]
+    Img(tool::Line),
     /// Send requests to an image by hand, as qemu-io does
     #[command(disable_help_flag = true)]
     Io(tool::Line),

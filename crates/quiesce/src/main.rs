@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Command::Graph(options) => graph::main(&options),
         Command::Bench(options) => bench::main(&options),
         Command::Stress(options) => stress::main(&options),
+        Command::Img(line) => tool::run(Tool::Img, &line.arguments),
         Command::Io(line) => tool::run(Tool::Io, &line.arguments),
     }
 }

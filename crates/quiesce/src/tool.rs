@@ -1,7 +1,7 @@
 //! QEMU's tools: as subcommands, and by their own names.
 //!
-//! A link to this program that is called `qemu-io` is a `qemu-io`, so scripts
-//! that look for one on their PATH run unchanged.
+//! A link to this program that is called `qemu-img` or `qemu-io` is one, so
+//! scripts that look for it on their PATH run unchanged.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -19,16 +19,19 @@ pub struct Line {
 /// A tool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Tool {
+    /// `qemu-img`
+    Img,
     /// `qemu-io`
     Io,
 }
 
 impl Tool {
-    const ALL: [Tool; 1] = [Tool::Io];
+    const ALL: [Tool; 2] = [Tool::Img, Tool::Io];
 
     /// The name of the subcommand.
     fn subcommand(self) -> &'static str {
         match self {
+            Tool::Img => "img",
             Tool::Io => "io",
         }
     }
@@ -36,6 +39,7 @@ impl Tool {
     /// What QEMU calls it, and what it calls itself in messages.
     fn name(self) -> &'static str {
         match self {
+            Tool::Img => "qemu-img",
             Tool::Io => "qemu-io",
         }
     }
@@ -44,6 +48,7 @@ impl Tool {
 /// Runs a tool.
 pub fn run(tool: Tool, arguments: &[String]) -> ExitCode {
     match tool {
+        Tool::Img => block_tools::img::main(tool.name(), arguments),
         Tool::Io => block_tools::io::main(tool.name(), arguments),
     }
 }
@@ -79,6 +84,9 @@ mod tests {
         let words = ["io".to_owned(), "-c".to_owned()];
         assert_eq!(chosen("quiesce", &words), Some((Tool::Io, &words[1..])));
         assert_eq!(chosen("qemu-io", &words), Some((Tool::Io, &words[..])));
+        let words = ["img".to_owned(), "info".to_owned()];
+        assert_eq!(chosen("quiesce", &words), Some((Tool::Img, &words[1..])));
+        assert_eq!(chosen("qemu-img", &words), Some((Tool::Img, &words[..])));
         assert_eq!(chosen("quiesce", &["tour".to_owned()]), None);
         assert_eq!(chosen("quiesce", &[]), None);
     }

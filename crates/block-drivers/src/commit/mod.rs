@@ -4,11 +4,16 @@
 
 mod top;
 
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use block_common::error::errno;
 use block_gs::{
     Backend, BqlGuard, DrainedBackend, GraphError, IoError, Node, Operations, Perm, backends,
 };
-use block_io::{Buffer, Preallocation, Request, Root};
+use block_io::aio::sleep_until;
+use block_io::{Buffer, IoNode, Preallocation, Request, Root, StatusFlags, WriteFlags};
 
 use top::CommitTop;
 
@@ -17,41 +22,120 @@ const CHUNK: u64 = 1 << 20;
 
 /// Writes everything that `overlay` has on top of its backing image into that,
 /// and then empties the overlay, if its driver
-/// [can](block_gs::BlockDriver::make_empty) (`bdrv_commit`). A shorter backing
-/// image becomes as long as the overlay. One that is read-only is
-/// [reopened](Node::set_read_only) for writing, and for reading only
-/// afterwards.
-///
-/// The overlay is drained from the first byte that is read until it has been
-/// emptied: what is written meanwhile waits, and is not lost. It polls, so it
-/// takes the exclusive proof.
+/// [can](block_gs::BlockDriver::make_empty) (`bdrv_commit`). It is what
+/// [`Commit`] does when it is told nothing else.
 ///
 /// # Errors
-/// `ENOTSUP` without a backing image; [`GraphError::Blocked`]; `EACCES` when
-/// the backing image cannot be written; refusals of the permission system,
-/// when somebody does not share it; the errors of requests. The graph is as it
-/// was; what was written stays written, and the overlay still has all it had.
+/// Those of [`Commit::run`].
 pub fn commit(bql: &mut BqlGuard, overlay: &Node) -> Result<(), GraphError> {
-    let view = overlay.view(bql);
-    let backing = view.cow_node().ok_or(IoError::NotSupported)?;
-    view.check_operations(Operations::COMMIT_SOURCE)?;
-    backing.check_operations(Operations::COMMIT_TARGET)?;
-    let was_writable = backing.is_writable();
-    let backing = backing.node(bql);
-    if was_writable {
-        return commit_into(bql, overlay, &backing);
+    Commit::of(overlay).run(bql)
+}
+
+/// What is to be committed, and into what.
+#[must_use = "nothing is written yet"]
+pub struct Commit<'c> {
+    overlay: &'c Node,
+    base: Option<&'c Node>,
+    keeps: bool,
+    rate: u64,
+    progress: Box<dyn FnMut(u64, u64) + 'c>,
+}
+
+impl fmt::Debug for Commit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Commit")
+            .field("overlay", &self.overlay)
+            .field("base", &self.base)
+            .field("keeps", &self.keeps)
+            .field("rate", &self.rate)
+            .finish_non_exhaustive()
     }
-    backing
-        .set_read_only(bql, false)
-        .map_err(|error| GraphError::Refused {
-            message: error.to_string(),
-            errno: errno::EACCES,
-        })?;
-    let writable = Writable {
-        bql,
-        node: &backing,
-    };
-    commit_into(writable.bql, overlay, &backing)
+}
+
+impl<'c> Commit<'c> {
+    /// What `overlay` has on top of its backing image, into that.
+    pub fn of(overlay: &'c Node) -> Self {
+        Commit {
+            overlay,
+            base: None,
+            keeps: false,
+            rate: 0,
+            progress: Box::new(|_, _| {}),
+        }
+    }
+
+    /// Into an image further down the chain: with what those between have.
+    pub fn into_base(mut self, base: &'c Node) -> Self {
+        self.base = Some(base);
+        self
+    }
+
+    /// The overlay is not emptied.
+    pub fn keep(mut self, keep: bool) -> Self {
+        self.keeps = keep;
+        self
+    }
+
+    /// Writes at most so many bytes a second; 0 is no limit.
+    pub fn rate(mut self, bytes: u64) -> Self {
+        self.rate = bytes;
+        self
+    }
+
+    /// `progress` hears how many bytes have been looked at, of how many.
+    pub fn progress(mut self, progress: impl FnMut(u64, u64) + 'c) -> Self {
+        self.progress = Box::new(progress);
+        self
+    }
+
+    /// Does it.
+    ///
+    /// A shorter backing image becomes as long as the overlay. One that is
+    /// read-only is [reopened](Node::set_read_only) for writing, and for
+    /// reading only afterwards.
+    ///
+    /// The overlay is drained from the first byte that is read until it has
+    /// been emptied: what is written meanwhile waits, and is not lost. It
+    /// polls, so it takes the exclusive proof.
+    ///
+    /// # Errors
+    /// `ENOTSUP` without a backing image; [`GraphError::NotInChain`] for a
+    /// base that is not one; [`GraphError::Blocked`]; `EACCES` when the
+    /// backing image cannot be written; refusals of the permission system,
+    /// when somebody does not share it; the errors of requests. The graph is
+    /// as it was; what was written stays written, and the overlay still has
+    /// all it had.
+    pub fn run(self, bql: &mut BqlGuard) -> Result<(), GraphError> {
+        let view = self.overlay.view(bql);
+        let next = view.cow_node().ok_or(IoError::NotSupported)?;
+        let base = match self.base {
+            None => next,
+            Some(base) => base.view(bql),
+        };
+        // What is above the base, and will see it through a filter.
+        let above = view.find_overlay(Some(base));
+        let above = above.filter(|above| above.cow_node().is_some());
+        let Some(above) = above else {
+            return Err(GraphError::NotInChain {
+                node: base.name().to_owned(),
+                top: self.overlay.name().to_owned(),
+            });
+        };
+        view.check_operations(Operations::COMMIT_SOURCE)?;
+        base.check_operations(Operations::COMMIT_TARGET)?;
+        let was_writable = base.is_writable();
+        let (above, base) = (above.node(bql), base.node(bql));
+        if was_writable {
+            return commit_into(bql, self, &above, &base);
+        }
+        base.set_read_only(bql, false)
+            .map_err(|error| GraphError::Refused {
+                message: error.to_string(),
+                errno: errno::EACCES,
+            })?;
+        let writable = Writable { bql, node: &base };
+        commit_into(writable.bql, self, &above, &base)
+    }
 }
 
 /// Commits the image of every backend that has one with a backing image
@@ -90,8 +174,14 @@ impl Drop for Writable<'_> {
     }
 }
 
-fn commit_into(bql: &mut BqlGuard, overlay: &Node, backing: &Node) -> Result<(), GraphError> {
-    let top = CommitTop::over(bql, backing)?;
+fn commit_into(
+    bql: &mut BqlGuard,
+    commit: Commit<'_>,
+    above: &Node,
+    base: &Node,
+) -> Result<(), GraphError> {
+    let overlay = commit.overlay;
+    let top = CommitTop::over(bql, base)?;
     // The edge through which the image may be emptied, and by which it is
     // drained.
     let perm = Perm::CONSISTENT_READ | Perm::WRITE_UNCHANGED;
@@ -100,45 +190,49 @@ fn commit_into(bql: &mut BqlGuard, overlay: &Node, backing: &Node) -> Result<(),
     let target = Backend::new(bql, "", Perm::WRITE | Perm::RESIZE, Perm::all())?;
     let mut committing = Committing {
         section: source.drain(bql),
-        overlay,
-        backing,
+        above,
+        base,
         target: &target,
         inserted: false,
     };
     committing.insert(&top)?;
-    let outcome = committing.run();
+    let outcome = committing.run(commit);
     drop(committing);
     source.remove(bql);
     outcome
 }
 
 /// An overlay that is being committed. Dropping it takes out what was put
-/// between it and its backing image.
+/// between the base and the image above it.
 struct Committing<'c> {
     section: DrainedBackend<'c>,
-    overlay: &'c Node,
-    backing: &'c Node,
+    above: &'c Node,
+    base: &'c Node,
     target: &'c Backend,
     inserted: bool,
 }
 
 impl Committing<'_> {
     fn insert(&mut self, top: &Node) -> Result<(), GraphError> {
-        self.section.also(self.overlay).set_backing(Some(top))?;
+        self.section.also(self.above).set_backing(Some(top))?;
         self.inserted = true;
-        let (target, backing) = (self.target, self.backing);
-        self.section.with(|bql| target.insert(bql, backing))
+        let (target, base) = (self.target, self.base);
+        self.section.with(|bql| target.insert(bql, base))
     }
 
-    fn run(&mut self) -> Result<(), GraphError> {
+    fn run(&mut self, mut commit: Commit<'_>) -> Result<(), GraphError> {
         let target = self.target.root();
-        let mut section = self.section.also(self.overlay);
-        section.io(async |overlay| copy(overlay, target).await)?;
-        match section.make_empty() {
-            Err(error) if error.errno() != errno::ENOTSUP => return Err(error),
-            _ => {}
+        let base = Arc::clone(self.base.io());
+        let mut section = self.section.also(commit.overlay);
+        let (rate, progress) = (commit.rate, &mut commit.progress);
+        section.io(async |overlay| copy(overlay, &base, target, rate, progress).await)?;
+        if !commit.keeps {
+            match section.make_empty() {
+                Err(error) if error.errno() != errno::ENOTSUP => return Err(error),
+                _ => {}
+            }
+            section.io(async |overlay| overlay.flush().await)?;
         }
-        section.io(async |overlay| overlay.flush().await)?;
         section.block_on(target.flush())?;
         Ok(())
     }
@@ -146,34 +240,54 @@ impl Committing<'_> {
 
 impl Drop for Committing<'_> {
     fn drop(&mut self) {
-        let (target, overlay, backing) = (self.target, self.overlay, self.backing);
+        let (target, above, base) = (self.target, self.above, self.base);
         self.section.with(|bql| target.remove(bql));
         if self.inserted {
             // The graph was so before. What polls may have frozen nothing
             // here: the link to the filter cannot be.
-            let _ = self.section.also(overlay).set_backing(Some(backing));
+            let _ = self.section.also(above).set_backing(Some(base));
         }
     }
 }
 
-async fn copy(overlay: Request<'_>, target: &Root) -> Result<(), IoError> {
+async fn copy(
+    overlay: Request<'_>,
+    base: &IoNode,
+    target: &Root,
+    rate: u64,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(), IoError> {
     let length = overlay.node().length();
     if length > target.length().await? {
         target.truncate(length, false, Preallocation::Off).await?;
     }
+    let begun = Instant::now();
+    let mut written = 0;
     let mut buffer = Buffer::zeroed(CHUNK.min(length.max(1)) as usize);
     let mut offset = 0;
     while offset < length {
-        let (allocated, bytes) = overlay
-            .is_allocated(offset, CHUNK.min(length - offset))
-            .await?;
-        if allocated {
+        let asked = overlay.block_status_above(Some(base), offset, length - offset, true);
+        let (status, _) = asked.await?;
+        let mut bytes = status.bytes.max(1);
+        if !status.flags.contains(StatusFlags::ALLOCATED) {
+            // The base has it.
+        } else if status.flags.contains(StatusFlags::ZERO) {
+            let flags = WriteFlags::MAY_UNMAP;
+            target.write_zeroes(offset, bytes, flags).await?;
+        } else {
+            bytes = bytes.min(CHUNK);
             let (part, _) = buffer.destination().split_at(bytes as usize);
             overlay.read(offset, part).await?;
             let (part, _) = buffer.source().split_at(bytes as usize);
             target.write(offset, part).await?;
+            written += bytes;
+            if rate > 0 {
+                let due = Duration::from_secs_f64(written as f64 / rate as f64);
+                sleep_until(begun + due).await;
+            }
         }
-        offset += bytes.max(1);
+        offset += bytes;
+        progress(offset, length);
     }
     Ok(())
 }

@@ -143,9 +143,9 @@ impl BlockDriver for File {
         vec![("filename", self.path.display().to_string().into())]
     }
 
-    /// Regular files know nothing that is of interest.
+    /// Files know nothing that is of interest.
     fn specific_info(&self, _bql: &BqlGuard) -> Option<Value> {
-        (self.kind == Kind::Regular).then(|| Value::map([]))
+        Some(Value::map([]))
     }
 
     /// A file that grows has holes. What a device holds nobody knows.

@@ -80,7 +80,7 @@ fn where_two_children_hold_something_nobody_is_asked() {
         assert_eq!(text(refused), "Operation not supported");
         assert_eq!(
             text(both.drain(bql).goto_snapshot("1")),
-            "Block driver does not support internal snapshots"
+            "Block driver does not support snapshots"
         );
         assert_eq!(
             text(both.drain(bql).delete_snapshot(by_name("x"))),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use block_common::error::errno;
 use block_common::paths;
-use block_gs::{BqlGuard, MainLoop};
+use block_gs::{BqlGuard, MainLoop, Measurement};
 
 use super::driver::SECTOR;
 use super::given::Given;
@@ -261,6 +261,40 @@ impl PlannedImage {
         self.given.number(SIZE).unwrap_or(0)
     }
 
+    /// How much storage it will take, without making it (`bdrv_measure`).
+    /// `count` says how many bytes are going to be in use, in whole units of
+    /// so many bytes.
+    ///
+    /// # Errors
+    /// [`OpenError`]: wrong options; a format that cannot tell; what `count`
+    /// says.
+    pub fn measure(
+        mut self,
+        count: impl FnOnce(u64) -> Result<u64, OpenError>,
+    ) -> Result<Measurement, OpenError> {
+        let name = self.format.name;
+        let size = self.size();
+        let whole = size.checked_next_multiple_of(SECTOR).unwrap_or(size);
+        let create = creates(self.format, "Format")?;
+        let How::InFile(prepare) = create.how else {
+            return Ok(Measurement {
+                required: whole,
+                fully_allocated: whole,
+                bitmaps: None,
+            });
+        };
+        self.given.set_number(SIZE, whole);
+        let image = make::prepare(prepare, self.given.take(create)?, self.format, false)?;
+        let data = count(image.unit())?;
+        image.measure(data).map_err(|error| match error.errno() {
+            errno::ENOTSUP => refuse(format!(
+                "Block driver '{name}' does not support size measurement"
+            )),
+            errno::EFBIG => refuse("The image size is too large (try using a larger cluster size)"),
+            _ => error.into(),
+        })
+    }
+
     /// Makes the image (`bdrv_create`). What was in the file is lost; what
     /// the format says about its options is said before.
     ///
@@ -339,11 +373,7 @@ pub fn creation_help(format: &str, filename: Option<&str>) -> Result<String, Ope
              include those options.\n",
         ),
     };
-    let line = |option: &CreateOption| {
-        let named = format!("  {}={}", option.name, option.kind.in_help());
-        format!("{named:<24} - {}\n", option.help)
-    };
-    let lines: String = known.into_iter().map(line).collect();
+    let lines: String = known.into_iter().map(CreateOption::help_line).collect();
     Ok(caption + &lines + footer)
 }
 

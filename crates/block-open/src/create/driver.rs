@@ -20,6 +20,9 @@ pub struct Create {
     /// of a format, in the order in which a schema looks at it. Empty if it
     /// does not make images of the driver.
     pub typed: &'static [Key],
+    /// Those of `options` that can be changed later
+    /// (`BlockDriver.amend_opts`).
+    pub amend: &'static [&'static str],
     /// What is called otherwise there: the name with `-o`, and there.
     pub(crate) renamed: &'static [(&'static str, &'static str)],
     /// Turns values that are written otherwise with `-o` into what the typed
@@ -77,6 +80,12 @@ impl CreateOption {
             help,
             default: None,
         }
+    }
+
+    /// As help has it, in a line.
+    pub(super) fn help_line(&self) -> String {
+        let named = format!("  {}={}", self.name, self.kind.in_help());
+        format!("{named:<24} - {}\n", self.help)
     }
 
     /// The same with a value that counts when none is given.

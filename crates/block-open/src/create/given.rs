@@ -39,6 +39,26 @@ impl Given {
         }
     }
 
+    /// Nothing, of these options.
+    pub fn of(options: impl Iterator<Item = &'static CreateOption>) -> Self {
+        Given {
+            options: options.map(|option| (option, None)).collect(),
+        }
+    }
+
+    /// What is given, with what it is given for: as text or as a number.
+    pub fn values(
+        &self,
+    ) -> impl Iterator<Item = (&'static CreateOption, Option<&str>, Option<u64>)> {
+        self.options
+            .iter()
+            .filter_map(|(option, content)| match content {
+                None => None,
+                Some(Content::Text(text)) => Some((*option, Some(text.as_str()), None)),
+                Some(Content::Number(number)) => Some((*option, None, Some(*number))),
+            })
+    }
+
     /// Every option, in the order of the names (`qemu_opts_print_help`).
     pub fn known(&self) -> Vec<&'static CreateOption> {
         let mut known: Vec<_> = self.options.iter().map(|(option, _)| *option).collect();

@@ -40,6 +40,7 @@ static FORMAT: Driver = Driver {
             CreateOption::new("width", CreateKind::Number, "width"),
         ],
         typed: &[SIZE, WORD, BACKING, BACKING_FORMAT, WIDTH],
+        amend: &[],
         renamed: &[
             ("compat", "level"),
             ("backing_file", "backing-file"),

@@ -77,6 +77,7 @@ pub(super) static FILE: Driver = Driver {
             ),
         ],
         typed: &[FILENAME, SIZE, PREALLOCATION, NOCOW, EXTENT_SIZE_HINT],
+        amend: &[],
         renamed: &[("extent_size_hint", EXTENT_SIZE_HINT.name)],
         convert: |_| Ok(()),
         how: How::File(creation),
@@ -113,6 +114,7 @@ pub(super) static HOST_DEVICE: Driver = Driver {
             ),
         ],
         typed: &[],
+        amend: &[],
         renamed: &[],
         convert: |_| Ok(()),
         how: How::Existing,
@@ -144,6 +146,7 @@ pub(crate) fn driver_for_path(path: &str) -> &'static Driver {
 
 fn open(opening: &mut Opening<'_>, protocol: HostProtocol) -> Result<Node, OpenError> {
     let path = opening.text(&FILENAME)?;
+    let path = path.filter(|path| !path.is_empty());
     let path = path.ok_or(OpenError::NoFilename(protocol.name()))?;
     let aio = opening.word(&AIO)?;
     let locking = match opening.word(&LOCKING)? {

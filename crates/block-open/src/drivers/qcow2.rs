@@ -2,7 +2,7 @@
 
 use block_common::{GraphError, Role};
 use block_drivers::File;
-use block_gs::{Backend, CreateImage, Creation, HeaderBacking, NewImage, Node, Perm};
+use block_gs::{Backend, CreateImage, Creation, HeaderBacking, Measurement, NewImage, Node, Perm};
 use block_io::Preallocation;
 use block_qcow2::format::header::Compression;
 use block_qcow2::{CreateOptions, OverlapChecks, Qcow2Image, Qcow2Options};
@@ -373,6 +373,16 @@ const CREATE: Create = Create {
         WIDTH,
         COMPRESSION,
     ],
+    amend: &[
+        "backing_file",
+        "backing_fmt",
+        "compat",
+        "data_file",
+        "data_file_raw",
+        "lazy_refcounts",
+        "refcount_bits",
+        "size",
+    ],
     renamed: &[
         ("backing_file", "backing-file"),
         ("backing_fmt", "backing-fmt"),
@@ -447,6 +457,14 @@ fn create(creating: &mut Creating) -> Result<Box<dyn CreateImage>, OpenError> {
 struct WithData(CreateOptions);
 
 impl CreateImage for WithData {
+    fn unit(&self) -> u64 {
+        self.0.cluster_size
+    }
+
+    fn measure(&self, data: u64) -> Result<Measurement, GraphError> {
+        Ok(self.0.measure(data)?)
+    }
+
     fn create(self: Box<Self>, image: NewImage) -> Creation {
         Box::pin(async move {
             let options = self.0;

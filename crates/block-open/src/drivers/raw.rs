@@ -33,6 +33,7 @@ pub(super) static RAW: Driver = Driver {
             "Virtual disk size",
         )],
         typed: &[],
+        amend: &[],
         renamed: &[],
         convert: |_| Ok(()),
         how: How::AsItsFile,

@@ -149,7 +149,9 @@ fn info(bql: &mut BqlGuard, session: &mut Session, _line: &Parsed) -> Result<(),
         human::bytes(u64::from(info.cluster_size))
     );
     println!("vm state offset: {}", human::bytes(info.vm_state_offset));
-    if let Some(specific) = image.node.view(bql).driver().specific_info(bql) {
+    let specific = image.node.view(bql).driver().specific_info(bql);
+    let specific = specific.map(|value| value.get("data").cloned().unwrap_or(value));
+    if let Some(specific) = specific.filter(|value| *value != Value::map([])) {
         println!("Format specific information:");
         print!("{}", describe(&specific, 1));
     }

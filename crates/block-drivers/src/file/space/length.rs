@@ -171,7 +171,7 @@ fn set_file_length(
     }
     let outcome = match preallocation {
         Preallocation::Metadata => Err(ResizeError::never(
-            format!("Unsupported preallocation mode '{preallocation}'"),
+            format!("Unsupported preallocation mode: {preallocation}"),
             errno::ENOTSUP,
         )),
         Preallocation::Off => truncate(fd, new),

@@ -1,0 +1,45 @@
+//! `quiesce img`, as a user runs it, and beside `qemu-img`.
+//!
+//! | module | what |
+//! |---|---|
+//! | `lines` | what both must answer alike |
+//! | `both` | running a line on both |
+//! | `formats` | several steps with images of a format |
+//! | `alone` | what there is nothing to compare with |
+
+mod alone;
+mod both;
+mod formats;
+mod lines;
+
+/// One test a subcommand: each line of it leads to the same output, the same
+/// exit code, and the same files.
+macro_rules! alike {
+    ($($test:ident: $lines:ident,)*) => {
+        $(
+            #[test]
+            fn $test() {
+                both::compare(lines::$lines);
+            }
+        )*
+    };
+}
+
+alike! {
+    the_tool_itself_is_alike: TOOL,
+    info_is_alike: INFO,
+    map_is_alike: MAP,
+    compare_is_alike: COMPARE,
+    create_is_alike: CREATE,
+    resize_is_alike: RESIZE,
+    dd_is_alike: DD,
+    measure_is_alike: MEASURE,
+    bench_is_alike: BENCH,
+    convert_is_alike: CONVERT,
+    commit_is_alike: COMMIT,
+    rebase_is_alike: REBASE,
+    snapshot_is_alike: SNAPSHOT,
+    amend_is_alike: AMEND,
+    bitmap_is_alike: BITMAP,
+    check_is_alike: CHECK,
+}
