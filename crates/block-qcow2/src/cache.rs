@@ -25,6 +25,8 @@ pub(crate) struct Slices {
     ways: usize,
     sets: u64,
     words: usize,
+    /// A slice has `1 << words_bits` words.
+    words_bits: u32,
 }
 
 #[derive(Debug)]
@@ -57,6 +59,7 @@ impl Slices {
             ways,
             sets: sets as u64,
             words,
+            words_bits: words.ilog2(),
         }
     }
 
@@ -68,6 +71,12 @@ impl Slices {
     /// How many words a slice has.
     pub fn words(&self) -> usize {
         self.words
+    }
+
+    /// How many words a slice has, as a power of two.
+    #[inline]
+    pub fn words_bits(&self) -> u32 {
+        self.words_bits
     }
 
     /// The places that may hold the slice.
@@ -100,6 +109,24 @@ impl Slices {
             place.used.store(true, Ordering::Relaxed);
         }
         Some(found)
+    }
+
+    /// A word of a slice, if that is here.
+    #[inline]
+    pub fn word(&self, key: u64, index: usize) -> Option<u64> {
+        let mut ways = self.places.get(self.places_of(key))?.iter();
+        let place = ways.find(|place| place.key.load(Ordering::Relaxed) == key)?;
+        let turn = place.turn.load(Ordering::Acquire);
+        let word = place.words.get()?.get(index)?.load(Ordering::Acquire);
+        let is_other = place.key.load(Ordering::Relaxed) != key;
+        fence(Ordering::Acquire);
+        if turn & 1 != 0 || is_other || place.turn.load(Ordering::Relaxed) != turn {
+            return None;
+        }
+        if !place.used.load(Ordering::Relaxed) {
+            place.used.store(true, Ordering::Relaxed);
+        }
+        Some(word)
     }
 
     /// What slice a place holds. Under the lock of the state.

@@ -50,6 +50,8 @@ struct Check<'i> {
     found: CheckResult,
     clusters: Clusters,
     follows: u64,
+    /// Blocks of counts as the image has them.
+    blocks: HashMap<u64, Vec<u8>>,
 }
 
 impl Image {
@@ -98,6 +100,7 @@ impl Image {
                 ..Clusters::default()
             },
             follows: 0,
+            blocks: HashMap::new(),
         };
         check.tables(request).await?;
         check.compare(request, repairs).await?;
@@ -352,72 +355,70 @@ impl Check<'_> {
     }
 
     /// Whether the image counts one use of the cluster at `offset`.
-    async fn is_own(&self, request: Request<'_>, offset: u64) -> Result<bool, IoError> {
+    async fn is_own(&mut self, request: Request<'_>, offset: u64) -> Result<bool, IoError> {
         let cluster = offset >> self.geometry.cluster_bits;
-        let index = cluster >> self.geometry.block_bits;
-        if self
-            .geometry
-            .in_cluster(self.image.lock().refs.block_offset(index))
-            != 0
-        {
-            return Ok(false);
+        Ok(self.counted(request, cluster).await? == 1)
+    }
+
+    /// How often the image counts a cluster. What nothing counts is not used.
+    async fn counted(&mut self, request: Request<'_>, cluster: u64) -> Result<u64, IoError> {
+        let bits = self.geometry.block_bits;
+        let (index, at) = (cluster >> bits, (cluster & ((1 << bits) - 1)) as usize);
+        if let Some(block) = self.blocks.get(&index) {
+            return Ok(self.geometry.counts.get(block, at));
         }
-        let count = self
+        let offset = self.image.lock().refs.block_offset(index);
+        if offset == 0 || self.geometry.in_cluster(offset) != 0 {
+            return Ok(0);
+        }
+        let block = self
             .image
-            .with_refs(request, |refs| refs.get(cluster))
+            .with_refs(request, |refs| {
+                refs.get(cluster)?;
+                let block = refs.blocks.get(&index);
+                Ok(block.map(|block| block.data.clone()).unwrap_or_default())
+            })
             .await?;
-        Ok(count == 1)
+        let count = match block.is_empty() {
+            true => 0,
+            false => self.geometry.counts.get(&block, at),
+        };
+        self.blocks.insert(index, block);
+        Ok(count)
     }
 
     /// Compares the counts with what was found.
     async fn compare(&mut self, request: Request<'_>, repairs: Repairs) -> Result<(), IoError> {
-        let counted = {
-            let state = self.image.lock();
-            let blocks = state
-                .refs
-                .table
-                .iter()
-                .rposition(|entry| entry & OFFSET != 0);
-            blocks.map_or(0, |last| (last as u64 + 1) << self.geometry.block_bits)
-        };
-        let end = counted.max(self.uses.highest);
-        let per_block = 1u64 << self.geometry.block_bits;
-        let mut cluster = 0;
-        while cluster < end {
-            let (index, missing) = {
-                let state = self.image.lock();
-                let index = cluster / per_block;
-                let offset = state.refs.block_offset(index);
-                (index, offset == 0 || self.geometry.in_cluster(offset) != 0)
-            };
-            if missing {
-                // Nothing is counted there.
-                for cluster in cluster..((index + 1) * per_block).min(end) {
-                    if self.uses.get(cluster) > 0 {
-                        self.found.corruptions += 1;
-                    }
-                }
-                cluster = (index + 1) * per_block;
+        // What is beyond the end of the file is no cluster, whatever the
+        // table says.
+        let there = self.geometry.clusters_of(self.file_length);
+        let end = there.max(self.uses.highest);
+        for cluster in 0..end {
+            let real = self.uses.get(cluster);
+            let said = self.counted(request, cluster).await?;
+            if said == real {
                 continue;
             }
-            let real = self.uses.get(cluster);
-            let said = self
-                .image
-                .with_refs(request, |refs| refs.get(cluster))
-                .await?;
-            let most = self.geometry.counts.max();
-            let (is_leak, is_wrong) = (said > real, said < real);
+            let is_leak = said > real;
             self.found.leaks += u64::from(is_leak);
-            self.found.corruptions += u64::from(is_wrong);
-            let repair = (is_leak && repairs.contains(Repairs::LEAKS))
-                || (is_wrong && repairs.contains(Repairs::ERRORS));
-            if repair {
-                let count = real.min(most);
-                self.image
-                    .with_refs(request, |refs| refs.set(cluster, count))
-                    .await?;
+            self.found.corruptions += u64::from(!is_leak);
+            let wanted = match is_leak {
+                true => Repairs::LEAKS,
+                false => Repairs::ERRORS,
+            };
+            let index = cluster >> self.geometry.block_bits;
+            let has_block = self.blocks.contains_key(&index);
+            if !repairs.contains(wanted) || !has_block {
+                continue;
             }
-            cluster += 1;
+            let count = real.min(self.geometry.counts.max());
+            self.image
+                .with_refs(request, |refs| refs.set(cluster, count))
+                .await?;
+            if let Some(block) = self.blocks.get_mut(&index) {
+                let at = cluster & ((1 << self.geometry.block_bits) - 1);
+                self.geometry.counts.set(block, at as usize, count);
+            }
         }
         Ok(())
     }

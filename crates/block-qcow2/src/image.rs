@@ -170,7 +170,7 @@ impl Image {
 
     /// How many entries a slice has, as a power of two.
     pub fn slice_bits(&self) -> u32 {
-        (self.slices.words() / self.geometry.words_per_entry).ilog2()
+        self.slices.words_bits() - (self.geometry.words_per_entry as u32 - 1)
     }
 
     /// Which slice describes an offset of the guest, and which entry of it.

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use block_io::{IoError, Request};
 
 use crate::cache::entry_at;
-use crate::format::entry::{Entry, Kind, SUBCLUSTERS};
+use crate::format::entry::{COMPRESSED, COPIED, Entry, Kind, OFFSET, SUBCLUSTERS, ZERO};
 use crate::geometry::Geometry;
 use crate::image::Image;
 
@@ -102,6 +102,24 @@ impl Geometry {
 }
 
 impl Image {
+    /// Where bytes within one cluster are stored as they are, and whether
+    /// nothing else uses it: what most requests find, in few steps. `None`
+    /// says nothing.
+    #[inline]
+    pub fn stored(&self, offset: u64, bytes: u64) -> Option<(u64, bool)> {
+        let geometry = &self.geometry;
+        let skip = geometry.in_cluster(offset);
+        if geometry.has_subclusters() || skip + bytes > geometry.cluster_size() {
+            return None;
+        }
+        let (key, index) = self.slice_of(offset);
+        let word = self.slices.word(key, index)?;
+        let host = word & OFFSET;
+        let is_data = word & (COMPRESSED | ZERO) == 0 && host != 0;
+        let is_whole = geometry.in_cluster(host) == 0;
+        (is_data && is_whole).then_some((host + skip, word & COPIED != 0))
+    }
+
     /// The run at `offset`, of at most `bytes` bytes, if that can be said
     /// without waiting.
     #[inline]

@@ -34,6 +34,11 @@ impl Image {
     ) -> IoFuture<'r> {
         let bytes = into.len() as u64;
         let here = self.grace.enter();
+        if let Some((host, _)) = self.stored(offset, bytes)
+            && let Ok(data) = self.data(request)
+        {
+            return inside(here, data.read(host, into));
+        }
         if let Some(run) = self.lookup(offset, bytes)
             && run.bytes == bytes
         {

@@ -3,7 +3,7 @@
 //! Nothing here waits. A function that needs a block of counts which is not in
 //! memory says so with a [`Need`], and is called again when it is.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use block_common::IoError;
@@ -44,7 +44,7 @@ pub(crate) struct Refs {
     pub stored: Range<u64>,
     /// Entries of the table that are not stored yet.
     pub table_dirty: BTreeSet<u64>,
-    pub blocks: HashMap<u64, Block>,
+    pub blocks: BTreeMap<u64, Block>,
     /// How many blocks are kept.
     pub capacity: usize,
     clock: u64,
@@ -75,7 +75,7 @@ impl Refs {
             table,
             stored,
             table_dirty: BTreeSet::new(),
-            blocks: HashMap::new(),
+            blocks: BTreeMap::new(),
             capacity,
             clock: 0,
             hint: 0,

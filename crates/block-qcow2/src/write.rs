@@ -47,6 +47,12 @@ impl Image {
         }
         let bytes = from.len() as u64;
         let here = self.grace.enter();
+        if let Some((host, true)) = self.stored(offset, bytes)
+            && self.is_only_data(host, bytes)
+            && let Ok(data) = self.data(request)
+        {
+            return inside(here, data.write(host, from));
+        }
         if let Some(run) = self.lookup(offset, bytes)
             && run.bytes == bytes
             && run.kind == Kind::Data
@@ -223,8 +229,14 @@ impl Image {
             data.write(at(start), piece).await?;
             return Ok(start..end);
         }
-        let before_data = self.old(request, &before, fresh).await?;
-        let after_data = self.old(request, &after, fresh).await?;
+        // Where nothing is stored and nothing is below there are zeroes.
+        let zero = !whole && request.backing().is_err();
+        if zero && fresh {
+            data.write(at(part.start), piece).await?;
+            return Ok(start..end);
+        }
+        let before_data = self.old(request, &before, fresh, zero).await?;
+        let after_data = self.old(request, &after, fresh, zero).await?;
         let mut vector = SourceVec::new();
         if let Some(before) = &before_data {
             vector.push(before.source());
@@ -249,12 +261,13 @@ impl Image {
         request: Request<'_>,
         range: &Range<u64>,
         fresh: bool,
+        zero: bool,
     ) -> Result<Option<Buffer>, IoError> {
         if range.is_empty() {
             return Ok(None);
         }
         let bytes = range.end - range.start;
-        let zero = self.reads_as_zero(request, range).await?;
+        let zero = zero || self.reads_as_zero(request, range).await?;
         if zero && fresh {
             return Ok(None);
         }

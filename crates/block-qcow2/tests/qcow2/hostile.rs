@@ -235,3 +235,94 @@ fn several_threads_write_one_image() {
         assert!(qemu_reads(&qemu_img, &path) == model);
     });
 }
+
+/// What QEMU says when it cannot open an image.
+fn qemu_says(qemu_img: &Tool, path: &std::path::Path) -> String {
+    let text = path.to_str().expect("text");
+    let output = qemu_img.run(["info", "-f", "qcow2", text]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let prefix = format!("qemu-img: Could not open '{text}': ");
+    said.trim_end()
+        .strip_prefix(&prefix)
+        .unwrap_or("")
+        .to_owned()
+}
+
+#[test]
+fn damaged_headers_are_refused_in_the_same_words() {
+    let Some(qemu_img) = Tool::find("qemu-img") else {
+        return;
+    };
+    let be32 = |value: u32| value.to_be_bytes().to_vec();
+    let be64 = |value: u64| value.to_be_bytes().to_vec();
+    type Change = (usize, Vec<u8>);
+    let cases: Vec<(&str, Vec<Change>)> = vec![
+        ("nothing", vec![]),
+        ("magic", vec![(0, be32(1))]),
+        ("version", vec![(4, be32(4))]),
+        ("small clusters", vec![(20, be32(8))]),
+        ("large clusters", vec![(20, be32(22))]),
+        ("short header", vec![(100, be32(100))]),
+        ("long header", vec![(100, be32(65544))]),
+        ("backing offset", vec![(8, be64(70000))]),
+        ("wide counts", vec![(96, be32(7))]),
+        ("unknown feature", vec![(72, be64(1 << 5))]),
+        ("unknown features", vec![(72, be64(1 << 63 | 1 << 40))]),
+        ("long table", vec![(36, be32(1 << 30))]),
+        ("odd table", vec![(40, be64(0x30001))]),
+        ("short table", vec![(24, be64(1 << 40))]),
+        ("huge", vec![(24, be64(1 << 62))]),
+        ("no counts", vec![(56, be32(0))]),
+        ("odd counts", vec![(48, be64(0x10001))]),
+        ("many counts", vec![(56, be32(1 << 20))]),
+        ("odd snapshots", vec![(60, be32(1)), (64, be64(0x10001))]),
+        (
+            "many snapshots",
+            vec![(60, be32(70000)), (64, be64(0x10000))],
+        ),
+        ("compression without its bit", vec![(104, vec![1])]),
+        ("the bit without compression", vec![(72, be64(8))]),
+        ("unknown compression", vec![(72, be64(8)), (104, vec![9])]),
+        (
+            "long extension",
+            vec![(112, be32(0x1234)), (116, be32(1 << 20))],
+        ),
+        (
+            "long format",
+            vec![(112, be32(0xe279_2aca)), (116, be32(16))],
+        ),
+        ("long name", vec![(8, be64(600)), (16, be32(1024))]),
+        ("small subclusters", vec![(72, be64(16)), (20, be32(13))]),
+    ];
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        create(bql, &path, &CreateOptions::new(1 << 20));
+        bql.poll(block_io::aio::Wait::No);
+        let good = std::fs::read(&path).expect("read");
+        let mut differences = Vec::new();
+        for (name, changes) in cases {
+            let mut bytes = good.clone();
+            for (at, change) in changes {
+                bytes[at..at + change.len()].copy_from_slice(&change);
+            }
+            std::fs::write(&path, &bytes).expect("written");
+            let theirs = qemu_says(&qemu_img, &path);
+            let file = block_drivers::File::new(&path)
+                .read_only(true)
+                .open(bql, "")
+                .expect("opened");
+            let ours = match Qcow2Image::read(bql, &file)
+                .and_then(|image| image.read_only(true).open(bql, ""))
+            {
+                Ok(_) => String::new(),
+                Err(error) => error.to_string(),
+            };
+            drop(file);
+            bql.poll(block_io::aio::Wait::No);
+            if ours != theirs {
+                differences.push(format!("{name}: {ours:?}, and QEMU: {theirs:?}"));
+            }
+        }
+        assert!(differences.is_empty(), "{}", differences.join("\n"));
+    });
+}
