@@ -63,6 +63,7 @@ pub const INFO: &[Line] = &[
 
 /// `map`.
 pub const MAP: &[Line] = &[
+    &["map", "-f", "raw", "blkdebug::sparse"],
     &["map", "a"],
     &["map", "--output=json", "a"],
     &["map", "sparse"],
@@ -115,6 +116,13 @@ pub const MAP: &[Line] = &[
 
 /// `compare`.
 pub const COMPARE: &[Line] = &[
+    &[
+        "compare",
+        "--image-opts",
+        "driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename=a,file.inject-error.0.event=preadv,file.inject-error.0.errno=5,file.inject-error.0.sector=200",
+        "driver=raw,file.filename=b",
+    ],
+    &["compare", "blkdebug::a", "b"],
     &["compare", "a", "b"],
     &["compare", "-f", "raw", "-F", "raw", "a", "b"],
     &["compare", "a", "c"],
@@ -336,6 +344,13 @@ pub const RESIZE: &[Line] = &[
 
 /// `dd`.
 pub const DD: &[Line] = &[
+    &[
+        "dd",
+        "--image-opts",
+        "if=driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename=a,file.inject-error.0.event=preadv,file.inject-error.0.errno=5,file.inject-error.0.sector=200",
+        "of=o",
+        "bs=64k",
+    ],
     &["dd"],
     &["dd", "if=a"],
     &["dd", "if=a", "of=o", "foo"],
@@ -408,6 +423,13 @@ pub const MEASURE: &[Line] = &[
 
 /// `bench`.
 pub const BENCH: &[Line] = &[
+    &[
+        "bench",
+        "--image-opts",
+        "-c",
+        "300",
+        "driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename=a,file.inject-error.0.event=preadv,file.inject-error.0.errno=5,file.inject-error.0.sector=200",
+    ],
     &["bench"],
     &["bench", "-c", "x", "a"],
     &["bench", "-c", "5", "-d", "2", "a"],
@@ -480,6 +502,39 @@ pub const BENCH: &[Line] = &[
 
 /// `convert`.
 pub const CONVERT: &[Line] = &[
+    &[
+        "convert",
+        "--image-opts",
+        "driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename=a,file.inject-error.0.event=preadv,file.inject-error.0.errno=5,file.inject-error.0.sector=200",
+        "o",
+    ],
+    &[
+        "convert",
+        "--salvage",
+        "--image-opts",
+        "driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename=a,file.inject-error.0.event=preadv,file.inject-error.0.errno=5,file.inject-error.0.sector=200",
+        "o",
+    ],
+    &[
+        "convert",
+        "--salvage",
+        "-q",
+        "--image-opts",
+        "driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename=a,file.inject-error.0.event=preadv,file.inject-error.0.errno=5,file.inject-error.0.sector=200",
+        "o",
+    ],
+    &[
+        "convert",
+        "-n",
+        "--target-image-opts",
+        "a",
+        "driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename=big,file.inject-error.0.event=pwritev,file.inject-error.0.errno=28",
+    ],
+    &["convert", "-f", "raw", "blkdebug::a", "o"],
+    &["convert", "-C", "-n", "a", "big"],
+    &["convert", "-W", "-m", "3", "-S", "8k", "a", "c", "b", "o"],
+    &["convert", "-p", "big", "o"],
+    &["convert", "-p", "sparse", "o"],
     &["convert"],
     &["convert", "a"],
     &["convert", "a", "o"],

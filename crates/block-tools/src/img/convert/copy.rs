@@ -17,6 +17,9 @@ use crate::img::call::{Failed, complain, fail, reason};
 use crate::img::image::{Contents, SECTOR};
 use crate::img::progress::Progress;
 
+/// After how many bytes in a row it is said how far it is.
+const SAID_AT: u64 = 2 << 20;
+
 /// One of the images that are put behind each other.
 pub(super) struct Input {
     pub contents: Contents,
@@ -108,7 +111,7 @@ pub(super) async fn run(copy: Copy, progress: &Progress) -> Result<(), Failed> {
         true => copy.count().await?,
         false => 0,
     };
-    let mut done = 0;
+    let (mut done, mut unsaid) = (0, 0);
     let mut known = NOTHING;
     let mut offset = 0;
     let mut copy_range = copy.copy_range;
@@ -123,7 +126,9 @@ pub(super) async fn run(copy: Copy, progress: &Progress) -> Result<(), Failed> {
         offset += piece.bytes;
         if copy.carries(piece.kind) {
             done += piece.bytes;
-            if to_do > 0 {
+            unsaid += piece.bytes;
+            if to_do > 0 && (unsaid >= SAID_AT || offset >= known.until) {
+                unsaid = 0;
                 progress.is_at((100.0 * done as f64 / to_do as f64) as f32);
             }
         }
