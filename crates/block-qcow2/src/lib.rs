@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`format`] | what is stored: parsing and writing, without I/O |
+//! | [`format`](mod@format) | what is stored: parsing and writing, without I/O |
 //! | `geometry`, `options` | what follows from the header; what a user can say |
 //! | `image` | what requests share, and the lock |
 //! | `l1`, `cache`, `map` | where the bytes of the guest are, found without a lock |
