@@ -1,5 +1,6 @@
 //! `bitmap`: dirty bitmaps that are kept with an image.
 
+use block_common::error::errno;
 use block_gs::{BitmapError, BitmapOptions, BqlGuard, DirtyBitmap, Node, inactivate_all};
 
 use super::call::{Call, Command, Failed, because, fail, size, strerror};
@@ -136,14 +137,26 @@ fn run(bql: &mut BqlGuard, call: &Call<'_>) -> Result<u8, Failed> {
         }
     }
     // Bitmaps are written when an image is given up, and that can fail.
-    if let Err(error) = inactivate_all(bql) {
+    if let Err(errno) = give_up(bql, call, &image.node) {
         if let Err(failed) = outcome {
             call.end(Err(failed));
         }
-        let reason = strerror(error.errno());
+        let reason = strerror(errno);
         return Err(fail(format!("Error while closing the image: {reason}")));
     }
     outcome.map(|()| 0)
+}
+
+/// Writes what is to be kept, and gives the image up; the errno if that fails.
+fn give_up(bql: &mut BqlGuard, call: &Call<'_>, node: &Node) -> Result<(), i32> {
+    node.store_bitmaps(bql).map_err(|error| {
+        call.report(&error);
+        match error {
+            BitmapError::Lost { error, .. } => error.errno(),
+            _ => errno::EIO,
+        }
+    })?;
+    inactivate_all(bql).map_err(|error| error.errno())
 }
 
 fn act(
