@@ -407,7 +407,6 @@ impl Attempt<'_> {
         let before = std::mem::take(&mut self.applied.limits);
         limits::put_back(self.bql, self.section, before);
         self.applied.roll_back(self.bql, self.section);
-        buffers::schedule(self.bql);
         while let Some(ready) = self.ready.pop() {
             ready.abort(self.bql);
         }
@@ -422,6 +421,7 @@ impl Attempt<'_> {
             true => self.settle(),
             false => self.roll_back(),
         }
+        buffers::schedule(self.bql);
     }
 }
 

@@ -182,6 +182,13 @@ fn read(bql: &mut BqlGuard, backend: &Backend, offset: u64, buffer: &mut Buffer)
     bql.block_on(read).expect("read");
 }
 
+/// Lets the main loop do what it was asked to do, however late its turn comes.
+fn settle(bql: &mut BqlGuard) {
+    for _ in 0..20 {
+        bql.run_for(Duration::from_millis(1));
+    }
+}
+
 #[test]
 fn every_node_below_hears_of_a_buffer_once_and_requests_know_it() {
     in_layer(|bql| {
@@ -219,7 +226,7 @@ fn every_node_below_hears_of_a_buffer_once_and_requests_know_it() {
         assert_eq!(driver.counts(), (2, 2));
         drop(again);
         bql.block_on(async {});
-        bql.run_for(Duration::from_millis(1));
+        settle(bql);
         assert_eq!(below.knows(), 0, "dropping it does the same, later");
         assert!(
             all.iter()
@@ -272,18 +279,18 @@ fn what_comes_below_later_hears_of_it_before_the_first_request() {
 
         // What is taken out forgets it; the node below does not hear of that.
         top.drain(bql).drop_filter().expect("removed");
-        bql.run_for(Duration::from_millis(1));
+        settle(bql);
         assert_eq!((filter_driver.knows(), disk_driver.knows()), (0, 1));
         assert_eq!(disk_driver.told.load(Ordering::Relaxed), 1);
 
         let (other, other_driver) = file(bql, "other");
         backend.replace(bql, &other).expect("replaced");
-        bql.run_for(Duration::from_millis(1));
+        settle(bql);
         assert_eq!((disk_driver.knows(), other_driver.knows()), (0, 1));
         read(bql, &backend, 0, &mut buffer);
         assert_eq!(other_driver.counts(), (1, 0));
         backend.remove(bql);
-        bql.run_for(Duration::from_millis(1));
+        settle(bql);
         assert_eq!(other_driver.knows(), 0);
         assert_eq!(registered.backend().root().name(), "");
     });
@@ -338,7 +345,7 @@ fn a_driver_that_panics_leaves_nobody_with_the_buffer() {
         disk_driver.panics.store(true, Ordering::Relaxed);
         let attempt = std::panic::AssertUnwindSafe(|| backend.register_buffer(bql, &buffer));
         assert!(std::panic::catch_unwind(attempt).is_err());
-        bql.run_for(Duration::from_millis(1));
+        settle(bql);
         assert_eq!((top_driver.knows(), disk_driver.knows()), (0, 0));
     });
 }
