@@ -48,6 +48,8 @@ pub(crate) struct Image {
     pub commits: Overlaps,
     /// Something is wrong with the image: nothing is written any more.
     pub is_corrupt: AtomicBool,
+    /// An entry that was read calls metadata data.
+    pub is_suspicious: AtomicBool,
     pub settings: Mutex<Settings>,
     /// No zero flags are stored: the image is, or is becoming, one of version
     /// 2.
@@ -143,6 +145,7 @@ impl Image {
             tables: Overlaps::new(),
             commits: Overlaps::new(),
             is_corrupt: AtomicBool::new(false),
+            is_suspicious: AtomicBool::new(false),
             settings: Mutex::new(settings),
             without_zeroes: AtomicBool::new(geometry.version < 3),
         }
@@ -229,6 +232,7 @@ impl Image {
         let words = buffer.as_slice().chunks_exact(8);
         let words = words.map(|word| be64(word, 0));
         self.slices.put(place, key, words);
+        self.suspect(&state, self.slices.contents(place));
         Some(())
     }
 
@@ -308,6 +312,17 @@ impl Image {
         want: u64,
         exact: bool,
     ) -> Result<Claimed<'_>, IoError> {
+        self.claim_for(request, want, exact, "data cluster").await
+    }
+
+    /// As [`claim`](Image::claim), for `what`.
+    async fn claim_for(
+        &self,
+        request: Request<'_>,
+        want: u64,
+        exact: bool,
+        what: &str,
+    ) -> Result<Claimed<'_>, IoError> {
         let waiting = self.lock().freed.len();
         if waiting > MANY {
             self.commit(request, crate::commit::Goal::Durable).await?;
@@ -315,6 +330,7 @@ impl Image {
         let claim = self
             .with_refs(request, |refs| refs.claim(want, exact))
             .await?;
+        self.check_claim(request, &claim, what).await?;
         if claim.clusters.end << self.geometry.cluster_bits > OFFSET {
             self.lock().unused.push(claim.clusters);
             return Err(IoError::from_errno(errno::ENOSPC));
@@ -331,15 +347,17 @@ impl Image {
     /// # Errors
     /// `ENOSPC`; when it cannot be read or written.
     pub async fn own_table(&self, request: Request<'_>, index: u64) -> Result<(), IoError> {
-        if self.l1.get(index) & COPIED != 0 {
+        // A corrupt entry can say that nobody shares a table that is nowhere.
+        let is_own = |entry: u64| entry & COPIED != 0 && entry & OFFSET != 0;
+        if is_own(self.l1.get(index)) {
             return Ok(());
         }
         let _turn = self.tables.enter(index..index + 1, true).await;
         let old = self.l1.get(index);
-        if old & COPIED != 0 {
+        if is_own(old) {
             return Ok(());
         }
-        let claimed = self.claim(request, 1, true).await?;
+        let claimed = self.claim_for(request, 1, true, "L2 table").await?;
         let file = request.file()?;
         let mut table = Buffer::zeroed(self.geometry.cluster_size() as usize);
         if old & OFFSET != 0 {

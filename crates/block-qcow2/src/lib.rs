@@ -19,6 +19,7 @@ mod manage;
 mod map;
 mod open;
 mod options;
+mod overlap;
 mod read;
 mod reopen;
 mod refs;

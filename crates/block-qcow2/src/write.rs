@@ -5,6 +5,7 @@
 //! about to do that for the same clusters of the guest waits.
 
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 use block_io::{Buffer, IoError, IoFuture, Request, Source, SourceVec, WriteFlags};
 
@@ -51,6 +52,7 @@ impl Image {
             && run.bytes == bytes
             && run.kind == Kind::Data
             && run.own
+            && !self.is_suspicious.load(Ordering::Relaxed)
             && let Ok(data) = self.data(request)
         {
             return inside(here, data.write(run.host, from));
@@ -73,6 +75,8 @@ impl Image {
             let run = self.map(request, offset, bytes).await?;
             let done = if run.kind == Kind::Data && run.own {
                 let (piece, _) = from.split_at(run.bytes as usize);
+                let place = run.host..run.host + run.bytes;
+                self.check_in_place(request, place).await?;
                 self.data(request)?.write(run.host, piece).await?;
                 run.bytes
             } else {
@@ -129,6 +133,8 @@ impl Image {
             }
             Plan::InPlace(run) => {
                 let (piece, _) = from.split_at(run.bytes as usize);
+                let place = run.host..run.host + run.bytes;
+                self.check_in_place(request, place).await?;
                 self.data(request)?.write(run.host, piece).await?;
                 return Ok(run.bytes);
             }
@@ -136,6 +142,8 @@ impl Image {
                 // Behind it there may be data that somebody writes in place.
                 range.end = offset + run.bytes;
                 let host = run.host - geometry.in_cluster(offset);
+                self.check_in_place(request, host..host + geometry.cluster_size())
+                    .await?;
                 (None, host, u64::MAX >> bits, false)
             }
             Plan::Take(count, whole) if self.geometry.keeps_data => {
