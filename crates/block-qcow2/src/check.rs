@@ -3,7 +3,8 @@
 //! Everything that refers to a cluster is counted and compared with what the
 //! image says. Nothing may be in flight at the image.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Range;
 
 use block_io::{CheckResult, Clusters, IoError, Repairs, Request};
 
@@ -20,7 +21,7 @@ const PIECE: u64 = 64;
 /// How often clusters are used; only those that are take memory.
 #[derive(Default)]
 struct Uses {
-    pieces: HashMap<u64, [u32; PIECE as usize]>,
+    pieces: BTreeMap<u64, [u32; PIECE as usize]>,
     highest: u64,
 }
 
@@ -33,6 +34,17 @@ impl Uses {
         let count = &mut piece[(cluster % PIECE) as usize];
         *count = count.saturating_add(1);
         self.highest = self.highest.max(cluster + 1);
+    }
+
+    /// How many of these clusters are used.
+    fn count(&self, clusters: Range<u64>) -> u64 {
+        let last = clusters.end.div_ceil(PIECE);
+        let pieces = self.pieces.range(clusters.start / PIECE..last);
+        let used = pieces.flat_map(|(number, piece)| {
+            let used = piece.iter().enumerate().filter(|(_, count)| **count > 0);
+            used.map(move |(at, _)| number * PIECE + at as u64)
+        });
+        used.filter(|cluster| clusters.contains(cluster)).count() as u64
     }
 
     fn get(&self, cluster: u64) -> u64 {
@@ -371,33 +383,28 @@ impl Check<'_> {
 
     /// Compares the counts with what was found.
     async fn compare(&mut self, request: Request<'_>, repairs: Repairs) -> Result<(), IoError> {
-        let counted = {
-            let state = self.image.lock();
-            let blocks = state
-                .refs
-                .table
-                .iter()
-                .rposition(|entry| entry & OFFSET != 0);
-            blocks.map_or(0, |last| (last as u64 + 1) << self.geometry.block_bits)
-        };
-        let end = counted.max(self.uses.highest);
+        // What is counted behind the end of the file is nowhere.
+        let there = self.geometry.clusters_of(self.file_length);
+        let end = there.max(self.uses.highest);
         let per_block = 1u64 << self.geometry.block_bits;
         let mut cluster = 0;
         while cluster < end {
-            let (index, missing) = {
-                let state = self.image.lock();
-                let index = cluster / per_block;
-                let offset = state.refs.block_offset(index);
-                (index, offset == 0 || self.geometry.in_cluster(offset) != 0)
+            let index = cluster / per_block;
+            let counts = {
+                let table = &self.image.lock().refs.table;
+                let is_block = |entry: &u64| {
+                    let offset = entry & OFFSET;
+                    offset != 0 && self.geometry.in_cluster(offset) == 0
+                };
+                let rest = table.get(index as usize..).unwrap_or_default();
+                let next = rest.iter().position(is_block);
+                next.map_or(end, |next| (index + next as u64) * per_block)
             };
-            if missing {
-                // Nothing is counted there.
-                for cluster in cluster..((index + 1) * per_block).min(end) {
-                    if self.uses.get(cluster) > 0 {
-                        self.found.corruptions += 1;
-                    }
-                }
-                cluster = (index + 1) * per_block;
+            if counts > cluster {
+                // Nothing is counted up to there.
+                let next = counts.min(end);
+                self.found.corruptions += self.uses.count(cluster..next);
+                cluster = next;
                 continue;
             }
             let real = self.uses.get(cluster);

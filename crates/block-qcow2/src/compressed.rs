@@ -74,7 +74,8 @@ impl Image {
             clusters: cluster..cluster + 1,
             is_fresh: false,
         };
-        self.check_claim(request, &claim, "compressed cluster").await?;
+        self.check_claim(request, &claim, "compressed cluster")
+            .await?;
         let claimed = ClaimedBytes {
             image: self,
             cluster: Some(start >> cluster_bits),

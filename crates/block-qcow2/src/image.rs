@@ -11,6 +11,7 @@ use block_io::{Buffer, IoError, Request};
 
 use crate::cache::{PlaceId, Slices};
 use crate::dirty::Dirty;
+use crate::format::Hex;
 use crate::format::bitmap::BitmapEntry;
 use crate::format::bytes::be64;
 use crate::format::entry::{COPIED, OFFSET};
@@ -208,7 +209,10 @@ impl Image {
         let index = self.l1_of_slice(key);
         let table = self.l1.table(index);
         if self.geometry.in_cluster(table) != 0 {
-            let text = format!("L2 table offset {table:#x} unaligned (L1 index: {index:#x})");
+            let text = format!(
+                "L2 table offset {table:#x} unaligned (L1 index: {})",
+                Hex(index)
+            );
             return Err(self.corrupted(request, &text).await);
         }
         let bytes = self.slices.words() * 8;
@@ -253,8 +257,10 @@ impl Image {
             state.refs.block_offset(index)
         };
         if self.geometry.in_cluster(offset) != 0 {
-            let text =
-                format!("Refblock offset {offset:#x} unaligned (reftable index: {index:#x})");
+            let text = format!(
+                "Refblock offset {offset:#x} unaligned (reftable index: {})",
+                Hex(index)
+            );
             return Err(self.corrupted(request, &text).await);
         }
         let mut buffer = Buffer::zeroed(self.geometry.cluster_size() as usize);
@@ -363,7 +369,10 @@ impl Image {
         if old & OFFSET != 0 {
             let offset = old & OFFSET;
             if self.geometry.in_cluster(offset) != 0 {
-                let text = format!("L2 table offset {offset:#x} unaligned (L1 index: {index:#x})");
+                let text = format!(
+                    "L2 table offset {offset:#x} unaligned (L1 index: {})",
+                    Hex(index)
+                );
                 return Err(self.corrupted(request, &text).await);
             }
             file.read(offset, table.destination()).await?;

@@ -352,8 +352,10 @@ async fn read_snapshots(
     if header.snapshot_count == 0 {
         return Ok((Vec::new(), 0));
     }
+    // What the file lacks is zero; so are snapshots without a name.
     let there = file_length.saturating_sub(header.snapshots_offset);
-    let bytes = there.min(Limits::SNAPSHOT_TABLE_BYTES) as usize;
+    let least = 40 * u64::from(header.snapshot_count);
+    let bytes = there.max(least).min(Limits::SNAPSHOT_TABLE_BYTES) as usize;
     // Most tables are short; what is too short is read once more.
     let mut length = bytes.min(64 << 10);
     loop {

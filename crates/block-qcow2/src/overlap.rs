@@ -33,7 +33,12 @@ impl Image {
         });
         let constant = [
             (OverlapChecks::MAIN_HEADER, "qcow2_header", 0, size),
-            (OverlapChecks::ACTIVE_L1, "active L1 table", header.l1_offset, l1_bytes),
+            (
+                OverlapChecks::ACTIVE_L1,
+                "active L1 table",
+                header.l1_offset,
+                l1_bytes,
+            ),
             (
                 OverlapChecks::REFCOUNT_TABLE,
                 "refcount table",
@@ -46,11 +51,16 @@ impl Image {
                 header.snapshots_offset,
                 state.snapshot_bytes,
             ),
-            (OverlapChecks::BITMAP_DIRECTORY, "bitmap directory", bitmaps.0, bitmaps.1),
+            (
+                OverlapChecks::BITMAP_DIRECTORY,
+                "bitmap directory",
+                bitmaps.0,
+                bitmaps.1,
+            ),
         ];
-        let found = constant
-            .into_iter()
-            .find(|(check, _, offset, length)| checks.contains(*check) && overlaps(*offset, *length));
+        let found = constant.into_iter().find(|(check, _, offset, length)| {
+            checks.contains(*check) && overlaps(*offset, *length)
+        });
         if let Some((_, name, _, _)) = found {
             return Some(name);
         }
@@ -90,27 +100,41 @@ impl Image {
             return Ok(());
         }
         let bits = self.geometry.cluster_bits;
-        self.check_place(request, claim.clusters.start << bits..claim.clusters.end << bits)
-            .await
+        self.check_place(
+            request,
+            claim.clusters.start << bits..claim.clusters.end << bits,
+        )
+        .await
     }
 
     /// Refuses to write over metadata.
     ///
     /// # Errors
     /// `EIO`; the image is marked as corrupt.
-    pub async fn check_place(&self, request: Request<'_>, bytes: Range<u64>) -> Result<(), IoError> {
+    pub async fn check_place(
+        &self,
+        request: Request<'_>,
+        bytes: Range<u64>,
+    ) -> Result<(), IoError> {
         let found = self.metadata_in(&self.lock(), &bytes);
         let Some(name) = found else {
             return Ok(());
         };
-        let kind = if name.starts_with("inactive") { "inactive" } else { "active" };
-        let text = format!("Preventing invalid write on {kind} metadata (overlaps with {name})");
+        let kind = match name.starts_with("inactive") {
+            true => "inactive metadata",
+            false => "metadata",
+        };
+        let text = format!("Preventing invalid write on {kind} (overlaps with {name})");
         Err(self.corrupted(request, &text).await)
     }
 
     /// As [`check_place`](Image::check_place), for data that is written where
     /// it was.
-    pub async fn check_in_place(&self, request: Request<'_>, bytes: Range<u64>) -> Result<(), IoError> {
+    pub async fn check_in_place(
+        &self,
+        request: Request<'_>,
+        bytes: Range<u64>,
+    ) -> Result<(), IoError> {
         match self.geometry.keeps_data && self.is_suspicious.load(Ordering::Relaxed) {
             true => self.check_place(request, bytes).await,
             false => Ok(()),
@@ -136,7 +160,10 @@ impl Image {
         let is_host = |offset: u64| hosts.binary_search(&offset).is_ok();
         let among = |offset: u64, length: u64| {
             let at = hosts.partition_point(|host| host + size <= offset);
-            length > 0 && hosts.get(at).is_some_and(|host| *host < offset.saturating_add(length))
+            length > 0
+                && hosts
+                    .get(at)
+                    .is_some_and(|host| *host < offset.saturating_add(length))
         };
         let is_table = |entry: u64| entry & OFFSET != 0 && is_host(entry & OFFSET);
         let clusters = u64::from(header.refcount_table_clusters);

@@ -1,10 +1,11 @@
 #!/bin/sh
-# Lets libFuzzer look at a target: fuzz.sh TARGET [SECONDS]
+# Lets libFuzzer look at a target: fuzz.sh TARGET [SECONDS [FLAGS OF LIBFUZZER]]
 # FUZZ_SANITIZER=address looks at memory too, at half the speed.
 # Needs a nightly compiler (`rustup toolchain install nightly`) and a C++ one.
 set -eu
 target=$1
 seconds=${2:-600}
+shift; [ $# -eq 0 ] || shift
 here=$(cd "$(dirname "$0")" && pwd)
 host=$(rustc +nightly -vV | sed -n 's/^host: //p')
 work=${FUZZ_WORK:-"$here/target/work"}
@@ -17,5 +18,5 @@ cd "$work"
 FUZZ_TARGET=$target exec nice -n 10 \
     "${CARGO_TARGET_DIR:-$here/target}/$host/release/target" \
     -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -max_len=65536 \
-    -close_fd_mask=1 -artifact_prefix="$work/found/$target-" -print_final_stats=1 \
+    -close_fd_mask=1 -artifact_prefix="$work/found/$target-" -print_final_stats=1 "$@" \
     "$work/$target" "$here/../corpus/$target"
