@@ -13,7 +13,7 @@ use crate::format::entry::{COMPRESSED, COPIED, CompressedRange, Entry, Kind, OFF
 use crate::format::header::Incompatible;
 use crate::geometry::Geometry;
 use crate::image::Image;
-use crate::open::{read_bytes, read_words};
+use crate::open::{read_bytes, read_there, read_words};
 
 /// How many clusters are counted by a piece of the table.
 const PIECE: u64 = 64;
@@ -243,7 +243,7 @@ impl Check<'_> {
     ) -> Result<(), IoError> {
         self.uses(offset, entries * 8);
         let text = "Could not read L1 table";
-        let table = read_words(file, offset, entries, self.file_length, text).await?;
+        let table = read_there(file, offset, entries, self.file_length, text).await?;
         let size = self.geometry.cluster_size();
         for entry in table {
             let offset = entry & OFFSET;

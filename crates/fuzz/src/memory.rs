@@ -17,7 +17,7 @@ const PAGE: usize = 4096;
 const LONGEST: u64 = 1 << 40;
 
 /// How many pages a file may take more than it had.
-const ROOM: usize = 8192;
+const ROOM: usize = 4096;
 
 /// How many requests one input may cause before it counts as one that never
 /// ends.

@@ -53,7 +53,7 @@ impl<'p> Plan<'p> {
 
     /// A place in something `length` bytes long, which need not be aligned.
     pub fn place(&mut self, length: u64) -> u64 {
-        let part = u128::from(self.word()) * u128::from(length) >> 16;
+        let part = (u128::from(self.word()) * u128::from(length)) >> 16;
         let part = part as u64;
         match self.byte() {
             // Most often where something begins.

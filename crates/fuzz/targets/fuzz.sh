@@ -18,5 +18,5 @@ cd "$work"
 FUZZ_TARGET=$target exec nice -n 10 \
     "${CARGO_TARGET_DIR:-$here/target}/$host/release/target" \
     -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -max_len=65536 \
-    -close_fd_mask=1 -artifact_prefix="$work/found/$target-" -print_final_stats=1 "$@" \
+    -close_fd_mask=1 -artifact_prefix="$work/found/$target-" -print_final_stats=1 -entropic=0 "$@" \
     "$work/$target" "$here/../corpus/$target"

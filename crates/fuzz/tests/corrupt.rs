@@ -229,7 +229,7 @@ const CASES: &[Case] = &[
     }),
     case("l2 table beyond the file", |image| {
         let l1 = word(image, 40) as usize;
-        be64(image, l1, COPIED | CLUSTER * 4096);
+        be64(image, l1, COPIED | (CLUSTER * 4096));
     }),
     case("cluster not aligned", |image| {
         let at = l2(image);
@@ -241,7 +241,7 @@ const CASES: &[Case] = &[
     }),
     case("cluster beyond the file", |image| {
         let at = l2(image);
-        be64(image, at, COPIED | CLUSTER * 4096);
+        be64(image, at, COPIED | (CLUSTER * 4096));
     }),
     case("a cluster that is its own table", |image| {
         let at = l2(image);
@@ -285,17 +285,17 @@ const CASES: &[Case] = &[
     }),
     case("packed data that is none", |image| {
         let at = l2(image);
-        be64(image, at, 1 << 62 | CLUSTER * 3);
+        be64(image, at, (1 << 62) | (CLUSTER * 3));
     }),
     case("packed data beyond the file", |image| {
         let at = l2(image);
-        be64(image, at, 1 << 62 | CLUSTER * 4096);
+        be64(image, at, (1 << 62) | (CLUSTER * 4096));
     }),
     Case {
         create: "cluster_size=64k,compression_type=zstd",
         ..case("packed data that is none, zstd", |image| {
             let at = l2(image);
-            be64(image, at, 1 << 62 | CLUSTER * 3);
+            be64(image, at, (1 << 62) | (CLUSTER * 3));
         })
     },
     Case {
