@@ -250,7 +250,7 @@ fn main() {
         };
         let lists = [&[which, 0, 1, 1, 0, 0, 80], table, &PLAN[..]].concat();
         put("directories", &name, &lists);
-        let mut bitmap = vec![0; 32];
+        let mut bitmap = [0; 32];
         bitmap[6] = 0x40;
         bitmap[11] = 1;
         bitmap[16..20].copy_from_slice(&[1, 16, 0, 1]);

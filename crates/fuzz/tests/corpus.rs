@@ -5,7 +5,10 @@
 use std::fs;
 use std::path::Path;
 
+use fuzz::memory::MemoryFile;
 use fuzz::mutate::Edit;
+use fuzz::sane::is_sane;
+use fuzz::skeleton::skeleton;
 use fuzz::{TARGETS, Target};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -139,4 +142,29 @@ fn each_target_is_tried() {
         let call = format!("try_target(\"{}\")", target.name);
         assert!(source.contains(&call), "{} is not", target.name);
     }
+}
+
+/// The stricter demands would mean nothing if no image were fit for them.
+#[test]
+fn most_images_are_fit_for_the_stricter_demands() {
+    for which in 0..6 {
+        let file = MemoryFile::new(&skeleton(which).bytes);
+        assert!(is_sane(&file), "skeleton {which}");
+    }
+    let whole = corpus(Target::find("whole").expect("a target"));
+    let is_image_sane =
+        |(_, input): &&(String, Vec<u8>)| is_sane(&MemoryFile::new(&input[..input.len() - 32]));
+    let sane = whole.iter().filter(is_image_sane).count();
+    assert!(sane * 4 >= whole.len() * 3, "{sane} of {}", whole.len());
+}
+
+/// And nothing at all if everything were.
+#[test]
+fn an_image_that_uses_a_cluster_twice_is_not() {
+    let skeleton = skeleton(0);
+    let mut bytes = skeleton.bytes.clone();
+    let l1 = skeleton.header.l1_offset as usize;
+    let table = skeleton.header.refcount_table_offset;
+    bytes[l1..l1 + 8].copy_from_slice(&table.to_be_bytes());
+    assert!(!is_sane(&MemoryFile::new(&bytes)));
 }

@@ -472,3 +472,29 @@ fn corrupt_images_are_spoken_of_as_qemu_does() {
     }
     assert!(different.is_empty(), "\n{}", different.join("\n"));
 }
+
+/// QEMU goes on until it has no descriptors left.
+#[test]
+fn an_image_that_is_its_own_backing_image_is_refused() {
+    let skeleton = fuzz::skeleton::skeleton(1);
+    let mut header = skeleton.header.clone();
+    header.backing_file = Some("image".to_owned());
+    header.backing_format = Some("qcow2".to_owned());
+    let mut bytes = skeleton.bytes.clone();
+    let head = header.write().expect("it fits");
+    bytes[..head.len()].copy_from_slice(&head);
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("image");
+    fs::write(&path, bytes).expect("written");
+    // As much stack as a main thread has; without optimisation it takes some.
+    let thread = std::thread::Builder::new().stack_size(8 << 20);
+    let said = thread
+        .spawn(move || we_say(&path, Then::Read))
+        .expect("a thread");
+    let said = said.join().expect("no panic");
+    assert!(
+        said.starts_with("open: Could not open backing file: "),
+        "{said}"
+    );
+    assert!(said.ends_with("Backing chain is too long"), "{said}");
+}
