@@ -193,7 +193,19 @@ fn compare(bql: &mut BqlGuard, open: &Open, spots: &[Spot], when: &str) {
                 .iter()
                 .zip(&spot.bytes)
                 .position(|(one, other)| one != other);
-            panic!("{when}, {offset} + {differs:?} reads differently");
+            let differs = differs.unwrap_or_default();
+            let some = |bytes: &[u8]| {
+                bytes[differs..]
+                    .iter()
+                    .take(16)
+                    .copied()
+                    .collect::<Vec<_>>()
+            };
+            panic!(
+                "{when}, {offset} + {differs} reads {:?} and not {:?}",
+                some(&bytes),
+                some(&spot.bytes)
+            );
         }
     }
 }
