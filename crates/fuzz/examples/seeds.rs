@@ -103,13 +103,13 @@ const IMAGES: &[Recipe] = &[
     ),
     (
         "data-file",
-        "cluster_size=1k,data_file=DATA",
+        "cluster_size=1k,data_file=data",
         "32k",
         &["io write -P 1 0 2k"],
     ),
     (
         "raw-data",
-        "cluster_size=1k,data_file=DATA,data_file_raw=on",
+        "cluster_size=1k,data_file=data,data_file_raw=on",
         "32k",
         &["io write -P 1 0 2k"],
     ),
@@ -129,9 +129,10 @@ const IMAGES: &[Recipe] = &[
     ("vast", "cluster_size=4k", "1T", &[]),
 ];
 
-fn run(program: &str, arguments: &[&str]) {
+fn run_in(directory: &Path, program: &str, arguments: &[&str]) {
     let output = Command::new(program)
         .args(arguments)
+        .current_dir(directory)
         .output()
         .expect("the tool is there");
     assert!(
@@ -143,19 +144,17 @@ fn run(program: &str, arguments: &[&str]) {
 fn image(directory: &Path, recipe: &Recipe) -> Vec<u8> {
     let (name, options, size, then) = recipe;
     let path = directory.join(name);
-    let data = directory.join("data");
-    let (path, data) = (path.to_str().expect("text"), data.to_str().expect("text"));
-    let options = options.replace("DATA", data);
+    let path = path.to_str().expect("text");
     let mut arguments = vec!["create", "-q", "-f", "qcow2"];
     if !options.is_empty() {
-        arguments.extend(["-o", &options]);
+        arguments.extend(["-o", options]);
     }
     arguments.extend([path, size]);
-    run("qemu-img", &arguments);
+    run_in(directory, "qemu-img", &arguments);
     for (number, line) in then.iter().enumerate() {
         let (tool, line) = line.split_once(' ').expect("a tool and its words");
         if tool == "io" {
-            run("qemu-io", &["-d", "unmap", "-c", line, path]);
+            run_in(directory, "qemu-io", &["-d", "unmap", "-c", line, path]);
             continue;
         }
         let mut words: Vec<&str> = line.split(' ').collect();
@@ -164,7 +163,7 @@ fn image(directory: &Path, recipe: &Recipe) -> Vec<u8> {
             "bitmap" => words.extend([path, &bitmap]),
             _ => words.push(path),
         }
-        run("qemu-img", &words);
+        run_in(directory, "qemu-img", &words);
     }
     let mut bytes = fs::read(path).expect("made");
     // The end of a long image is a hole.
