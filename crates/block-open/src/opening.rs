@@ -411,7 +411,7 @@ pub(crate) struct Opening<'o> {
 }
 
 /// How many images there may be below one, as their headers say.
-const MAX_CHAIN: u32 = 1000;
+const MAX_CHAIN: u32 = 200;
 
 impl Opening<'_> {
     pub fn general(&self) -> &General {

@@ -1,12 +1,16 @@
 //! Packing and unpacking clusters.
 
 use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
-use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
+use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 
 use crate::format::header::Compression;
 
 /// Readers of the format look back no further than this: 4 KiB.
 const WINDOW_BITS: u8 = 12;
+
+/// How far back a frame may look, as a power of two: four times the largest
+/// cluster. A frame that says more would only make the decoder take memory.
+const ZSTD_WINDOW: u32 = 23;
 
 /// Unpacks exactly `length` bytes. What follows them in `packed` does not
 /// matter: it is padded to whole sectors.
@@ -22,6 +26,9 @@ pub(crate) fn unpack(compression: Compression, packed: &[u8], length: usize) -> 
         }
         Compression::Zstd => {
             let mut decoder = Decoder::new().ok()?;
+            decoder
+                .set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW))
+                .ok()?;
             let mut input = InBuffer::around(packed);
             let mut output = OutBuffer::around(&mut out[..]);
             while output.pos() < length {

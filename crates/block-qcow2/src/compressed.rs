@@ -8,6 +8,7 @@ use crate::codec;
 use crate::format::entry::{CompressedRange, Entry};
 use crate::image::Image;
 use crate::options::not_for;
+use crate::refs::Claim;
 
 impl Image {
     /// Writes whole clusters, each packed if it gets shorter. The last one of
@@ -67,6 +68,13 @@ impl Image {
         let bytes = packed.len() as u64;
         let start = self
             .with_refs(request, |refs| refs.claim_bytes(bytes))
+            .await?;
+        let cluster = start >> cluster_bits;
+        let claim = Claim {
+            clusters: cluster..cluster + 1,
+            is_fresh: false,
+        };
+        self.check_claim(request, &claim, "compressed cluster")
             .await?;
         let claimed = ClaimedBytes {
             image: self,

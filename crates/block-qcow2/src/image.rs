@@ -12,6 +12,7 @@ use block_io::{Buffer, IoError, Request};
 
 use crate::cache::{PlaceId, Slices};
 use crate::dirty::Dirty;
+use crate::format::Hex;
 use crate::format::bitmap::BitmapEntry;
 use crate::format::bytes::be64;
 use crate::format::entry::{COPIED, OFFSET};
@@ -216,7 +217,10 @@ impl Image {
         let index = self.l1_of_slice(key);
         let table = self.l1.table(index);
         if self.geometry.in_cluster(table) != 0 {
-            let text = format!("L2 table offset {table:#x} unaligned (L1 index: {index:#x})");
+            let text = format!(
+                "L2 table offset {table:#x} unaligned (L1 index: {})",
+                Hex(index)
+            );
             return Err(self.corrupted(request, &text).await);
         }
         let bytes = self.slices.words() * 8;
@@ -260,8 +264,10 @@ impl Image {
             state.refs.block_offset(index)
         };
         if self.geometry.in_cluster(offset) != 0 {
-            let text =
-                format!("Refblock offset {offset:#x} unaligned (reftable index: {index:#x})");
+            let text = format!(
+                "Refblock offset {offset:#x} unaligned (reftable index: {})",
+                Hex(index)
+            );
             return Err(self.corrupted(request, &text).await);
         }
         let mut buffer = Buffer::zeroed(self.geometry.cluster_size() as usize);
@@ -319,6 +325,17 @@ impl Image {
         want: u64,
         exact: bool,
     ) -> Result<Claimed<'_>, IoError> {
+        self.claim_for(request, want, exact, "data cluster").await
+    }
+
+    /// As [`claim`](Image::claim), for `what`.
+    async fn claim_for(
+        &self,
+        request: Request<'_>,
+        want: u64,
+        exact: bool,
+        what: &str,
+    ) -> Result<Claimed<'_>, IoError> {
         let waiting = self.lock().freed.len();
         if waiting > MANY {
             self.commit(request, crate::commit::Goal::Durable).await?;
@@ -326,6 +343,7 @@ impl Image {
         let claim = self
             .with_refs(request, |refs| refs.claim(want, exact))
             .await?;
+        self.check_claim(request, &claim, what).await?;
         if claim.clusters.end << self.geometry.cluster_bits > OFFSET {
             self.lock().unused.push(claim.clusters);
             return Err(IoError::from_errno(errno::ENOSPC));
@@ -342,21 +360,26 @@ impl Image {
     /// # Errors
     /// `ENOSPC`; when it cannot be read or written.
     pub async fn own_table(&self, request: Request<'_>, index: u64) -> Result<(), IoError> {
-        if self.l1.get(index) & COPIED != 0 {
+        // A corrupt entry can say that nobody shares a table that is nowhere.
+        let is_own = |entry: u64| entry & COPIED != 0 && entry & OFFSET != 0;
+        if is_own(self.l1.get(index)) {
             return Ok(());
         }
         let _turn = self.tables.enter(index..index + 1, true).await;
         let old = self.l1.get(index);
-        if old & COPIED != 0 {
+        if is_own(old) {
             return Ok(());
         }
-        let claimed = self.claim(request, 1, true).await?;
+        let claimed = self.claim_for(request, 1, true, "L2 table").await?;
         let file = request.file()?;
         let mut table = Buffer::zeroed(self.geometry.cluster_size() as usize);
         if old & OFFSET != 0 {
             let offset = old & OFFSET;
             if self.geometry.in_cluster(offset) != 0 {
-                let text = format!("L2 table offset {offset:#x} unaligned (L1 index: {index:#x})");
+                let text = format!(
+                    "L2 table offset {offset:#x} unaligned (L1 index: {})",
+                    Hex(index)
+                );
                 return Err(self.corrupted(request, &text).await);
             }
             file.read(offset, table.destination()).await?;

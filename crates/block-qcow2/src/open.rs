@@ -319,7 +319,7 @@ impl Stored {
         if l1_size < needed {
             return Err(FormatError::L1TooSmall.into());
         }
-        let l1 = read_words(
+        let l1 = read_there(
             file,
             header.l1_offset,
             l1_size,
@@ -352,8 +352,10 @@ async fn read_snapshots(
     if header.snapshot_count == 0 {
         return Ok((Vec::new(), 0));
     }
+    // What the file lacks is zero; so are snapshots without a name.
     let there = file_length.saturating_sub(header.snapshots_offset);
-    let bytes = there.min(Limits::SNAPSHOT_TABLE_BYTES) as usize;
+    let least = 40 * u64::from(header.snapshot_count);
+    let bytes = there.max(least).min(Limits::SNAPSHOT_TABLE_BYTES) as usize;
     // Most tables are short; what is too short is read once more.
     let mut length = bytes.min(64 << 10);
     loop {
@@ -390,9 +392,21 @@ pub(crate) async fn read_words(
     file_length: u64,
     text: &'static str,
 ) -> Result<Vec<u64>, IoError> {
-    let there = file_length.saturating_sub(offset).min(count * 8) as usize;
-    let bytes = read_bytes(file, offset, there, text).await?;
-    let mut words: Vec<u64> = bytes.chunks(8).map(|word| be64(word, 0)).collect();
+    let mut words = read_there(file, offset, count, file_length, text).await?;
     words.resize(count as usize, 0);
     Ok(words)
+}
+
+/// As [`read_words`], without the zeroes beyond the end of the file: a header
+/// can claim a table that is longer than its image.
+pub(crate) async fn read_there(
+    file: Request<'_>,
+    offset: u64,
+    count: u64,
+    file_length: u64,
+    text: &'static str,
+) -> Result<Vec<u64>, IoError> {
+    let there = file_length.saturating_sub(offset).min(count * 8) as usize;
+    let bytes = read_bytes(file, offset, there, text).await?;
+    Ok(bytes.chunks(8).map(|word| be64(word, 0)).collect())
 }

@@ -13,6 +13,7 @@ use block_io::{IoError, Request};
 use crate::format::entry::OFFSET;
 use crate::image::{Image, State};
 use crate::options::OverlapChecks;
+use crate::refs::Claim;
 
 /// How many bits the filter has, as a power of two.
 const BITS: u32 = 16;
@@ -70,6 +71,24 @@ impl Image {
         !self.geometry.keeps_data
             || (host >> bits..=(host + bytes - 1) >> bits)
                 .all(|cluster| !self.filter.may_have(cluster))
+    }
+
+    /// Refuses to give out the header, which an image counts as free that is
+    /// wrong; `what` was to be there.
+    ///
+    /// # Errors
+    /// `EIO`; the image is marked as corrupt.
+    pub async fn check_claim(
+        &self,
+        request: Request<'_>,
+        claim: &Claim,
+        what: &str,
+    ) -> Result<(), IoError> {
+        if claim.clusters.start > 0 {
+            return Ok(());
+        }
+        let text = format!("Preventing invalid allocation of {what} at offset 0");
+        Err(self.corrupted(request, &text).await)
     }
 
     /// Refuses to overwrite metadata with data, and marks the image

@@ -347,12 +347,17 @@ impl Refs {
     pub fn grow(&mut self, wanted: u64) -> Result<(), IoError> {
         let old = self.table.len() as u64;
         let per_cluster = self.geometry.cluster_size() / 8;
-        if wanted >= Limits::REFCOUNT_TABLE_BYTES / 8 {
+        // A longer table could be written, and never opened again.
+        let most = Limits::REFCOUNT_TABLE_BYTES / 8;
+        if wanted >= most {
             return Err(IoError::from_errno(errno::ENOSPC));
         }
-        let mut entries = (wanted + 1).max(old + old / 2 + 1);
+        let mut entries = (wanted + 1).max((old + old / 2 + 1).min(most));
         let (clusters, regions) = loop {
             entries = entries.next_multiple_of(per_cluster);
+            if entries > most {
+                return Err(IoError::from_errno(errno::ENOSPC));
+            }
             let clusters = entries / per_cluster;
             let regions = self.regions_for(clusters);
             if old + regions <= entries {
@@ -448,6 +453,14 @@ mod tests {
         for cluster in row {
             assert_eq!(refs.get(cluster), Ok(1));
         }
+    }
+
+    #[test]
+    fn the_table_grows_no_longer_than_can_be_opened() {
+        let most = Limits::REFCOUNT_TABLE_BYTES / 8;
+        let mut refs = refs(9, most * 3 / 4);
+        refs.grow(most * 3 / 4).expect("room");
+        assert_eq!(refs.table.len() as u64, most);
     }
 
     #[test]

@@ -126,6 +126,7 @@ impl Image {
             if self.is_converted(request, &part, to, has_backing).await? {
                 continue;
             }
+            self.check_parts(request, &part).await?;
             self.own_table(request, index).await?;
             let bits = self.geometry.cluster_bits;
             let count = (around.end - around.start) >> bits;
@@ -140,6 +141,25 @@ impl Image {
                 new
             })
             .await?;
+        }
+        Ok(())
+    }
+
+    /// Refuses to convert a part of a cluster that is compressed: it has no
+    /// subclusters. Whoever asks writes zeroes.
+    ///
+    /// # Errors
+    /// [`IoError::NotSupported`].
+    async fn check_parts(&self, request: Request<'_>, part: &Range<u64>) -> Result<(), IoError> {
+        let is_inside = |offset: u64| self.geometry.in_cluster(offset) != 0;
+        let last = (part.end - 1).max(part.start);
+        for (is_part, at) in [
+            (is_inside(part.start), part.start),
+            (is_inside(part.end), last),
+        ] {
+            if is_part && self.map(request, at, 1).await?.kind == Kind::Compressed {
+                return Err(IoError::NotSupported);
+            }
         }
         Ok(())
     }

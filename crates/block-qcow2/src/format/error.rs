@@ -91,7 +91,7 @@ pub enum FormatError {
     #[error("Image is too big")]
     TooBig,
     /// A snapshot has more of something than is supported.
-    #[error("Snapshot table entry {0} has too much extra metadata")]
+    #[error("Too much extra metadata in snapshot table entry {0}")]
     SnapshotExtra(u32),
     /// Beyond what is supported, or beyond the end of the file.
     #[error("Snapshot table too large")]

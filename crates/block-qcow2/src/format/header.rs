@@ -168,7 +168,7 @@ const FEATURE_NAME: usize = 48;
 const MAX_BITMAPS: u32 = 65535;
 
 /// How long the directory of bitmaps is at most, in bytes.
-const MAX_BITMAP_DIRECTORY: u64 = 64 << 20;
+const MAX_BITMAP_DIRECTORY: u64 = MAX_BITMAPS as u64 * 1024;
 
 impl Header {
     /// How large the cluster is that the header says, so that its first

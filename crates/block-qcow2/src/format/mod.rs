@@ -56,3 +56,15 @@ pub fn check_table(
     }
     Ok(())
 }
+
+/// A number as `%#x` of C shows it: zero has no prefix.
+pub(crate) struct Hex(pub u64);
+
+impl std::fmt::Display for Hex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            0 => f.write_str("0"),
+            number => write!(f, "{number:#x}"),
+        }
+    }
+}
