@@ -14,6 +14,7 @@ use block_io::{AmendReady, NodeFlags};
 
 use crate::driver::BlockDriver;
 use crate::layer::LayerShared;
+use crate::naming::Names;
 use crate::{BqlGuard, DetectZeroes, Drained, Node, NodeView, Operations};
 
 /// What a device wants its blocks to look like (`BlockSizes`), in bytes.
@@ -99,19 +100,42 @@ impl NodeView<'_> {
     pub fn info(self, bql: &BqlGuard) -> NodeInfo {
         let images =
             std::iter::successors(self.backing_chain_next(), |node| node.backing_chain_next());
+        self.info_among(bql, images.count(), &mut Names::default())
+    }
+
+    /// What this image and all further down its chain are, filters left out.
+    /// Takes as much longer as the chain is (`bdrv_block_device_info` of each
+    /// takes the square of that).
+    pub fn chain_info(self, bql: &BqlGuard) -> Vec<NodeInfo> {
+        let first = Some(self.skip_filters());
+        let chain = std::iter::successors(first, |node| node.backing_chain_next());
+        let chain: Vec<_> = chain.collect();
+        // From the last one on, because each asks for the name below it.
+        let mut names = Names::default();
+        let last_first = chain.iter().rev().enumerate();
+        let info = last_first.map(|(below, node)| node.info_among(bql, below, &mut names));
+        let mut all: Vec<_> = info.collect();
+        all.reverse();
+        all
+    }
+
+    /// With `backing_depth` images below, and the names that are known.
+    fn info_among(self, bql: &BqlGuard, backing_depth: usize, names: &mut Names) -> NodeInfo {
         let flags = self.io().flags();
         NodeInfo {
             node_name: self.name().to_owned(),
             driver: self.driver().format_name(),
-            filename: self.filename(bql),
+            filename: self.filename_among(bql, names),
             read_only: self.is_read_only(),
             active: !self.is_inactive(),
             implicit: self.is_implicit(),
             detect_zeroes: DetectZeroes::of(flags),
             unmap: flags.contains(NodeFlags::UNMAP),
             no_flush: flags.contains(NodeFlags::NO_FLUSH),
-            backing_filename: self.cow_node().map(|below| below.filename(bql)),
-            backing_depth: images.count(),
+            backing_filename: self
+                .cow_node()
+                .map(|below| below.filename_among(bql, names)),
+            backing_depth,
             length: self.length(),
             write_threshold: self.io().threshold(),
             specific: self.driver().specific_info(bql),

@@ -1,7 +1,10 @@
 //! File names of nodes, and how to open a node again.
 
+use std::collections::HashMap;
+
 use block_common::error::errno;
 use block_common::{GraphError, Role, Value, paths};
+use block_io::NodeUid;
 
 use crate::{BqlGuard, Node, NodeView};
 
@@ -14,6 +17,12 @@ pub struct HeaderBacking {
     /// The format, if the header says it.
     pub format: Option<String>,
 }
+
+/// File names that were found. What a node is called depends on what its
+/// backing image is called, and so on: whoever asks for many names keeps them.
+/// Good for as long as nothing changes, so as long as a guard is borrowed.
+#[derive(Debug, Default)]
+pub(crate) struct Names(HashMap<NodeUid, Option<String>>);
 
 impl<'g> NodeView<'g> {
     /// The options with which a node like this would be opened, children
@@ -42,8 +51,22 @@ impl<'g> NodeView<'g> {
     /// The file name that alone is enough to open a node like this, if there
     /// is one (`exact_filename`).
     pub fn exact_filename(self, bql: &BqlGuard) -> Option<String> {
+        self.exact_filename_among(bql, &mut Names::default())
+    }
+
+    fn exact_filename_among(self, bql: &BqlGuard, names: &mut Names) -> Option<String> {
+        let uid = self.io().uid();
+        if let Some(name) = names.0.get(&uid) {
+            return name.clone();
+        }
+        let name = self.find_exact_filename(bql, names);
+        names.0.insert(uid, name.clone());
+        name
+    }
+
+    fn find_exact_filename(self, bql: &BqlGuard, names: &mut Names) -> Option<String> {
         if let Some(child) = self.shown_by_implicit() {
-            return child.exact_filename(bql);
+            return child.exact_filename_among(bql, names);
         }
         let driver = self.driver();
         if let Some(name) = driver.filename(bql, self) {
@@ -52,7 +75,7 @@ impl<'g> NodeView<'g> {
         // Images are recognised by looking at them, filters cannot be.
         let probed = !driver.is_filter()
             && driver.strong_options(bql).is_empty()
-            && !self.backing_is_overridden(bql);
+            && !self.backing_is_overridden_among(bql, names);
         let file = self.primary_node().filter(|_| probed)?;
         // Only what a protocol has is a file.
         file.driver().filename(bql, file)
@@ -63,7 +86,12 @@ impl<'g> NodeView<'g> {
     /// [exact name](NodeView::exact_filename), or `json:` and its
     /// [options](NodeView::open_options).
     pub fn filename(self, bql: &BqlGuard) -> String {
-        match self.exact_filename(bql) {
+        self.filename_among(bql, &mut Names::default())
+    }
+
+    /// As [`filename`](NodeView::filename), with what is known already.
+    pub(crate) fn filename_among(self, bql: &BqlGuard, names: &mut Names) -> String {
+        match self.exact_filename_among(bql, names) {
             Some(name) => name,
             None => format!("json:{}", self.open_options(bql)),
         }
@@ -84,9 +112,13 @@ impl<'g> NodeView<'g> {
     /// Whether the backing image is another one than the header says, or none
     /// although it says one (`bdrv_backing_overridden`).
     pub fn backing_is_overridden(self, bql: &BqlGuard) -> bool {
+        self.backing_is_overridden_among(bql, &mut Names::default())
+    }
+
+    fn backing_is_overridden_among(self, bql: &BqlGuard, names: &mut Names) -> bool {
         let said = self.full_backing_filename(bql).ok().flatten();
         match self.cow_node() {
-            Some(below) => said.as_deref() != Some(&*below.filename(bql)),
+            Some(below) => said.as_deref() != Some(&*below.filename_among(bql, names)),
             None => self.header_backing(bql).is_some(),
         }
     }

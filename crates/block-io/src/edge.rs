@@ -60,11 +60,13 @@ impl IoEdge {
     }
 
     /// What requests through this edge may do.
+    #[inline]
     pub fn perm(&self) -> Perm {
         Perm::from_bits_truncate(self.rights.load(Ordering::Relaxed))
     }
 
     /// Whether nothing on the path keeps requests from giving space back.
+    #[inline]
     pub(crate) fn may_unmap(&self) -> bool {
         self.rights.load(Ordering::Relaxed) & KEEPS_SPACE == 0
     }
@@ -81,6 +83,7 @@ impl IoEdge {
     /// # Safety
     /// For as long as the result is borrowed, something is counted above the
     /// parent of this edge.
+    #[inline]
     pub(crate) unsafe fn follow(&self) -> &IoNode {
         // SAFETY: something is counted, so no drained section of the parent
         // exists, and the target is replaced in one only.

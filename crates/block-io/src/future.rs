@@ -54,10 +54,17 @@ impl<'r, T> IoFuture<'r, T> {
         IoFuture(Kind::Running(Box::pin(future), None))
     }
 
+    /// Whether the outcome is there without waiting.
+    #[inline]
+    pub fn is_ready(&self) -> bool {
+        matches!(self.0, Kind::Ready(..))
+    }
+
     /// The outcome if it is there without waiting, else the future again.
     ///
     /// # Errors
     /// The future itself, to be awaited.
+    #[inline]
     pub fn into_ready(self) -> Result<Result<T, IoError>, Self> {
         match self.0 {
             Kind::Ready(Some(outcome), _) => Ok(outcome),

@@ -45,6 +45,7 @@ impl<T> GraphCell<T> {
     /// # Panics
     /// When the request is for another node: its drained sections say nothing
     /// about this cell.
+    #[inline]
     pub fn get<'r>(&'r self, request: Request<'r>) -> &'r T {
         assert!(
             request.node().uid() == self.owner,

@@ -33,6 +33,7 @@ impl<'r> Request<'r> {
     ///
     /// # Safety
     /// For `'r` something is counted above the parent of `edge`.
+    #[inline]
     pub(crate) unsafe fn through(edge: &'r IoEdge) -> Self {
         Request {
             // SAFETY: the contract is passed on.
@@ -44,6 +45,7 @@ impl<'r> Request<'r> {
 
     /// The node this request is at. Nodes that only pass requests through
     /// are skipped on the way, see [`Capabilities`](crate::Capabilities).
+    #[inline]
     pub fn node(self) -> &'r IoNode {
         self.node
     }
@@ -55,6 +57,7 @@ impl<'r> Request<'r> {
     }
 
     /// What the request may do to the node.
+    #[inline]
     pub fn perm(self) -> Perm {
         self.perm
     }
@@ -74,11 +77,13 @@ impl<'r> Request<'r> {
 
     /// The edges below the node. They stay as they are while the request
     /// lasts.
+    #[inline]
     pub fn children(self) -> &'r Children {
         self.node.children_cell().get(self)
     }
 
     /// The node's limits. They stay as they are while the request lasts.
+    #[inline]
     pub fn limits(self) -> &'r BlockLimits {
         self.node.limits_cell().get(self)
     }
@@ -109,6 +114,7 @@ impl<'r> Request<'r> {
     ///
     /// # Errors
     /// [`IoError::NoChild`].
+    #[inline]
     pub fn backing(self) -> Result<Request<'r>, IoError> {
         self.descend(self.children().backing(), "backing")
     }

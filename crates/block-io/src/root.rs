@@ -341,6 +341,7 @@ impl Root {
 }
 
 /// A backend does not read or write beyond its node, a node's parent may.
+#[inline]
 pub(crate) fn ends_inside(request: Request<'_>, offset: u64, bytes: u64) -> bool {
     let end = offset.checked_add(bytes);
     end.is_some_and(|end| end <= request.node().length())
@@ -386,6 +387,7 @@ impl InFlight<'_> {
     ///
     /// # Errors
     /// [`IoError::NoMedium`] when there is none.
+    #[inline]
     pub fn request(&self) -> Result<Request<'_>, IoError> {
         let Some(count) = &self.count else {
             return Err(IoError::NoMedium);
@@ -403,6 +405,7 @@ impl InFlight<'_> {
 }
 
 impl Drop for InFlight<'_> {
+    #[inline]
     fn drop(&mut self) {
         if let Some(count) = self.count.take() {
             self.root.below.gate().end(count);

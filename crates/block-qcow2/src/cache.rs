@@ -25,8 +25,7 @@ pub(crate) struct Slices {
     ways: usize,
     sets: u64,
     words: usize,
-    /// A slice has `1 << words_bits` words.
-    words_bits: u32,
+    word_bits: u32,
 }
 
 #[derive(Debug)]
@@ -59,7 +58,7 @@ impl Slices {
             ways,
             sets: sets as u64,
             words,
-            words_bits: words.ilog2(),
+            word_bits: words.ilog2(),
         }
     }
 
@@ -73,22 +72,27 @@ impl Slices {
         self.words
     }
 
-    /// How many words a slice has, as a power of two.
+    /// As a power of two.
     #[inline]
-    pub fn words_bits(&self) -> u32 {
-        self.words_bits
+    pub fn word_bits(&self) -> u32 {
+        self.word_bits
     }
 
     /// The places that may hold the slice.
+    #[inline]
     pub fn places_of(&self, key: u64) -> std::ops::Range<PlaceId> {
         let first = (key & (self.sets - 1)) as usize * self.ways;
         first..first + self.ways
     }
 
     /// Where the slice is. Under the lock of the state the answer holds.
+    #[inline]
     pub fn find(&self, key: u64) -> Option<PlaceId> {
-        self.places_of(key)
-            .find(|place| self.places[*place].key.load(Ordering::Relaxed) == key)
+        let places = self.places_of(key);
+        let first = places.start;
+        let holds = |place: &Place| place.key.load(Ordering::Relaxed) == key;
+        let found = self.places.get(places)?.iter().position(holds)?;
+        Some(first + found)
     }
 
     /// What `look` finds in the slice, if it is here. It may be shown a mix of
@@ -111,22 +115,13 @@ impl Slices {
         Some(found)
     }
 
-    /// A word of a slice, if that is here.
+    /// One word of all there are, if its slice is here.
     #[inline]
-    pub fn word(&self, key: u64, index: usize) -> Option<u64> {
-        let mut ways = self.places.get(self.places_of(key))?.iter();
-        let place = ways.find(|place| place.key.load(Ordering::Relaxed) == key)?;
-        let turn = place.turn.load(Ordering::Acquire);
-        let word = place.words.get()?.get(index)?.load(Ordering::Acquire);
-        let is_other = place.key.load(Ordering::Relaxed) != key;
-        fence(Ordering::Acquire);
-        if turn & 1 != 0 || is_other || place.turn.load(Ordering::Relaxed) != turn {
-            return None;
-        }
-        if !place.used.load(Ordering::Relaxed) {
-            place.used.store(true, Ordering::Relaxed);
-        }
-        Some(word)
+    pub fn word(&self, number: u64) -> Option<u64> {
+        let index = number as usize & (self.words - 1);
+        self.read(number >> self.word_bits, |words| {
+            words.get(index).map(|word| word.load(Ordering::Acquire))
+        })?
     }
 
     /// What slice a place holds. Under the lock of the state.
@@ -224,6 +219,8 @@ mod tests {
             Some(3)
         );
         slices.put(place, 8, [5; 4].into_iter());
+        assert_eq!(slices.word(8 * 4 + 1), Some(5));
+        assert_eq!(slices.word(7 * 4 + 1), None);
         assert!(slices.read(7, |_| ()).is_none());
         slices.clear(place);
         assert!(slices.read(8, |_| ()).is_none());

@@ -1,5 +1,6 @@
 //! How an image is divided: what follows from its header and does not change.
 
+use crate::format::entry::{COMPRESSED, OFFSET, ZERO};
 use crate::format::header::Header;
 use crate::format::refcount::Counts;
 
@@ -19,6 +20,12 @@ pub(crate) struct Geometry {
     pub block_bits: u32,
     /// The data is in this file and not in another one.
     pub keeps_data: bool,
+    /// How long a cluster is, if the data is in this file and there are no
+    /// subclusters; 0 otherwise.
+    pub plain_size: u64,
+    /// What no entry has whose data is stored as it is: flags, and what would
+    /// put it elsewhere than at the beginning of a cluster.
+    pub odd: u64,
 }
 
 impl Geometry {
@@ -34,9 +41,15 @@ impl Geometry {
             counts: Counts::new(header.refcount_order),
             block_bits: cluster_bits + 3 - header.refcount_order,
             keeps_data: !header.has_data_file(),
+            plain_size: match header.has_data_file() || header.has_subclusters() {
+                true => 0,
+                false => 1 << cluster_bits,
+            },
+            odd: COMPRESSED | ZERO | OFFSET & ((1 << cluster_bits) - 1),
         }
     }
 
+    #[inline]
     pub fn cluster_size(&self) -> u64 {
         1 << self.cluster_bits
     }
@@ -50,6 +63,7 @@ impl Geometry {
     }
 
     /// Where in its cluster an offset is.
+    #[inline]
     pub fn in_cluster(&self, offset: u64) -> u64 {
         offset & (self.cluster_size() - 1)
     }
@@ -60,6 +74,7 @@ impl Geometry {
     }
 
     /// Which first-level entry an offset of the guest belongs to.
+    #[inline]
     pub fn l1_index(&self, offset: u64) -> u64 {
         offset >> (self.cluster_bits + self.l2_bits)
     }

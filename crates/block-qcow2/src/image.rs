@@ -170,11 +170,14 @@ impl Image {
     }
 
     /// How many entries a slice has, as a power of two.
+    #[inline]
     pub fn slice_bits(&self) -> u32 {
-        self.slices.words_bits() - (self.geometry.words_per_entry as u32 - 1)
+        // An entry has one word or two.
+        self.slices.word_bits() - (self.geometry.words_per_entry as u32 - 1)
     }
 
     /// Which slice describes an offset of the guest, and which entry of it.
+    #[inline]
     pub fn slice_of(&self, offset: u64) -> (u64, usize) {
         let bits = self.slice_bits();
         let cluster = offset >> self.geometry.cluster_bits;
@@ -349,6 +352,24 @@ impl Image {
             return Err(IoError::from_errno(errno::ENOSPC));
         }
         Ok(Claimed {
+            image: self,
+            claim: Some(claim),
+        })
+    }
+
+    /// Takes one cluster where the file reads as zeroes, if that takes no
+    /// waiting and no cluster before it is free.
+    pub fn claim_fresh(&self) -> Option<Claimed<'_>> {
+        let state = &mut *self.lock();
+        if state.freed.len() > MANY || !state.refs.next_is_fresh() {
+            return None;
+        }
+        let claim = state.refs.claim(1, true).ok()?;
+        if claim.clusters.end << self.geometry.cluster_bits > OFFSET {
+            state.unused.push(claim.clusters);
+            return None;
+        }
+        Some(Claimed {
             image: self,
             claim: Some(claim),
         })

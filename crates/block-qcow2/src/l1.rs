@@ -37,6 +37,12 @@ impl L1 {
     /// The entry, 0 where the table does not reach.
     #[inline]
     pub fn get(&self, index: u64) -> u64 {
+        // Most tables have no second piece.
+        if let Some(entries) = self.pieces[0].get()
+            && let Some(entry) = entries.get(index as usize)
+        {
+            return entry.load(Ordering::Acquire);
+        }
         let (piece, at) = place(index as usize);
         let entries = self.pieces.get(piece).and_then(OnceLock::get);
         entries.map_or(0, |entries| entries[at].load(Ordering::Acquire))

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use block_io::{IoError, Request};
 
 use crate::cache::entry_at;
-use crate::format::entry::{COMPRESSED, COPIED, Entry, Kind, OFFSET, SUBCLUSTERS, ZERO};
+use crate::format::entry::{COPIED, Entry, Kind, OFFSET, SUBCLUSTERS};
 use crate::geometry::Geometry;
 use crate::image::Image;
 
@@ -20,6 +20,16 @@ pub(crate) struct Run {
     pub bytes: u64,
     /// Nothing else uses the clusters.
     pub own: bool,
+}
+
+/// What most requests find: they are for a part of one cluster, of an image
+/// without subclusters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Plain {
+    /// The data is here in the file, and whether nothing else uses it.
+    Data(u64, bool),
+    /// What is below decides, and no cluster belongs to it.
+    Unallocated,
 }
 
 impl Kind {
@@ -102,28 +112,44 @@ impl Geometry {
 }
 
 impl Image {
-    /// Where bytes within one cluster are stored as they are, and whether
-    /// nothing else uses it: what most requests find, in few steps. `None`
-    /// says nothing.
-    #[inline]
-    pub fn stored(&self, offset: u64, bytes: u64) -> Option<(u64, bool)> {
+    /// Where `bytes` bytes at `offset` are, if it is as plain as that and can
+    /// be said without waiting. Says less than [`lookup`](Image::lookup), with
+    /// a third of the instructions.
+    #[inline(always)]
+    pub fn plain(&self, offset: u64, bytes: u64) -> Option<Plain> {
         let geometry = &self.geometry;
         let skip = geometry.in_cluster(offset);
-        if geometry.has_subclusters() || skip + bytes > geometry.cluster_size() {
+        if skip + bytes > geometry.plain_size {
             return None;
         }
-        let (key, index) = self.slice_of(offset);
-        let word = self.slices.word(key, index)?;
-        let host = word & OFFSET;
-        let is_data = word & (COMPRESSED | ZERO) == 0 && host != 0;
-        let is_whole = geometry.in_cluster(host) == 0;
-        (is_data && is_whole).then_some((host + skip, word & COPIED != 0))
+        if self.l1.table(geometry.l1_index(offset)) == 0 {
+            return Some(Plain::Unallocated);
+        }
+        let word = self.slices.word(offset >> geometry.cluster_bits)?;
+        if word & geometry.odd != 0 {
+            return None;
+        }
+        Some(match word & OFFSET {
+            0 => Plain::Unallocated,
+            host => Plain::Data(host + skip, word & COPIED != 0),
+        })
     }
 
     /// The run at `offset`, of at most `bytes` bytes, if that can be said
     /// without waiting.
-    #[inline]
     pub fn lookup(&self, offset: u64, bytes: u64) -> Option<Run> {
+        if let Some(plain) = self.plain(offset, bytes) {
+            let (kind, host, own) = match plain {
+                Plain::Data(host, own) => (Kind::Data, host, own),
+                Plain::Unallocated => (Kind::Unallocated, 0, false),
+            };
+            return Some(Run {
+                kind,
+                host,
+                bytes,
+                own,
+            });
+        }
         let geometry = &self.geometry;
         if self.l1.table(geometry.l1_index(offset)) == 0 {
             let left = geometry.l2_coverage() - (offset & (geometry.l2_coverage() - 1));

@@ -56,7 +56,8 @@ impl Image {
                 self.filter.add(cluster);
             }
         }
-        for entry in &state.refs.table {
+        // Most of a table are blocks that there are not yet.
+        for entry in state.refs.table.iter().filter(|entry| **entry != 0) {
             self.filter.add((entry & OFFSET) >> bits);
         }
         for index in 0..u64::from(state.header.l1_size) {

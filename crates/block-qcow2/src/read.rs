@@ -8,20 +8,30 @@ use crate::codec;
 use crate::format::entry::{CompressedRange, Kind};
 use crate::grace::Inside;
 use crate::image::Image;
+use crate::map::Plain;
+
+/// What is below.
+#[inline]
+fn below<'r>(request: Request<'r>, offset: u64, mut into: Destination<'r>) -> IoFuture<'r> {
+    if let Ok(backing) = request.backing() {
+        return backing.read(offset, into);
+    }
+    into.fill(0);
+    IoFuture::done()
+}
 
 /// The outcome of `transfer`, while `inside` is counted.
+#[inline]
 pub(crate) fn inside<'r>(inside: Inside<'r>, transfer: IoFuture<'r>) -> IoFuture<'r> {
-    match transfer.into_ready() {
-        Ok(outcome) => {
-            drop(inside);
-            IoFuture::ready(outcome)
-        }
-        Err(transfer) => IoFuture::new(async move {
-            let outcome = transfer.await;
-            drop(inside);
-            outcome
-        }),
+    if transfer.is_ready() {
+        drop(inside);
+        return transfer;
     }
+    IoFuture::new(async move {
+        let outcome = transfer.await;
+        drop(inside);
+        outcome
+    })
 }
 
 impl Image {
@@ -30,15 +40,35 @@ impl Image {
         &'r self,
         request: Request<'r>,
         offset: u64,
-        mut into: Destination<'r>,
+        into: Destination<'r>,
     ) -> IoFuture<'r> {
         let bytes = into.len() as u64;
         let here = self.grace.enter();
-        if let Some((host, _)) = self.stored(offset, bytes)
-            && let Ok(data) = self.data(request)
-        {
-            return inside(here, data.read(host, into));
+        match self.plain(offset, bytes) {
+            Some(Plain::Data(host, _)) => {
+                if let Ok(data) = request.file() {
+                    return inside(here, data.read(host, into));
+                }
+            }
+            Some(Plain::Unallocated) => {
+                drop(here);
+                return below(request, offset, into);
+            }
+            None => {}
         }
+        self.read_with_care(request, offset, into, here)
+    }
+
+    /// As [`read`](Image::read), for what is not so plain.
+    #[cold]
+    fn read_with_care<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        mut into: Destination<'r>,
+        here: Inside<'r>,
+    ) -> IoFuture<'r> {
+        let bytes = into.len() as u64;
         if let Some(run) = self.lookup(offset, bytes)
             && run.bytes == bytes
         {
@@ -54,11 +84,7 @@ impl Image {
                 }
                 Kind::Unallocated | Kind::UnallocatedStored => {
                     drop(here);
-                    if let Ok(backing) = request.backing() {
-                        return backing.read(offset, into);
-                    }
-                    into.fill(0);
-                    return IoFuture::done();
+                    return below(request, offset, into);
                 }
                 Kind::Compressed | Kind::Invalid => {}
             }

@@ -339,6 +339,12 @@ impl Refs {
         })
     }
 
+    /// Whether the next clusters that are taken are behind all that were ever
+    /// written.
+    pub fn next_is_fresh(&self) -> bool {
+        self.hint >= self.fresh
+    }
+
     /// Makes the table reach block `wanted`, at a place of its own. What
     /// stores the counts stores it there.
     ///

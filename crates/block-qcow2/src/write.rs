@@ -10,8 +10,9 @@ use block_io::{Buffer, IoError, IoFuture, Request, Source, SourceVec, WriteFlags
 
 use crate::cache::{entry_at, set_entry};
 use crate::format::entry::{ALL_STORED, COPIED, CompressedRange, Entry, Kind, SUBCLUSTERS};
+use crate::grace::Inside;
 use crate::image::{Claimed, Image, State};
-use crate::map::Run;
+use crate::map::{Plain, Run};
 use crate::read::inside;
 
 /// How much is allocated at once, at most, in bytes.
@@ -47,12 +48,19 @@ impl Image {
         }
         let bytes = from.len() as u64;
         let here = self.grace.enter();
-        if let Some((host, true)) = self.stored(offset, bytes)
-            && self.is_only_data(host, bytes)
-            && let Ok(data) = self.data(request)
-        {
-            return inside(here, data.write(host, from));
-        }
+        let here = match self.plain(offset, bytes) {
+            Some(Plain::Data(host, true)) if self.is_only_data(host, bytes) => {
+                match request.file() {
+                    Ok(file) => return inside(here, file.write(host, from)),
+                    Err(error) => return IoFuture::failed(error),
+                }
+            }
+            Some(Plain::Unallocated) => match self.write_blank(request, offset, from, here) {
+                Ok(running) => return running,
+                Err(here) => here,
+            },
+            _ => here,
+        };
         if let Some(run) = self.lookup(offset, bytes)
             && run.bytes == bytes
             && run.kind == Kind::Data
@@ -65,6 +73,76 @@ impl Image {
         IoFuture::new(async move {
             let _here = here;
             self.write_runs(request, offset, from).await
+        })
+    }
+
+    /// Writes to a part of one cluster that nothing is known of: neither here
+    /// nor below. So nothing has to be read or filled up, and where all that is
+    /// needed is in memory only the write itself may have to be awaited.
+    ///
+    /// # Errors
+    /// `here`, when it is not like that.
+    fn write_blank<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        from: Source<'r>,
+        here: Inside<'r>,
+    ) -> Result<IoFuture<'r>, Inside<'r>> {
+        let Ok(file) = request.file() else {
+            return Err(here);
+        };
+        let owned = self.l1.get(self.geometry.l1_index(offset)) & COPIED != 0;
+        if !owned || request.backing().is_ok() {
+            return Err(here);
+        }
+        let skip = self.geometry.in_cluster(offset);
+        let first = offset - skip;
+        let cluster = first..first + self.geometry.cluster_size();
+        let Some(turn) = self.turns.try_enter(cluster, true) else {
+            return Err(here);
+        };
+        // Only who has the turn changes it from now on.
+        if self.plain(offset, from.len() as u64) != Some(Plain::Unallocated) {
+            return Err(here);
+        }
+        let Some(claimed) = self.claim_fresh() else {
+            return Err(here);
+        };
+        let host = claimed.offset();
+        if !self.is_only_data(host + skip, from.len() as u64) {
+            // Said with care by the one who asks next.
+            return Err(here);
+        }
+        let outcome = match file.write(host + skip, from).into_ready() {
+            Ok(Ok(())) if self.try_link(first, host) => {
+                claimed.keep();
+                return Ok(IoFuture::done());
+            }
+            Ok(Err(error)) => return Ok(IoFuture::failed(error)),
+            Ok(Ok(())) => IoFuture::done(),
+            Err(running) => running,
+        };
+        Ok(IoFuture::new(async move {
+            let (_here, _turn) = (here, turn);
+            outcome.await?;
+            while !self.try_link(first, host) {
+                self.load_slice(request, self.slice_of(first).0).await?;
+            }
+            claimed.keep();
+            Ok(())
+        }))
+    }
+
+    /// Lets the cluster of the guest at `first` be the one at `host`, if its
+    /// slice is in memory.
+    fn try_link(&self, first: u64, host: u64) -> bool {
+        self.try_change_entries(first, 1, &mut |_, old, state| {
+            self.free_entry(old, state, false);
+            Entry {
+                word: host | COPIED,
+                bitmap: 0,
+            }
         })
     }
 
@@ -363,29 +441,38 @@ impl Image {
         count: u64,
         mut change: impl FnMut(u64, Entry, &mut State) -> Entry,
     ) -> Result<(), IoError> {
+        while !self.try_change_entries(first, count, &mut change) {
+            self.load_slice(request, self.slice_of(first).0).await?;
+        }
+        Ok(())
+    }
+
+    /// As [`change_entries`](Image::change_entries), if the slice is in memory.
+    fn try_change_entries(
+        &self,
+        first: u64,
+        count: u64,
+        change: &mut impl FnMut(u64, Entry, &mut State) -> Entry,
+    ) -> bool {
         let (key, index) = self.slice_of(first);
         let per_entry = self.geometry.words_per_entry;
-        loop {
-            {
-                let state = &mut *self.lock();
-                if let Some(place) = self.slices.find(key) {
-                    let length = self.slices.words() * 8;
-                    self.slices.change(place, |words| {
-                        for number in 0..count {
-                            let at = index + number as usize;
-                            let old = entry_at(words, at, per_entry);
-                            let new = change(number, old, state);
-                            if new != old {
-                                set_entry(words, at, per_entry, new);
-                                state.places[place].dirty.note(at * per_entry * 8, length);
-                            }
-                        }
-                    });
-                    return Ok(());
+        let state = &mut *self.lock();
+        let Some(place) = self.slices.find(key) else {
+            return false;
+        };
+        let length = self.slices.words() * 8;
+        self.slices.change(place, |words| {
+            for number in 0..count {
+                let at = index + number as usize;
+                let old = entry_at(words, at, per_entry);
+                let new = change(number, old, state);
+                if new != old {
+                    set_entry(words, at, per_entry, new);
+                    state.places[place].dirty.note(at * per_entry * 8, length);
                 }
             }
-            self.load_slice(request, key).await?;
-        }
+        });
+        true
     }
 
     /// Gives up what an entry refers to.

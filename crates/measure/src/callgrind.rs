@@ -108,6 +108,7 @@ fn run(
 ) -> Result<f64, Failure> {
     let mut file = OsString::from("--callgrind-out-file=");
     file.push(to);
+    contestant.prepare()?;
     let mut command = Command::new(VALGRIND.path()?);
     command
         .args(["-q", "--tool=callgrind"])

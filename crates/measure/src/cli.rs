@@ -33,6 +33,8 @@ pub enum Command {
     Requests,
     /// Requests to files: page cache and direct, beside loops of system calls
     Files,
+    /// Images in qcow2 format: requests, new clusters, chains, beside QEMU and imago
+    Qcow2,
     /// Drained sections and changes of graphs of 10 to 10 000 nodes; memory of a node
     Graph,
     /// Latency of running requests while the graph below them changes
@@ -53,6 +55,8 @@ pub enum Section {
     Requests,
     /// Files.
     Files,
+    /// Images in qcow2 format.
+    Qcow2,
     /// Graph changes.
     Graph,
     /// Latency below graph changes.
@@ -65,9 +69,10 @@ pub enum Section {
 
 impl Section {
     /// In the order of `all`.
-    pub const ALL: [Section; 5] = [
+    pub const ALL: [Section; 6] = [
         Section::Requests,
         Section::Files,
+        Section::Qcow2,
         Section::Graph,
         Section::Swap,
         Section::Proofs,
@@ -89,13 +94,17 @@ pub struct Options {
     #[arg(short = 'q', long, global = true)]
     pub quiet: bool,
 
-    /// A directory on a disk, for image files of 256 MiB
+    /// A directory on a disk, for image files of 256 MiB, and of 1 GiB for `qcow2`
     #[arg(long, global = true, value_name = "DIR", default_value = ".")]
     pub dir: PathBuf,
 
     /// A directory in memory, for the same
     #[arg(long, global = true, value_name = "DIR", default_value = "/dev/shm")]
     pub tmpfs: PathBuf,
+
+    /// The program `imago-bench` of `peers/imago`, to have imago compared too
+    #[arg(long, global = true, value_name = "PROGRAM")]
+    pub imago: Option<PathBuf>,
 
     /// How many clean runs of each contestant to take the least of
     #[arg(long, global = true, value_name = "RUNS", default_value_t = 5,
@@ -124,7 +133,7 @@ Instructions: counted by callgrind for two counts of requests, and the
 difference divided by the difference. So what a process does once is not in it.
 
 Needs `qemu-img` and `valgrind` with `callgrind_annotate` on PATH, for the
-sections `requests`, `files` and `graph`; `proofs` needs `valgrind`, and like
+sections `requests`, `files`, `qcow2` and `graph`, and for `qcow2` `qemu-io`; `proofs` needs `valgrind`, and like
 `compile-time` cargo and the sources of this workspace.";
 
 const EXAMPLES: &str = "\

@@ -3,9 +3,10 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::io::Read;
-use std::path::PathBuf;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Instant;
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
@@ -22,9 +23,36 @@ pub struct Contestant {
     program: PathBuf,
     arguments: Vec<OsString>,
     has_helpers: bool,
+    /// What has to be there before each run.
+    before: Option<Before>,
+    /// It can do no more than so many.
+    most: u64,
+    /// It does it once, and its whole time counts: it does not say how long
+    /// it took.
+    whole: bool,
+}
+
+/// What a contestant finds.
+#[derive(Clone, Debug)]
+enum Before {
+    /// A copy of the first file in the place of the second.
+    Fresh(PathBuf, PathBuf),
+    /// Nothing there.
+    Gone(PathBuf),
 }
 
 impl Contestant {
+    fn new(program: PathBuf, arguments: Vec<OsString>) -> Contestant {
+        Contestant {
+            program,
+            arguments,
+            has_helpers: false,
+            before: None,
+            most: MOST,
+            whole: false,
+        }
+    }
+
     /// This program; `arguments` are those of [`Work`](crate::work::Work).
     ///
     /// # Errors
@@ -32,11 +60,8 @@ impl Contestant {
     pub fn work(arguments: &[&str]) -> Result<Contestant, Failure> {
         let mut words: Vec<OsString> = vec!["work".into()];
         words.extend(arguments.iter().map(Into::into));
-        Ok(Contestant {
-            program: env::current_exe().map_err(Failure::system("finding this program"))?,
-            arguments: words,
-            has_helpers: false,
-        })
+        let this = env::current_exe().map_err(Failure::system("finding this program"))?;
+        Ok(Contestant::new(this, words))
     }
 
     /// `qemu-img bench`, with its arguments.
@@ -46,11 +71,70 @@ impl Contestant {
     pub fn qemu_img(arguments: &[&str]) -> Result<Contestant, Failure> {
         let mut words: Vec<OsString> = vec!["bench".into()];
         words.extend(arguments.iter().map(Into::into));
+        Ok(Contestant::new(QEMU_IMG.path()?, words))
+    }
+
+    /// Any other program that takes a `-c` and says how long it took.
+    pub fn program(program: PathBuf, arguments: &[&str]) -> Contestant {
+        Contestant::new(program, arguments.iter().map(Into::into).collect())
+    }
+
+    /// A program whose whole time counts, from its start to its end.
+    pub fn whole(program: PathBuf, arguments: &[&str]) -> Contestant {
+        Contestant {
+            whole: true,
+            most: 1,
+            ..Contestant::program(program, arguments)
+        }
+    }
+
+    /// As [`whole`](Contestant::whole), of this program.
+    ///
+    /// # Errors
+    /// Those of [`work`](Contestant::work).
+    pub fn whole_work(arguments: &[&str]) -> Result<Contestant, Failure> {
         Ok(Contestant {
-            program: QEMU_IMG.path()?,
-            arguments: words,
-            has_helpers: false,
+            whole: true,
+            most: 1,
+            ..Contestant::work(arguments)?
         })
+    }
+
+    /// Each run finds a copy of `template` at `path`, in which no more than
+    /// `most` things can be done.
+    #[must_use]
+    pub fn on_fresh(mut self, template: &Path, path: &Path, most: u64) -> Contestant {
+        self.before = Some(Before::Fresh(template.to_owned(), path.to_owned()));
+        self.most = most;
+        self
+    }
+
+    /// Each run finds nothing at `path`.
+    #[must_use]
+    pub fn on_nothing(mut self, path: &Path) -> Contestant {
+        self.before = Some(Before::Gone(path.to_owned()));
+        self
+    }
+
+    /// Does what has to be done before a run.
+    ///
+    /// # Errors
+    /// [`Failure::File`].
+    pub fn prepare(&self) -> Result<(), Failure> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |error| Failure::File { path, error }
+        };
+        match &self.before {
+            None => Ok(()),
+            Some(Before::Fresh(template, path)) => {
+                fs::copy(template, path).map(drop).map_err(failed(path))
+            }
+            Some(Before::Gone(path)) => match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(path)(error)),
+                _ => Ok(()),
+            },
+        }
     }
 
     /// Its main thread shares the CPU with others of its own, the kernel's
@@ -70,7 +154,9 @@ impl Contestant {
     pub fn words(&self, count: u64) -> Vec<OsString> {
         let mut words = vec![self.program.clone().into_os_string()];
         words.extend(self.arguments.iter().cloned());
-        words.extend(["-c".into(), count.to_string().into()]);
+        if !self.whole {
+            words.extend(["-c".into(), count.to_string().into()]);
+        }
         words
     }
 
@@ -83,11 +169,16 @@ impl Contestant {
 
     /// One run.
     fn run(&self, count: u64) -> Result<Run, Failure> {
+        self.prepare()?;
         let mut command = self.command(count);
-        let (output, waited) = output_and_wait(&mut command)?;
+        let (output, waited, took) = output_and_wait(&mut command, self.whole)?;
         let output = tools::check(&command, output)?;
         let said = String::from_utf8_lossy(&output.stdout);
-        let seconds = seconds(&said).ok_or_else(|| Failure::NoFigure {
+        let said = match self.whole {
+            true => Some(took),
+            false => seconds(&said),
+        };
+        let seconds = said.ok_or_else(|| Failure::NoFigure {
             command: tools::describe(&command),
             what: "time",
         })?;
@@ -99,14 +190,18 @@ impl Contestant {
 
     /// How often to do it for a run of about `seconds`.
     fn calibrate(&self, seconds: f64) -> Result<u64, Failure> {
-        let mut count = 200;
+        let mut count = self.most.min(200);
+        if count == 1 {
+            return Ok(1);
+        }
         loop {
             let took = self.run(count)?.nanoseconds * 1e-9 * count as f64;
-            if took >= seconds / 8.0 || count >= MOST {
+            if took >= seconds / 8.0 || count >= self.most {
                 let wanted = count as f64 * seconds / took.max(1e-6);
-                return Ok((wanted as u64).clamp(100, MOST));
+                return Ok((wanted as u64).clamp(self.most.min(100), self.most));
             }
             count *= if took < seconds / 80.0 { 10 } else { 4 };
+            count = count.min(self.most);
         }
     }
 }
@@ -135,6 +230,11 @@ impl Time {
     /// For a table, in nanoseconds.
     pub fn cell(self) -> Cell {
         Cell::Figure(self.nanoseconds, 0, self.clean)
+    }
+
+    /// For a table, in milliseconds.
+    pub fn cell_ms(self) -> Cell {
+        Cell::Figure(self.nanoseconds / 1e6, 2, self.clean)
     }
 
     /// For a table, in microseconds.
@@ -189,20 +289,26 @@ fn seconds(said: &str) -> Option<f64> {
 }
 
 /// What a command printed, and for how many seconds its main thread was ready
-/// and had no CPU.
-fn output_and_wait(command: &mut Command) -> Result<(Output, f64), Failure> {
-    let failed = |command: &Command, error: std::io::Error| Failure::Command {
+/// and had no CPU, and how long it took.
+/// One that prints more than fits into a pipe is `silent`.
+fn output_and_wait(command: &mut Command, silent: bool) -> Result<(Output, f64, f64), Failure> {
+    let failed = |command: &Command, error: io::Error| Failure::Command {
         command: tools::describe(command),
         message: error.to_string(),
     };
     // A handful of lines, which fit into the pipes: nobody has to read them
     // before the end.
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    if silent {
+        command.stdout(Stdio::null());
+    }
+    let start = Instant::now();
     let mut child = command.spawn().map_err(|error| failed(command, error))?;
     let pid = Pid::from_child(&child);
     // It stays a zombie, and what the kernel knows of it can still be read.
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     waitid(WaitId::Pid(pid), options).map_err(|error| failed(command, error.into()))?;
+    let took = start.elapsed().as_secs_f64();
     let waited = fs::read_to_string(format!("/proc/{}/schedstat", child.id()))
         .ok()
         .and_then(|text| text.split_whitespace().nth(1)?.parse::<f64>().ok())
@@ -220,7 +326,7 @@ fn output_and_wait(command: &mut Command) -> Result<(Output, f64), Failure> {
         stdout,
         stderr,
     };
-    Ok((output, waited * 1e-9))
+    Ok((output, waited * 1e-9, took))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`requests`], [`files`], [`graph`], [`swap`], [`proofs`], [`compile_time`] | the sections: what is compared with what |
+//! | [`requests`], [`files`], [`qcow2`], [`graph`], [`swap`], [`proofs`], [`compile_time`] | the sections: what is compared with what |
 //! | [`contest`] | time: contestants in turns on one CPU, the least of the clean runs |
 //! | [`callgrind`] | instructions: the difference of two counts of requests |
 //! | [`signatures`] | what is written for the proofs, counted in the sources |
@@ -24,6 +24,7 @@ mod files;
 mod generator;
 mod graph;
 mod proofs;
+mod qcow2;
 mod report;
 mod requests;
 mod signatures;
@@ -56,6 +57,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::All => Section::ALL.to_vec(),
         Command::Requests => vec![Section::Requests],
         Command::Files => vec![Section::Files],
+        Command::Qcow2 => vec![Section::Qcow2],
         Command::Graph => vec![Section::Graph],
         Command::Swap => vec![Section::Swap],
         Command::Proofs => vec![Section::Proofs],
@@ -73,6 +75,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         match section {
             Section::Requests => requests::measure(&cli.options, &mut found)?,
             Section::Files => files::measure(&cli.options, &mut found)?,
+            Section::Qcow2 => qcow2::measure(&cli.options, &mut found)?,
             Section::Graph => graph::measure(&cli.options, &mut found)?,
             Section::Swap => swap::measure(&cli.options, &mut found)?,
             Section::Proofs => proofs::measure(&cli.options, &mut found)?,

@@ -20,6 +20,12 @@ pub const QEMU_IMG: Tool = Tool {
     package: "qemu-utils",
 };
 
+/// QEMU's tool for requests.
+pub const QEMU_IO: Tool = Tool {
+    name: "qemu-io",
+    package: "qemu-utils",
+};
+
 /// Counts instructions.
 pub const VALGRIND: Tool = Tool {
     name: "valgrind",

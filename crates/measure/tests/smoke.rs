@@ -116,3 +116,19 @@ fn a_check_at_run_time_is_counted() {
         "{checked} instead of more than {nothing}"
     );
 }
+
+#[test]
+fn images_are_made_written_and_opened() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("image");
+    let name = path.to_str().expect("text");
+    let node = format!("driver=qcow2,file.driver=file,file.filename={name}");
+    succeed(&["work", "create", name, "16777216"]);
+    let write = ["layer", &node, "-c", "100", "-d", "4", "-w", "-S", "65536"];
+    let said = succeed(&[&["work"], &write[..]].concat());
+    assert!(said.starts_with("Run completed in "), "{said}");
+    assert_eq!(
+        succeed(&["work", "open", &node]),
+        format!("{name} 16777216\n")
+    );
+}

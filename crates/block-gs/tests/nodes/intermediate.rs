@@ -190,5 +190,7 @@ fn relative_names_lead_to_files() {
         assert_eq!((info.backing_depth, info.length), (1, 4096));
         assert_eq!(info.detect_zeroes, block_gs::DetectZeroes::Off);
         assert!(info.active && !info.implicit && !info.unmap && !info.no_flush);
+        let below = base.view(bql).info(bql);
+        assert_eq!(view.chain_info(bql), [info, below]);
     });
 }

@@ -49,11 +49,13 @@ impl<'b> Destination<'b> {
     }
 
     /// The length in bytes.
+    #[inline]
     pub fn len(&self) -> usize {
         self.view.len()
     }
 
     /// Whether the length is zero.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -110,6 +112,7 @@ impl<'b> Destination<'b> {
     }
 
     /// In how many ranges the bytes lie.
+    #[inline]
     pub fn segment_count(&self) -> usize {
         self.view.segment_count()
     }
@@ -139,6 +142,7 @@ impl<'b> Destination<'b> {
     /// # Panics
     /// When a request that had a [reborrow](Destination::reborrow) of them
     /// was dropped and the kernel may still be using them.
+    #[inline]
     pub fn as_contiguous_mut(&mut self) -> Option<&mut [u8]> {
         if self.is_empty() {
             return Some(&mut []);

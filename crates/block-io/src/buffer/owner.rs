@@ -125,6 +125,7 @@ impl Buffer {
     ///
     /// # Panics
     /// As [`as_mut_slice`](Buffer::as_mut_slice).
+    #[inline]
     pub fn destination(&mut self) -> Destination<'_> {
         self.assert_idle();
         Destination::of(self.view())
@@ -134,6 +135,7 @@ impl Buffer {
     ///
     /// # Panics
     /// As [`as_slice`](Buffer::as_slice).
+    #[inline]
     pub fn source(&self) -> Source<'_> {
         self.assert_readable();
         Source::of(self.view())

@@ -37,6 +37,7 @@ impl<'b> Source<'b> {
     }
 
     /// The length in bytes.
+    #[inline]
     pub fn len(self) -> usize {
         self.view.len()
     }
@@ -60,6 +61,7 @@ impl<'b> Source<'b> {
     }
 
     /// In how many ranges the bytes lie.
+    #[inline]
     pub fn segment_count(self) -> usize {
         self.view.segment_count()
     }
@@ -70,6 +72,7 @@ impl<'b> Source<'b> {
     }
 
     /// The bytes, if they lie in one range.
+    #[inline]
     pub fn as_contiguous(self) -> Option<&'b [u8]> {
         if self.is_empty() {
             return Some(&[]);

@@ -36,6 +36,9 @@ impl FileIo {
                 }
                 Ok(bytes) => {
                     turn::charge(bytes);
+                    if bytes == into.len() {
+                        break;
+                    }
                     *offset += bytes as u64;
                     into.advance(bytes);
                 }
@@ -89,6 +92,9 @@ impl FileIo {
                 Ok(0) => return Some(Err(io::Error::from(io::ErrorKind::WriteZero).into())),
                 Ok(bytes) => {
                     turn::charge(bytes);
+                    if bytes == from.len() {
+                        break;
+                    }
                     *offset += bytes as u64;
                     (_, *from) = from.split_at(bytes);
                 }

@@ -4,6 +4,7 @@
 //! repeated, such as opening files, is outside the time.
 
 mod change;
+mod image;
 mod layer;
 mod plain;
 #[allow(unsafe_code)]
@@ -39,6 +40,10 @@ enum Kind {
     Memory(Change),
     /// A function with or without a proof.
     Proof(Proof),
+    /// Makes an image.
+    Create(image::Create),
+    /// Opens an image and asks for what there is to know of its chain.
+    Open(image::Open),
 }
 
 /// Which function.
@@ -151,6 +156,8 @@ pub fn main(work: &Work) -> Result<(), Failure> {
         Kind::Ring(requests) => ring::run(requests)?,
         Kind::Change(change) => change.run()?,
         Kind::Proof(proof) => proof.run()?,
+        Kind::Create(create) => return create.run(),
+        Kind::Open(open) => return open.run(),
         Kind::Memory(change) => {
             println!("{}", change.memory()?);
             return Ok(());
