@@ -102,7 +102,7 @@ pub struct Options {
     #[arg(long, global = true, value_name = "DIR", default_value = "/dev/shm")]
     pub tmpfs: PathBuf,
 
-    /// The program `imago-bench` of `peers/imago`, to have imago compared too
+    /// The program `imago-bench` of `crates/measure/peers/imago`, to have imago compared too
     #[arg(long, global = true, value_name = "PROGRAM")]
     pub imago: Option<PathBuf>,
 
