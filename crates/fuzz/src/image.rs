@@ -286,7 +286,8 @@ fn change(bql: &mut BqlGuard, open: &mut Open, spots: &mut Vec<Spot>, plan: &mut
                 let done = root.truncate(to, true, Preallocation::Off);
                 let _ = bql.block_on(done);
                 open.length = open.node.length(bql);
-                let length = open.length;
+                // What was to be cut off may be gone although it failed.
+                let length = open.length.min(to);
                 spots.retain(|spot| spot.offset + spot.bytes.len() as u64 <= length);
             }
             14 => {
