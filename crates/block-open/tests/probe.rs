@@ -1,14 +1,34 @@
 //! Images whose format nobody has said.
 
 use std::fs;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use block_common::IoError;
 use block_drivers::{Chance, Inject, Injector, Raw, RequestKind};
 use block_gs::{Backend, BlockLayer, BqlGuard, Node, Perm};
-use block_io::Buffer;
-use block_open::{Driver, Opener, Options, Warning, drivers, for_filename, open, probe};
+use block_io::aio::sleep;
+use block_io::{Buffer, Request};
+use block_open::{Driver, OpenError, Opener, Options, Warning, drivers, for_filename, open, probe};
+
+/// What waits for ever fails, and does not hold the others up.
+fn within_a_minute(test: impl FnOnce() + Send + 'static) {
+    let (done, wait) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        test();
+        let _ = done.send(());
+    });
+    if wait.recv_timeout(Duration::from_secs(60)) == Err(RecvTimeoutError::Timeout) {
+        panic!("it does not end");
+    }
+    if let Err(panic) = thread.join() {
+        resume_unwind(panic);
+    }
+}
 
 /// Where the tool is. Without it the test is skipped, or fails where
 /// `QUIESCE_REQUIRE_QEMU=1` says that it has to be there.
@@ -276,6 +296,32 @@ fn an_image_that_cannot_be_read_is_taken_for_nothing() {
             (message, 5)
         );
         open(bql, pairs("driver=raw,file=bad")).expect("who says raw, means it");
+    });
+}
+
+#[test]
+fn an_image_is_looked_at_while_its_file_is_quiesced() {
+    within_a_minute(|| {
+        in_layer(|bql| {
+            let file = pairs("driver=null-co,size=1M,read-zeroes=on,node-name=f");
+            let file = open(bql, file).expect("opened");
+            let main = bql.main_loop();
+            let probing = bql.context().clone().spawn(async move {
+                let probe = |bql: &mut BqlGuard| {
+                    let image = open(bql, pairs("file=f"))?;
+                    let driver = image.view(bql).driver().format_name();
+                    Ok::<_, OpenError>((driver, image.length(bql)))
+                };
+                main.call(probe).await
+            });
+            let mut section = file.drain(bql);
+            // Whose it is goes on only when the image is open.
+            section.io(async |_: Request<'_>| sleep(Duration::from_millis(10)).await);
+            section.end();
+            let opened = bql.block_on(probing).expect("called");
+            let (driver, length) = opened.expect("opened");
+            assert_eq!((driver, length), ("raw", 1 << 20));
+        });
     });
 }
 
