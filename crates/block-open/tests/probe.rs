@@ -229,6 +229,31 @@ fn a_guest_cannot_make_a_probed_image_look_like_one_of_a_format() {
     });
 }
 
+/// Nor does it need to be resized for it.
+#[test]
+fn a_probed_image_of_any_length_is_written() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("image");
+    fs::write(&path, [0; 1000]).expect("written");
+    let name = path.to_str().expect("text");
+    in_layer(|bql| {
+        let node = open(bql, for_filename(name, Options::new()).expect("a name"));
+        let node = node.expect("opened");
+        assert!(node.driver::<Raw>().expect("raw").is_guarded());
+        let perm = Perm::CONSISTENT_READ | Perm::WRITE;
+        let disk = Backend::new(bql, "", perm, Perm::all()).expect("a backend");
+        disk.insert(bql, &node).expect("nobody minds");
+        write(bql, &disk, 990, &[1; 10]).expect("to the end");
+        let refused = write(bql, &disk, 0, b"QFI\xfb\0\0\0\x03").expect_err("as ever");
+        assert_eq!(refused.errno(), 1);
+        write(bql, &disk, 100, &[1; 900]).expect("to the end");
+    });
+    assert_eq!(
+        fs::read(&path).expect("there"),
+        [[0; 100].as_slice(), &[1; 900]].concat()
+    );
+}
+
 #[test]
 fn an_image_that_is_said_to_be_raw_takes_any_bytes() {
     let directory = tempfile::tempdir().expect("a directory");
