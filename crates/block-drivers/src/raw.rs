@@ -1,6 +1,9 @@
 //! `raw`: an image without a format, or a window of one.
 
+mod guard;
+
 use std::cell::Cell;
+use std::ops::Range;
 use std::sync::Arc;
 
 use block_common::error::errno;
@@ -11,12 +14,12 @@ use block_gs::{
     ReopenCommit, ReopenOptions, ReopenTo, Role, Value,
 };
 use block_io::{
-    BlockLimits, BlockStatus, Capabilities, CopyEnd, Destination, DriverInfo, DriverIo, GraphCell,
-    IoError, IoFuture, Request, ScsiCommand, ScsiReply, Source, Truncation, WriteFlags, Zone,
-    ZoneOperation,
+    BlockStatus, Capabilities, CopyEnd, Destination, DriverInfo, DriverIo, GraphCell, IoError,
+    IoFuture, Request, ScsiCommand, ScsiReply, Source, Truncation, WriteFlags, Zone, ZoneOperation,
 };
 
 use crate::forward::{AS_THE_CHILD, at_file, file_length};
+use guard::Guard;
 
 /// The bytes of the child `file`, or a window of them (`raw-format.c`).
 ///
@@ -35,9 +38,7 @@ pub struct Raw {
     window: Option<GraphCell<Window>>,
     /// The same, for global-state code.
     shown: BqlCell<Cell<Window>>,
-    /// Says of 512 bytes whether a file that begins with them is still taken
-    /// for an image without a format (`bs->probed`).
-    guard: Option<fn(&[u8]) -> bool>,
+    guard: Option<Guard>,
 }
 
 /// Which bytes of the child are shown.
@@ -167,26 +168,13 @@ impl Raw {
         drained.reopen(ReopenOptions::new(options).settings(RawSettings { offset, size }))
     }
 
-    /// Refuses what would make a guarded file look like an image of a format.
-    fn check_write(&self, request: Request<'_>, at: u64, from: Source<'_>) -> Result<(), IoError> {
-        let Some(is_raw) = self.guard else {
-            return Ok(());
-        };
+    /// Who looks at a request, and the bytes of the file that it is for.
+    fn guard(&self, request: Request<'_>, offset: u64, bytes: u64) -> Option<(&Guard, Range<u64>)> {
+        let guard = self.guard.as_ref()?;
         let window = self.window(request).unwrap_or_default();
-        let start = at.saturating_add(window.offset);
-        if start >= SECTOR || from.is_empty() {
-            return Ok(());
-        }
-        // Requests are aligned, so the sector is there as a whole, unless the
-        // image begins within it: then nobody knows what the rest will be.
-        let mut sector = [0; SECTOR as usize];
-        if start == 0 && from.len() >= sector.len() {
-            from.split_at(sector.len()).0.copy_to_slice(&mut sector);
-            if is_raw(&sector) {
-                return Ok(());
-            }
-        }
-        Err(IoError::from_errno(errno::EPERM))
+        let start = offset.saturating_add(window.offset);
+        let range = start..start.saturating_add(bytes);
+        Guard::minds(&range).then_some((guard, range))
     }
 
     fn window(&self, request: Request<'_>) -> Option<Window> {
@@ -249,7 +237,8 @@ impl RawOptions {
 
     /// Refuses writes, with `EPERM`, after which the first 512 bytes would be
     /// such that `is_raw` says no: for an image that was taken for `raw` only
-    /// because of them.
+    /// because of them. Of a shorter file it gets all there is, and again with
+    /// zeroes behind.
     pub fn guarded(mut self, is_raw: fn(&[u8]) -> bool) -> Self {
         self.guard = Some(is_raw);
         self
@@ -296,7 +285,7 @@ impl RawOptions {
             Arc::new(Raw {
                 window,
                 shown,
-                guard,
+                guard: guard.map(Guard::new),
             }),
         )
     }
@@ -342,12 +331,16 @@ impl DriverIo for Raw {
         from: Source<'r>,
         flags: WriteFlags,
     ) -> IoFuture<'r> {
-        if let Err(error) = self.check_write(request, offset, from) {
-            return IoFuture::failed(error);
-        }
         let bytes = from.len() as u64;
-        self.inside(request, offset, bytes, errno::ENOSPC, |file, start| {
-            file.write_with(start, from, flags)
+        let write = move |file: Request<'r>, start| file.write_with(start, from, flags);
+        let Some((guard, range)) = self.guard(request, offset, bytes) else {
+            return self.inside(request, offset, bytes, errno::ENOSPC, write);
+        };
+        IoFuture::new(async move {
+            let _turn = guard.turn(flags).await?;
+            guard.check(request, range, Some(from)).await?;
+            self.inside(request, offset, bytes, errno::ENOSPC, write)
+                .await
         })
     }
 
@@ -358,14 +351,39 @@ impl DriverIo for Raw {
         bytes: u64,
         flags: WriteFlags,
     ) -> IoFuture<'r> {
-        self.inside(request, offset, bytes, errno::ENOSPC, |file, start| {
-            file.write_zeroes(start, bytes, flags)
+        let zero = move |file: Request<'r>, start| file.write_zeroes(start, bytes, flags);
+        let Some((guard, range)) = self.guard(request, offset, bytes) else {
+            return self.inside(request, offset, bytes, errno::ENOSPC, zero);
+        };
+        IoFuture::new(async move {
+            let _turn = guard.turn(flags).await?;
+            guard.check(request, range, None).await?;
+            self.inside(request, offset, bytes, errno::ENOSPC, zero)
+                .await
         })
     }
 
+    /// What becomes of discarded bytes is not known before, so of a guarded
+    /// image the first sector goes as a whole or stays.
     fn discard<'r>(&'r self, request: Request<'r>, offset: u64, bytes: u64) -> IoFuture<'r> {
-        self.inside(request, offset, bytes, errno::ENOSPC, |file, start| {
-            file.discard(start, bytes)
+        let discard = move |offset, bytes| {
+            self.inside(request, offset, bytes, errno::ENOSPC, |file, start| {
+                file.discard(start, bytes)
+            })
+        };
+        let Some((guard, range)) = self.guard(request, offset, bytes) else {
+            return discard(offset, bytes);
+        };
+        if range.start > 0 || range.end < SECTOR {
+            let kept = bytes.min(SECTOR - range.start);
+            return match bytes - kept {
+                0 => IoFuture::done(),
+                rest => discard(offset + kept, rest),
+            };
+        }
+        IoFuture::new(async move {
+            let _turn = guard.turn(WriteFlags::empty()).await?;
+            discard(offset, bytes).await
         })
     }
 
@@ -427,8 +445,7 @@ impl DriverIo for Raw {
         bytes: u64,
         flags: WriteFlags,
     ) -> IoFuture<'r> {
-        let window = self.window(request).unwrap_or_default();
-        if self.guard.is_some() && offset.saturating_add(window.offset) < SECTOR {
+        if self.guard(request, offset, bytes).is_some() {
             // Reading and writing shows what it is.
             return IoFuture::failed(IoError::NotSupported);
         }
@@ -501,15 +518,6 @@ impl BlockDriver for Raw {
         let offset = (offset > 0).then_some(("offset", offset.into()));
         let size = size.map(|size| ("size", size.into()));
         offset.into_iter().chain(size).collect()
-    }
-
-    /// A guarded image is written in sectors, so that the first one is looked
-    /// at as a whole.
-    fn refresh_limits(&self, _bql: &BqlGuard, limits: &mut BlockLimits) -> Result<(), GraphError> {
-        if self.guard.is_some() {
-            limits.request_alignment = limits.request_alignment.max(SECTOR as u32);
-        }
-        Ok(())
     }
 
     fn reopens(&self) -> bool {

@@ -1,7 +1,8 @@
 //! What may stand where a file name is expected.
 
 use crate::drivers::{self, Driver};
-use crate::{OpenError, Options, drivers as all};
+use crate::options::MAX_DEPTH;
+use crate::{OpenError, Options, ParseError, drivers as all};
 
 /// Adds what `filename` says to `options`, which count where both say
 /// something (`bdrv_open` with a file name). A file name is
@@ -26,8 +27,9 @@ use crate::{OpenError, Options, drivers as all};
 ///
 /// # Errors
 /// [`OpenError::JsonFilename`], [`OpenError::UnknownProtocol`],
-/// [`OpenError::UnknownDriver`], [`OpenError::FileAndFilename`], and what a
-/// protocol says about the rest of the name.
+/// [`OpenError::UnknownDriver`], [`OpenError::FileAndFilename`],
+/// [`ParseError::TooDeep`] for a name in a name in a name, and what a protocol
+/// says about the rest of the name.
 pub fn for_filename(filename: &str, mut options: Options) -> Result<Options, OpenError> {
     if let Some(json) = filename.strip_prefix("json:") {
         let from_name = Options::from_json(json).map_err(|error| match error {
@@ -43,7 +45,7 @@ pub fn for_filename(filename: &str, mut options: Options) -> Result<Options, Ope
         };
         options.set("driver", driver.name);
         if let Some(protocol) = &driver.protocol {
-            (protocol.parse)(filename, &mut options)?;
+            (protocol.parse)(filename, &mut options, 0)?;
             return Ok(options);
         }
     }
@@ -51,31 +53,45 @@ pub fn for_filename(filename: &str, mut options: Options) -> Result<Options, Ope
         return Err(OpenError::FileAndFilename);
     }
     let mut file = options.take_below("file");
-    add_protocol_options(filename, &mut file)?;
+    add_protocol_options(filename, &mut file, 1)?;
     for (key, value) in file.iter() {
         options.set(&format!("file.{key}"), value.clone());
     }
     Ok(options)
 }
 
-/// The options of the node that a file name without a format says.
+/// The options of the node that a file name without a format says, which is
+/// below `depth` others.
 ///
 /// # Errors
 /// As [`for_filename`].
-pub(crate) fn protocol_options(filename: &str) -> Result<Options, OpenError> {
+pub(crate) fn protocol_options(filename: &str, depth: usize) -> Result<Options, OpenError> {
+    // Before the rest of the name is looked at, which may go on for long.
+    if depth >= MAX_DEPTH {
+        return Err(ParseError::TooDeep.into());
+    }
     if let Some(json) = filename.strip_prefix("json:") {
-        return Options::from_json(json).map_err(OpenError::JsonFilename);
+        let options = Options::from_json(json).map_err(OpenError::JsonFilename)?;
+        let is_too_deep = |key: &str| depth + key.split('.').count() > MAX_DEPTH;
+        if options.iter().any(|(key, _)| is_too_deep(key)) {
+            return Err(ParseError::TooDeep.into());
+        }
+        return Ok(options);
     }
     let mut options = Options::new();
-    add_protocol_options(filename, &mut options)?;
+    add_protocol_options(filename, &mut options, depth)?;
     Ok(options)
 }
 
-fn add_protocol_options(filename: &str, options: &mut Options) -> Result<(), OpenError> {
+fn add_protocol_options(
+    filename: &str,
+    options: &mut Options,
+    depth: usize,
+) -> Result<(), OpenError> {
     let by_name = protocol_of(filename)?;
     options.set_default("driver", by_name.name);
     match &by_name.protocol {
-        Some(protocol) => (protocol.parse)(filename, options),
+        Some(protocol) => (protocol.parse)(filename, options, depth),
         None => {
             drivers::set_path(filename, options);
             Ok(())

@@ -8,7 +8,7 @@ use crate::{OpenError, Options, values};
 
 pub(crate) const NODE_NAME: Key =
     Key::text("node-name", "the name of the node, up to 31 characters");
-const DISCARD: Key = Key::word(
+pub(crate) const DISCARD: Key = Key::word(
     "discard",
     "whether discards reach the image",
     &["ignore", "off", "unmap", "on"],
@@ -29,7 +29,7 @@ pub(crate) const FORCE_SHARE: Key = Key::switch(
     "force-share",
     "let others do anything with the image; needs read-only",
 );
-const DETECT_ZEROES: Key = Key::word(
+pub(crate) const DETECT_ZEROES: Key = Key::word(
     "detect-zeroes",
     "turn writes of zeroes into zero writes, or with unmap into discards",
     &["off", "on", "unmap"],

@@ -1,12 +1,11 @@
 //! From options to nodes.
 
-use std::sync::Arc;
 use std::{fmt, mem};
 
 use block_common::{Role, names, paths};
 use block_gs::{Backend, BqlGuard, GraphError, IoError, Node};
 use block_io::aio::Wait;
-use block_io::{Activity, Buffer};
+use block_io::{Activity, Buffer, Request};
 
 use crate::described::Described;
 use crate::drivers::{self, Child, Driver, Key};
@@ -329,16 +328,18 @@ fn choose_driver(
 
 /// The driver of the format of the image in `file` (`find_image_format`).
 fn probe_file(bql: &mut BqlGuard, file: &Node) -> Result<&'static Driver, OpenError> {
-    let beginning = bql.block_on(read_beginning(file));
+    let beginning = match Activity::try_begin(file.io()) {
+        Some(activity) => bql.block_on(async move { read_beginning(activity.request()).await }),
+        // Quiesced by somebody who waits for us.
+        None => file.drain(bql).io(read_beginning),
+    };
     let beginning = beginning.map_err(OpenError::CouldNotProbe)?;
     let filename = file.view(bql).filename(bql);
     probe::driver(&beginning, &filename).map_err(|name| OpenError::UnknownDriver(name.to_owned()))
 }
 
-/// The beginning of what is in `file`, as far as there is something.
-async fn read_beginning(file: &Node) -> Result<Vec<u8>, IoError> {
-    let activity = Activity::begin(Arc::clone(file.io())).await;
-    let request = activity.request();
+/// The beginning of what is in a node, as far as there is something.
+async fn read_beginning(request: Request<'_>) -> Result<Vec<u8>, IoError> {
     if !request.is_inserted().await? {
         return Ok(Vec::new());
     }

@@ -147,6 +147,8 @@ struct Entry {
     node: Node,
     before: Described,
     described: Described,
+    /// What is said now.
+    given: Options,
     keep: Keep,
     /// Neither is `backing` given nor described.
     backing_missing: bool,
@@ -176,9 +178,13 @@ impl Queue {
         let before = Described::of(view)?;
         let queued = self.0.iter().position(|entry| entry.node == *node);
         let queued = queued.map(|place| self.0.remove(place));
-        let mut explicit = given;
+        let mut explicit = given.clone();
+        let mut given = given;
         match (&queued, keep) {
-            (Some(queued), _) => explicit.add_missing(queued.described.explicit.clone()),
+            (Some(queued), _) => {
+                explicit.add_missing(queued.described.explicit.clone());
+                given.add_missing(queued.given.clone());
+            }
             (None, Keep::Old) => explicit.add_missing(before.explicit.clone()),
             (None, Keep::Nothing) => {}
         }
@@ -217,6 +223,7 @@ impl Queue {
                 options,
             },
             before,
+            given,
             keep,
             backing_missing,
         });
@@ -270,18 +277,15 @@ impl Entry {
         self.check_resets()?;
         let now = view.options();
         self.check_active(general.node.inactive, now.inactive)?;
-        let node_options = NodeOptions {
-            // They stay, or the rest of the options is refused.
-            force_share: now.force_share,
-            inactive: now.inactive,
-            ..general.node
-        };
-        let mut reopening = Reopening {
-            bql,
-            general: &general,
-            options: &mut left,
-        };
-        let options = (driver.reopen.take)(&mut reopening, ReopenOptions::new(node_options))?;
+        let mut options = ReopenOptions::new(self.node_options(general.node, now));
+        if self.tells_driver() {
+            let mut reopening = Reopening {
+                bql,
+                general: &general,
+                options: &mut left,
+            };
+            options = (driver.reopen.take)(&mut reopening, options)?;
+        }
         let has_backing = view.cow_child().is_some() || view.header_backing(bql).is_some();
         if self.backing_missing && view.driver().supports_backing() && has_backing {
             return Err(OpenError::BackingMissing(self.node.name().to_owned()));
@@ -292,6 +296,55 @@ impl Entry {
         }
         self.check_rest(bql, driver, &left)?;
         Ok(Plan { options, children })
+    }
+
+    /// What any node can be told, from what the options say and what it is
+    /// `now`.
+    fn node_options(&self, said: NodeOptions, now: NodeOptions) -> NodeOptions {
+        let said = NodeOptions {
+            // They stay, or the rest of the options is refused.
+            force_share: now.force_share,
+            inactive: now.inactive,
+            ..said
+        };
+        if self.keep == Keep::Nothing {
+            return said;
+        }
+        let mut options = NodeOptions {
+            read_only: said.read_only,
+            ..now
+        };
+        if self.changes(&general::DISCARD) {
+            options.unmap = said.unmap;
+        }
+        if self.changes(&general::CACHE_NO_FLUSH) {
+            options.no_flush = said.no_flush;
+        }
+        if self.changes(&general::DETECT_ZEROES) {
+            options.detect_zeroes = said.detect_zeroes;
+        }
+        options
+    }
+
+    /// Whether there is anything that the driver has to hear of. What stays as
+    /// it is does so whether or not it was ever described: the node may have
+    /// been made, or reopened, without options.
+    fn tells_driver(&self) -> bool {
+        let of_driver = self.described.driver.options.iter();
+        let mut keys = of_driver.chain([&general::CACHE_DIRECT, &general::AUTO_READ_ONLY]);
+        self.keep == Keep::Nothing || keys.any(|key| self.changes(key))
+    }
+
+    /// Whether an option of a node that keeps its own is said now, or is
+    /// another because that of the parent is.
+    fn changes(&self, key: &Key) -> bool {
+        let before = self.before.options.get(key.name);
+        let after = self.described.options.get(key.name);
+        let same = match (before, after) {
+            (Some(before), Some(after)) => is_same(Some(key), before, after),
+            (before, after) => before == after,
+        };
+        self.given.get(key.name).is_some() || !same
     }
 
     /// Other commands give an image to another process, and take it back. What

@@ -1,14 +1,34 @@
 //! Images whose format nobody has said.
 
 use std::fs;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use block_common::IoError;
 use block_drivers::{Chance, Inject, Injector, Raw, RequestKind};
 use block_gs::{Backend, BlockLayer, BqlGuard, Node, Perm};
-use block_io::Buffer;
-use block_open::{Driver, Opener, Options, Warning, drivers, for_filename, open, probe};
+use block_io::aio::sleep;
+use block_io::{Buffer, Request};
+use block_open::{Driver, OpenError, Opener, Options, Warning, drivers, for_filename, open, probe};
+
+/// What waits for ever fails, and does not hold the others up.
+fn within_a_minute(test: impl FnOnce() + Send + 'static) {
+    let (done, wait) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        test();
+        let _ = done.send(());
+    });
+    if wait.recv_timeout(Duration::from_secs(60)) == Err(RecvTimeoutError::Timeout) {
+        panic!("it does not end");
+    }
+    if let Err(panic) = thread.join() {
+        resume_unwind(panic);
+    }
+}
 
 /// Where the tool is. Without it the test is skipped, or fails where
 /// `QUIESCE_REQUIRE_QEMU=1` says that it has to be there.
@@ -209,6 +229,31 @@ fn a_guest_cannot_make_a_probed_image_look_like_one_of_a_format() {
     });
 }
 
+/// Nor does it need to be resized for it.
+#[test]
+fn a_probed_image_of_any_length_is_written() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("image");
+    fs::write(&path, [0; 1000]).expect("written");
+    let name = path.to_str().expect("text");
+    in_layer(|bql| {
+        let node = open(bql, for_filename(name, Options::new()).expect("a name"));
+        let node = node.expect("opened");
+        assert!(node.driver::<Raw>().expect("raw").is_guarded());
+        let perm = Perm::CONSISTENT_READ | Perm::WRITE;
+        let disk = Backend::new(bql, "", perm, Perm::all()).expect("a backend");
+        disk.insert(bql, &node).expect("nobody minds");
+        write(bql, &disk, 990, &[1; 10]).expect("to the end");
+        let refused = write(bql, &disk, 0, b"QFI\xfb\0\0\0\x03").expect_err("as ever");
+        assert_eq!(refused.errno(), 1);
+        write(bql, &disk, 100, &[1; 900]).expect("to the end");
+    });
+    assert_eq!(
+        fs::read(&path).expect("there"),
+        [[0; 100].as_slice(), &[1; 900]].concat()
+    );
+}
+
 #[test]
 fn an_image_that_is_said_to_be_raw_takes_any_bytes() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -276,6 +321,32 @@ fn an_image_that_cannot_be_read_is_taken_for_nothing() {
             (message, 5)
         );
         open(bql, pairs("driver=raw,file=bad")).expect("who says raw, means it");
+    });
+}
+
+#[test]
+fn an_image_is_looked_at_while_its_file_is_quiesced() {
+    within_a_minute(|| {
+        in_layer(|bql| {
+            let file = pairs("driver=null-co,size=1M,read-zeroes=on,node-name=f");
+            let file = open(bql, file).expect("opened");
+            let main = bql.main_loop();
+            let probing = bql.context().clone().spawn(async move {
+                let probe = |bql: &mut BqlGuard| {
+                    let image = open(bql, pairs("file=f"))?;
+                    let driver = image.view(bql).driver().format_name();
+                    Ok::<_, OpenError>((driver, image.length(bql)))
+                };
+                main.call(probe).await
+            });
+            let mut section = file.drain(bql);
+            // Whose it is goes on only when the image is open.
+            section.io(async |_: Request<'_>| sleep(Duration::from_millis(10)).await);
+            section.end();
+            let opened = bql.block_on(probing).expect("called");
+            let (driver, length) = opened.expect("opened");
+            assert_eq!((driver, length), ("raw", 1 << 20));
+        });
     });
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use block_common::error::errno;
 use block_drivers::{File, NullCo, Raw};
-use block_gs::{BqlGuard, GraphError, IoThread, Node, Perm, Role};
+use block_gs::{BqlGuard, GraphError, IoError, IoThread, Node, NodeOptions, Perm, Role};
 use block_io::aio::Wait;
 use block_io::{Buffer, CopyTarget, Request};
 use tempfile::TempDir;
@@ -326,7 +326,6 @@ fn a_guarded_image_is_not_written_so_that_it_looks_like_a_format() {
         let driver = node.driver::<Raw>().expect("raw");
         assert!(driver.is_guarded());
         assert_eq!(file_edge(bql, &node).0, Role::FILTERED | Role::PRIMARY);
-        assert_eq!(node.view(bql).limits().request_alignment, 512);
         let disk = disk(bql, &node);
         for bytes in [&b"L"[..], b"Lxxx", &[b'L'; 512], &[b'L'; 5000]] {
             let refused = write(bql, &disk, 0, bytes).expect_err("looks like an L");
@@ -371,16 +370,150 @@ fn a_guarded_image_takes_no_copies_unseen() {
     });
 }
 
+/// No image with an `L` in front and a `U` behind it, wherever that is.
+fn is_no_lu(beginning: &[u8]) -> bool {
+    !(beginning.starts_with(b"L") && beginning[1..].contains(&b'U'))
+}
+
 #[test]
-fn a_guarded_window_within_the_first_sector_is_not_written_there() {
+fn parts_of_the_first_sector_of_a_guarded_image_are_looked_at_with_the_rest() {
     in_layer(|bql, directory| {
-        let (file, bytes) = file(bql, directory);
-        let node = Raw::over(&file).offset(100).size(Some(4096));
-        let node = node.guarded(is_raw).open(bql, "raw").expect("opened");
+        let path = directory.path().join("image");
+        fs::write(&path, [0; 4096]).expect("written");
+        let file = File::new(&path).open(bql, "file").expect("opened");
+        let node = Raw::over(&file).guarded(is_no_lu).open(bql, "raw");
+        let disk = disk(bql, &node.expect("opened"));
+        let refused = |outcome: Result<(), IoError>| {
+            assert_eq!(outcome.expect_err("looks like LU").errno(), errno::EPERM);
+        };
+        write(bql, &disk, 300, b"U").expect("nothing in front");
+        refused(write(bql, &disk, 0, b"L"));
+        refused(write(bql, &disk, 0, &[b'L'; 300]));
+        write(bql, &disk, 0, &[b'L'; 301]).expect("nothing behind");
+        refused(write(bql, &disk, 511, b"U"));
+        refused(write(bql, &disk, 511, b"UU"));
+        write(bql, &disk, 512, b"U").expect("too far behind");
+        let mut expected = [0; 4096];
+        expected[..301].fill(b'L');
+        expected[512] = b'U';
+        assert_eq!(contents(directory), expected);
+    });
+}
+
+#[test]
+fn zeroes_in_a_part_of_the_first_sector_are_looked_at_too() {
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        fs::write(&path, [1; 4096]).expect("written");
+        let file = File::new(&path).open(bql, "file").expect("opened");
+        let is_raw = |beginning: &[u8]| beginning[7] != 0 || beginning[8] == 0;
+        let node = Raw::over(&file).guarded(is_raw).open(bql, "raw");
+        let disk = disk(bql, &node.expect("opened"));
+        let mut zero = |offset, bytes| {
+            let none = block_io::WriteFlags::empty();
+            let zeroed = disk.root().write_zeroes(offset, bytes, none);
+            bql.block_on(zeroed).map_err(|error| error.errno())
+        };
+        assert_eq!(zero(0, 8), Err(errno::EPERM));
+        assert_eq!(zero(7, 1), Err(errno::EPERM));
+        assert_eq!(contents(directory), [1; 4096]);
+        assert_eq!(zero(4, 700), Ok(()));
+        assert_eq!(zero(0, 512), Ok(()));
+    });
+}
+
+#[test]
+fn writes_to_the_first_sector_of_a_guarded_image_take_turns() {
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        for _ in 0..20 {
+            fs::write(&path, [0; 4096]).expect("written");
+            let file = File::new(&path).open(bql, "").expect("opened");
+            let node = Raw::over(&file).guarded(is_no_lu).open(bql, "raw");
+            let disk = disk(bql, &node.expect("opened"));
+            let write = |bql: &BqlGuard, offset, byte| {
+                let root = disk.root().clone();
+                bql.context().clone().spawn(async move {
+                    let in_flight = root.begin().await;
+                    let buffer = Buffer::from(&[byte][..]);
+                    in_flight.request()?.write(offset, buffer.source()).await
+                })
+            };
+            let both = [write(bql, 0, b'L'), write(bql, 1, b'U')];
+            let done = both.map(|task| bql.block_on(task).is_ok());
+            assert_eq!(done.iter().filter(|&&done| done).count(), 1);
+            assert!(is_no_lu(&contents(directory)));
+            disk.remove(bql);
+            bql.poll(Wait::No);
+        }
+    });
+}
+
+#[test]
+fn the_first_sector_of_a_guarded_image_is_discarded_whole_or_not() {
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        fs::write(&path, [1; 1 << 16]).expect("written");
+        let options = NodeOptions {
+            unmap: true,
+            ..NodeOptions::default()
+        };
+        let file = File::new(&path).options(options);
+        let file = file.open(bql, "file").expect("opened");
+        let node = Raw::over(&file).options(options).guarded(|_| true);
+        let node = node.open(bql, "raw").expect("opened");
         let disk = disk(bql, &node);
-        let refused = write(bql, &disk, 0, &[0; 512]).expect_err("unknown what is before");
+        let discard = |bql: &mut BqlGuard, offset, bytes| {
+            let discarded = disk.root().discard(offset, bytes);
+            bql.block_on(discarded).expect("a hint");
+        };
+        discard(bql, 0, 100);
+        discard(bql, 100, 300);
+        discard(bql, 4, 1 << 15);
+        assert_eq!(contents(directory)[..512], [1; 512]);
+        discard(bql, 0, 1 << 16);
+        let left = contents(directory);
+        assert!(left[..512].iter().all(|byte| *byte == left[0]));
+    });
+}
+
+#[test]
+fn a_guarded_image_may_have_any_length() {
+    for length in [1, 100, 511, 513, 1000] {
+        in_layer(|bql, directory| {
+            let path = directory.path().join("image");
+            fs::write(&path, vec![b'x'; length]).expect("written");
+            let file = File::new(&path).open(bql, "file").expect("opened");
+            let node = Raw::over(&file).guarded(is_no_lu).open(bql, "raw");
+            let disk = backend(bql, &node.expect("opened"), READ_WRITE);
+            let disk = disk.expect("writable, though it cannot be resized");
+            let last = length as u64 - 1;
+            write(bql, &disk, last, b"U").expect("the last byte");
+            if (2..512).contains(&length) {
+                let refused = write(bql, &disk, 0, b"L").expect_err("looks like LU");
+                assert_eq!(refused.errno(), errno::EPERM);
+            }
+            let mut expected = vec![b'x'; length];
+            expected[length - 1] = b'U';
+            assert_eq!(contents(directory), expected);
+            assert!(write(bql, &disk, last + 1, b"x").is_err(), "behind the end");
+        });
+    }
+}
+
+#[test]
+fn what_is_before_a_guarded_window_is_looked_at_too() {
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        fs::write(&path, [b'L'; 8192]).expect("written");
+        let file = File::new(&path).open(bql, "file").expect("opened");
+        let node = Raw::over(&file).offset(100).size(Some(4096));
+        let node = node.guarded(is_no_lu).open(bql, "raw").expect("opened");
+        let disk = disk(bql, &node);
+        let refused = write(bql, &disk, 0, &[b'U'; 512]).expect_err("looks like LU");
         assert_eq!(refused.errno(), errno::EPERM);
-        assert_eq!(contents(directory), bytes);
-        write(bql, &disk, 512, &[0; 512]).expect("behind it");
+        assert_eq!(contents(directory), [b'L'; 8192]);
+        write(bql, &disk, 0, &[0; 512]).expect("no U");
+        write(bql, &disk, 412, &[b'U'; 512]).expect("behind it");
     });
 }

@@ -54,7 +54,7 @@ pub(super) async fn make_file(
     match create.how {
         How::File(check) => {
             if let Some(protocol) = &protocol.protocol {
-                (protocol.parse)(filename, &mut options)?;
+                (protocol.parse)(filename, &mut options, 0)?;
             }
             let work = prepare(check, options, protocol, true)?;
             Ok(work(main.clone()).await?)

@@ -118,7 +118,7 @@ pub(super) static BLKDEBUG: Driver = Driver {
 };
 
 /// `blkdebug:`, a file with rules or nothing, a colon, and the image.
-fn from_filename(filename: &str, options: &mut Options) -> Result<(), OpenError> {
+fn from_filename(filename: &str, options: &mut Options, depth: usize) -> Result<(), OpenError> {
     let refuse = |text: &str| Err(OpenError::Value(text.to_owned()));
     let Some(rest) = filename.strip_prefix("blkdebug:") else {
         return refuse("File name string must start with 'blkdebug:'");
@@ -129,7 +129,7 @@ fn from_filename(filename: &str, options: &mut Options) -> Result<(), OpenError>
     if !config.is_empty() {
         options.set(CONFIG.name, config);
     }
-    for (key, value) in protocol_options(image)?.iter() {
+    for (key, value) in protocol_options(image, depth + 1)?.iter() {
         options.set_default(&format!("image.{key}"), value.clone());
     }
     Ok(())
@@ -288,6 +288,39 @@ mod tests {
         );
         let error = options("blkdebug:a").expect_err("no image").to_string();
         assert_eq!(error, "blkdebug requires both config file and image path");
+    }
+
+    /// The options that a name may stand for are those that could be written.
+    #[test]
+    fn names_are_nested_as_deep_as_options() {
+        let nested = |count: usize, inner: &str| "blkdebug::".repeat(count) + inner;
+        let depth = |name: &str, given: &str| {
+            let options = for_filename(name, Options::parse(given).expect(given));
+            let options = options.map_err(|error| error.to_string())?;
+            let parts = options.iter().map(|(key, _)| key.split('.').count());
+            Ok::<_, String>(parts.max().unwrap_or(0))
+        };
+        let too_deep = || Err("Options are nested more than 32 levels deep".to_owned());
+        // Below `file`, and one more for the option itself.
+        assert_eq!(depth(&nested(30, "null-co://"), ""), Ok(32));
+        assert_eq!(depth(&nested(31, "null-co://"), ""), too_deep());
+        assert_eq!(depth(&nested(31, "null-co://"), "driver=blkdebug"), Ok(32));
+        assert_eq!(
+            depth(&nested(32, "null-co://"), "driver=blkdebug"),
+            too_deep()
+        );
+        let json = r#"json:{"driver":"raw","file":{"driver":"null-co"}}"#;
+        assert_eq!(depth(&nested(29, json), ""), Ok(32));
+        assert_eq!(depth(&nested(30, json), ""), too_deep());
+        // As many as fit into a name, and more than fit on a stack.
+        assert_eq!(depth(&nested(100_000, "null-co://"), ""), too_deep());
+        let layer = BlockLayer::new().expect("a layer");
+        layer.enter(|bql| {
+            let options = for_filename(&nested(30, "null-co://"), Options::new()).expect("parsed");
+            let node = open(bql, options).expect("opened");
+            let filename = node.view(bql).filename(bql);
+            assert_eq!(filename, nested(30, "null-co://"));
+        });
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub(super) static FILE: Driver = Driver {
     children: &[],
     protocol: Some(Protocol {
         prefix: "file",
-        parse: |filename, options| {
+        parse: |filename, options, _| {
             options.set(
                 "filename",
                 filename.strip_prefix("file:").unwrap_or(filename),
@@ -94,7 +94,7 @@ pub(super) static HOST_DEVICE: Driver = Driver {
     children: &[],
     protocol: Some(Protocol {
         prefix: "host_device",
-        parse: |filename, options| {
+        parse: |filename, options, _| {
             options.set(
                 "filename",
                 filename.strip_prefix("host_device:").unwrap_or(filename),

@@ -126,8 +126,9 @@ impl Driver {
 pub(crate) struct Protocol {
     /// What stands before the colon.
     pub prefix: &'static str,
-    /// Turns the file name, with its prefix, into options.
-    pub parse: fn(&str, &mut Options) -> Result<(), OpenError>,
+    /// Turns the file name, with its prefix, into options. They are those of
+    /// a node below so many others that the same name describes.
+    pub parse: fn(&str, &mut Options, usize) -> Result<(), OpenError>,
 }
 
 /// A child that a driver has.

@@ -22,7 +22,7 @@ pub(super) static NULL_AIO: Driver = Driver {
     children: &[],
     protocol: Some(Protocol {
         prefix: "null-aio",
-        parse: |filename, _| only("null-aio://", filename),
+        parse: |filename, _, _| only("null-aio://", filename),
     }),
     is_format: false,
     probe: None,
@@ -42,7 +42,7 @@ pub(super) static NULL_CO: Driver = Driver {
     children: &[],
     protocol: Some(Protocol {
         prefix: "null-co",
-        parse: |filename, _| only("null-co://", filename),
+        parse: |filename, _, _| only("null-co://", filename),
     }),
     is_format: false,
     probe: None,

@@ -1,9 +1,10 @@
 //! Backing images, implicit nodes, and callers that are not the monitor. The
 //! rest is in `tests/reopen`.
 
+use block_drivers::{File, Raw, Throttle, ThrottleConfig, ThrottleGroup};
 use block_gs::{
-    Backend, BlockLayer, BqlGuard, ChildPermQuery, GraphError, Node, NodeBuilder, NodeView, Perm,
-    PermPair, Role,
+    Backend, BlockLayer, BqlGuard, ChildPermQuery, DetectZeroes, GraphError, Node, NodeBuilder,
+    NodeOptions, NodeView, Perm, PermPair, Role,
 };
 use block_io::{Destination, DriverIo, IoFuture, Request};
 
@@ -337,6 +338,102 @@ fn nodes_that_were_not_made_from_options_can_be_reopened() {
         assert!(null.view(bql).options().read_only);
         set_read_only(bql, &null, false).expect("nobody minds");
         assert!(!null.view(bql).options().read_only);
+    });
+}
+
+/// A node says more of itself than its options do when it was made without
+/// any, or moved without them.
+#[test]
+fn tools_leave_what_no_option_describes() {
+    let directory = tempfile::tempdir_in("/var/tmp").expect("a directory");
+    let path = directory.path().join("image");
+    std::fs::write(&path, vec![1; 1 << 16]).expect("written");
+    in_layer(|bql| {
+        let options = NodeOptions {
+            read_only: true,
+            unmap: true,
+            no_flush: true,
+            detect_zeroes: DetectZeroes::Unmap,
+            ..NodeOptions::default()
+        };
+        let file = File::new(&path).options(options);
+        // Not every file system has direct I/O.
+        let file = match file.clone().direct(true).open(bql, "file") {
+            Ok(file) => file,
+            Err(_) => file.open(bql, "file").expect("opened"),
+        };
+        let alignment = file.view(bql).limits().request_alignment;
+        let raw = Raw::over(&file)
+            .offset(512)
+            .size(Some(1024))
+            .options(options)
+            .open(bql, "raw")
+            .expect("opened");
+        let group = ThrottleGroup::new("group", ThrottleConfig::default()).expect("new");
+        let throttle = Throttle::over(&raw)
+            .group(&group)
+            .options(options)
+            .open(bql, "throttle")
+            .expect("opened");
+        for read_only in [false, true, false] {
+            for node in [&file, &raw, &throttle] {
+                set_read_only(bql, node, read_only).expect("nobody minds");
+                let now = node.view(bql).options();
+                assert_eq!(
+                    now,
+                    NodeOptions {
+                        read_only,
+                        ..options
+                    }
+                );
+            }
+            assert_eq!(file.view(bql).limits().request_alignment, alignment);
+            assert_eq!(raw.length(bql), 1024, "the window is where it was");
+        }
+        let driver = throttle.driver::<Throttle>().expect("a throttle");
+        assert_eq!(driver.group(bql), group);
+    });
+}
+
+#[test]
+fn tools_leave_a_window_where_it_was_moved() {
+    in_layer(|bql| {
+        let json = r#"{"driver":"raw","node-name":"top","offset":512,"size":1024,
+            "file":{"driver":"null-co","node-name":"bottom","size":4096}}"#;
+        let top = make(bql, json);
+        Raw::set_window(&mut top.drain(bql), 1024, Some(2048)).expect("it fits");
+        set_read_only(bql, &top, true).expect("nobody writes");
+        assert_eq!(top.length(bql), 2048, "where the window is was not said");
+        let shown = top.view(bql).driver().strong_options(bql);
+        assert_eq!(shown, [("offset", 1024.into()), ("size", 2048.into())]);
+        again(bql, json).expect("it fits");
+        assert_eq!(top.length(bql), 1024, "and now it was");
+    });
+}
+
+/// Naming a node as a child keeps its options, except those that are said in
+/// the same breath.
+#[test]
+fn a_child_that_is_named_and_reopened_gets_what_is_said() {
+    in_layer(|bql| {
+        let top = make(
+            bql,
+            r#"{"driver":"raw","node-name":"top","file":{"driver":"raw","node-name":"middle",
+                "offset":512,"size":1024,
+                "file":{"driver":"null-co","node-name":"bottom","size":4096}}}"#,
+        );
+        let middle = Node::find(bql, "middle").expect("there");
+        Raw::set_window(&mut middle.drain(bql), 1024, Some(2048)).expect("it fits");
+        let named = r#"{"driver":"raw","node-name":"top","file":"middle"}"#;
+        again(bql, named).expect("as it is");
+        assert_eq!(top.length(bql), 2048, "nothing was said of it");
+        let both = format!(
+            r#"[{{"driver":"raw","node-name":"middle","offset":512,"size":1024,
+                 "discard":"ignore","file":"bottom"}},{named}]"#
+        );
+        again(bql, &both).expect("it fits");
+        assert_eq!(top.length(bql), 1024, "as it was made, which was said now");
+        assert!(!middle.view(bql).options().unmap);
     });
 }
 
