@@ -3,7 +3,8 @@
 //! Everything that refers to a cluster is counted and compared with what the
 //! image says. Nothing may be in flight at the image.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use block_io::{CheckResult, Clusters, IoError, Repairs, Request};
 
@@ -20,7 +21,7 @@ const PIECE: u64 = 64;
 /// How often clusters are used; only those that are take memory.
 #[derive(Default)]
 struct Uses {
-    pieces: HashMap<u64, [u32; PIECE as usize]>,
+    pieces: BTreeMap<u64, [u32; PIECE as usize]>,
     highest: u64,
 }
 
@@ -33,6 +34,17 @@ impl Uses {
         let count = &mut piece[(cluster % PIECE) as usize];
         *count = count.saturating_add(1);
         self.highest = self.highest.max(cluster + 1);
+    }
+
+    /// How many of these clusters are used.
+    fn count(&self, clusters: Range<u64>) -> u64 {
+        let last = clusters.end.div_ceil(PIECE);
+        let pieces = self.pieces.range(clusters.start / PIECE..last);
+        let used = pieces.flat_map(|(number, piece)| {
+            let used = piece.iter().enumerate().filter(|(_, count)| **count > 0);
+            used.map(move |(at, _)| number * PIECE + at as u64)
+        });
+        used.filter(|cluster| clusters.contains(cluster)).count() as u64
     }
 
     fn get(&self, cluster: u64) -> u64 {
@@ -387,13 +399,42 @@ impl Check<'_> {
         Ok(count)
     }
 
+    /// The first cluster from `cluster` on that the table has a block of counts
+    /// for.
+    fn next_counted(&self, cluster: u64) -> u64 {
+        let bits = self.geometry.block_bits;
+        let index = cluster >> bits;
+        let table = &self.image.lock().refs.table;
+        let is_block = |entry: &u64| {
+            let offset = entry & OFFSET;
+            offset != 0 && self.geometry.in_cluster(offset) == 0
+        };
+        let rest = usize::try_from(index)
+            .ok()
+            .and_then(|index| table.get(index..));
+        match rest.unwrap_or_default().iter().position(is_block) {
+            None => u64::MAX,
+            Some(0) => cluster,
+            Some(more) => (index + more as u64) << bits,
+        }
+    }
+
     /// Compares the counts with what was found.
     async fn compare(&mut self, request: Request<'_>, repairs: Repairs) -> Result<(), IoError> {
         // What is beyond the end of the file is no cluster, whatever the
         // table says.
         let there = self.geometry.clusters_of(self.file_length);
         let end = there.max(self.uses.highest);
-        for cluster in 0..end {
+        let mut next = 0;
+        while next < end {
+            let counted = self.next_counted(next).min(end);
+            // Nothing is counted up to there, however far that is.
+            self.found.corruptions += self.uses.count(next..counted);
+            if counted == end {
+                break;
+            }
+            let cluster = counted;
+            next = cluster + 1;
             let real = self.uses.get(cluster);
             let said = self.counted(request, cluster).await?;
             if said == real {
@@ -407,7 +448,10 @@ impl Check<'_> {
                 false => Repairs::ERRORS,
             };
             let index = cluster >> self.geometry.block_bits;
-            let has_block = self.blocks.contains_key(&index);
+            let has_block = self
+                .blocks
+                .get(&index)
+                .is_some_and(|block| !block.is_empty());
             if !repairs.contains(wanted) || !has_block {
                 continue;
             }

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use block_common::IoError;
+
 use super::event::UnknownName;
 use super::rules::{InjectError, SetState};
 
@@ -15,7 +17,7 @@ const MAX_CONFIG: u64 = 1 << 20;
 #[non_exhaustive]
 pub enum ConfigError {
     /// The file could not be read.
-    #[error("Could not read blkdebug config file: {0}")]
+    #[error("Could not read blkdebug config file: {}", IoError::from_errno(self.errno()))]
     Read(#[source] io::Error),
     /// The file is longer than any that makes sense.
     #[error("The blkdebug config file is longer than {MAX_CONFIG} bytes")]

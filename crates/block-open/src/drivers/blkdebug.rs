@@ -268,8 +268,8 @@ mod tests {
         assert_eq!(
             ruled.as_deref(),
             Ok(
-                "json:{\"driver\": \"blkdebug\", \"image\": {\"driver\": \"null-co\"}, \
-                 \"inject-error\": [{\"event\": \"none\"}]}"
+                "json:{\"driver\": \"blkdebug\", \"inject-error\": [{\"event\": \"none\"}], \
+                 \"image\": {\"driver\": \"null-co\"}}"
             )
         );
     }
