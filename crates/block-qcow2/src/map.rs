@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use block_io::{IoError, Request};
 
 use crate::cache::entry_at;
+use crate::format::Hex;
 use crate::format::entry::{COPIED, Entry, Kind, OFFSET, SUBCLUSTERS};
 use crate::geometry::Geometry;
 use crate::image::Image;
@@ -194,7 +195,7 @@ impl Image {
             .slices
             .read(key, |words| entry_at(words, at, geometry.words_per_entry));
         let entry = entry.unwrap_or_default();
-        let place = format!("(L2 offset: {table:#x}, L2 index: {index:#x})");
+        let place = format!("(L2 offset: {}, L2 index: {})", Hex(table), Hex(index));
         let kind = entry.kind(geometry.has_subclusters(), 0, geometry.keeps_data);
         let text = if kind.is_zero() && geometry.version < 3 {
             format!("Zero cluster entry found in pre-v3 image {place}")
@@ -202,7 +203,7 @@ impl Image {
             let host = entry.host();
             format!("Cluster allocation offset {host:#x} unaligned {place}")
         } else {
-            format!("Invalid cluster entry found (L2 offset: {table:#x}, L2 index: {index:#x})")
+            format!("Invalid cluster entry found  {place}")
         };
         self.corrupted(request, &text).await
     }
