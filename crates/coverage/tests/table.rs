@@ -88,6 +88,7 @@ const WITHOUT_PROOF: &[(&str, &str)] = &[
         "what never changes of a node, its I/O half, and asking for a section",
     ),
     ("NodeBuilder", "a plan"),
+    ("RegisteredBuffer", "what never changes of a registration"),
     ("ReopenOptions", "what a node is to be reopened with"),
     ("ReopenTo", "what the driver of a node is to become"),
     ("SnapshotKey", "a comparison of values"),

@@ -16,6 +16,7 @@ pub struct Create {
 }
 
 impl Create {
+    /// Makes it.
     pub fn run(&self) -> Result<(), Failure> {
         BlockLayer::new()?.enter(|bql| {
             let spec = ImageSpec::new(&self.image, "qcow2").size(self.size);
@@ -32,6 +33,7 @@ pub struct Open {
 }
 
 impl Open {
+    /// Opens the chain and asks for everything.
     pub fn run(&self) -> Result<(), Failure> {
         BlockLayer::new()?.enter(|bql| {
             let mut options = Options::parse(&self.node).map_err(OpenError::from)?;
