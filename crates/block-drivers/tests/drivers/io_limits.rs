@@ -12,7 +12,7 @@ use block_drivers::{
 use block_gs::{Backend, BqlGuard, IoThread, Node, NodeOptions, Perm};
 use block_io::{Buffer, WriteFlags};
 
-use crate::support::{READ_WRITE, disk, in_layer, read, write};
+use crate::support::{READ_WRITE, disk, in_layer, keep_busy, read, write};
 
 fn group(name: &str, iops: u64) -> ThrottleGroup {
     ThrottleGroup::new(name, config(iops)).expect("makes sense")
@@ -95,12 +95,12 @@ fn limits_and_group_change() {
         let before = backend.node(bql);
         update_io_limits_group(bql, &backend, &one).expect("the same");
         assert_eq!(backend.node(bql), before);
-        drop(before);
         update_io_limits_group(bql, &backend, &two).expect("moved");
+        assert_eq!(backend.node(bql), before);
         assert_eq!(io_limits(bql, &backend), Some(two));
         assert_eq!(below(bql, &backend), "null");
         bql.run_for(Duration::from_millis(1));
-        assert_eq!(block_gs::nodes(bql).count(), 2, "the old filter is gone");
+        assert_eq!(block_gs::nodes(bql).count(), 2, "there is one filter");
 
         let empty = Backend::new(bql, "", Perm::empty(), Perm::all()).expect("a backend");
         let refused = enable_io_limits(bql, &empty, &one).expect_err("no node");
@@ -189,5 +189,56 @@ fn running_requests_are_unharmed() {
             bql.block_on(task);
         }
         assert_eq!(slow.waiting() + fast.waiting(), 0);
+    });
+}
+
+/// The nodes from the backend on down.
+fn names(bql: &BqlGuard, backend: &Backend) -> Vec<String> {
+    let top = backend.node(bql).expect("a node");
+    let nodes = std::iter::successors(Some(top.view(bql)), |node| node.filter_node());
+    nodes.map(|node| node.name().to_owned()).collect()
+}
+
+#[test]
+fn limits_go_over_the_medium_that_was_inserted_meanwhile() {
+    in_layer(|bql, _| {
+        let (one, two) = (null(bql, "one"), null(bql, "two"));
+        let backend = disk(bql, &one);
+        keep_busy(bql, &backend);
+        let (main, changed, to) = (bql.main_loop(), backend.clone(), two.clone());
+        let change = bql
+            .context()
+            .clone()
+            .spawn(async move { main.call(move |bql| changed.replace(bql, &to)).await });
+        let group = group("group", 1);
+        enable_io_limits(bql, &backend, &group).expect("enabled");
+        let changed = bql.block_on(change).expect("the main loop is here");
+        changed.expect("nobody minds");
+        assert_eq!(io_limits(bql, &backend), Some(group));
+        assert_eq!(names(bql, &backend)[1..], ["two"]);
+        bql.run_for(Duration::from_millis(1));
+        assert_eq!(block_gs::nodes(bql).count(), 3, "one filter is left");
+    });
+}
+
+#[test]
+fn another_group_leaves_what_is_below_the_limits_alone() {
+    in_layer(|bql, _| {
+        let (one, two) = (null(bql, "one"), null(bql, "two"));
+        let backend = disk(bql, &one);
+        let (before, after) = (group("before", 1), group("after", 1));
+        enable_io_limits(bql, &backend, &before).expect("enabled");
+        let filter = backend.node(bql).expect("a filter");
+        keep_busy(bql, &backend);
+        let (main, to) = (bql.main_loop(), two.clone());
+        let change = bql.context().clone().spawn(async move {
+            let replace = move |bql: &mut BqlGuard| filter.drain(bql).replace_child("file", &to);
+            main.call(replace).await
+        });
+        update_io_limits_group(bql, &backend, &after).expect("moved");
+        let changed = bql.block_on(change).expect("the main loop is here");
+        changed.expect("nobody minds");
+        assert_eq!(io_limits(bql, &backend), Some(after));
+        assert_eq!(names(bql, &backend)[1..], ["two"]);
     });
 }
