@@ -12,7 +12,7 @@ use block_drivers::{
 use block_gs::{Backend, BqlGuard, IoThread, Node, NodeOptions, Perm};
 use block_io::{Buffer, WriteFlags};
 
-use crate::support::{READ_WRITE, disk, in_layer, keep_busy, read, write};
+use crate::support::{READ_WRITE, backend, disk, in_layer, keep_busy, read, write};
 
 fn group(name: &str, iops: u64) -> ThrottleGroup {
     ThrottleGroup::new(name, config(iops)).expect("makes sense")
@@ -139,6 +139,39 @@ fn a_limited_node_is_as_it_was() {
             .expect("inserted");
         enable_io_limits(bql, &reader, &group).expect("enabled");
         assert!(!reader.node(bql).expect("a node").view(bql).is_writable());
+    });
+}
+
+/// Who makes the node writable need not know of the limits.
+#[test]
+fn a_limited_node_becomes_writable_and_read_only_again() {
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        File::create(&path, 1 << 20).expect("created");
+        let file = File::new(&path).read_only(true).open(bql, "file");
+        let file = file.expect("opened");
+        let backend = backend(bql, &file, Perm::CONSISTENT_READ).expect("nobody objects");
+        enable_io_limits(bql, &backend, &group("group", 1_000_000)).expect("enabled");
+        let filter = backend.node(bql).expect("a filter");
+        let refused = backend.set_perm(bql, READ_WRITE, Perm::all());
+        let _ = refused.expect_err("read-only");
+
+        file.set_read_only(bql, false).expect("it can be written");
+        assert!(filter.view(bql).is_writable());
+        let granted = backend.set_perm(bql, READ_WRITE, Perm::all());
+        granted.expect("writable");
+        write(bql, &backend, 0, &[1; 512]).expect("written");
+        let error = file
+            .set_read_only(bql, true)
+            .expect_err("there is a writer");
+        let text = "Read-only block node 'file' cannot support read-write users";
+        assert_eq!(error.to_string(), text);
+        assert!(filter.view(bql).is_writable(), "as it was");
+
+        let granted = backend.set_perm(bql, Perm::CONSISTENT_READ, Perm::all());
+        granted.expect("less");
+        file.set_read_only(bql, true).expect("nobody writes");
+        assert!(!filter.view(bql).is_writable());
     });
 }
 
