@@ -13,9 +13,9 @@ use block_common::error::ConflictSide;
 use block_common::role::{ParentState, PermPair};
 use block_common::{GraphError, Perm};
 
-use crate::BqlGuard;
 use crate::driver::{BlockDriver, ChildPermQuery};
 use crate::graph::{EdgeKey, Graph, NodeKey};
+use crate::{BqlGuard, Node};
 
 impl Graph {
     /// What all parents of a node together do with it, and let others do
@@ -249,7 +249,11 @@ fn refresh_node(
     if asked.perm.intersects(Perm::WRITES) && !node.writable {
         // Requests see what it was before a reopen.
         return Err(match node.io.is_writable() {
-            true => GraphError::ReadOnlyWithWriters(graph.name(key).to_owned()),
+            true => {
+                let shown = Node::of(bql, key);
+                let shown = shown.view(bql).skip_implicit_filters();
+                GraphError::ReadOnlyWithWriters(shown.name().to_owned())
+            }
             false => GraphError::ReadOnly,
         });
     }

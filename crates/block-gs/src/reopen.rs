@@ -264,6 +264,37 @@ impl ReopenOptions {
     }
 }
 
+/// What else is reopened when a node becomes read-only or writable: filters
+/// that nobody has put above it, which show what it is.
+pub(crate) fn followers(node: NodeView<'_>, read_only: bool) -> Vec<(Node, ReopenOptions)> {
+    let was = node.options().read_only;
+    let mut found = Vec::new();
+    if read_only == was {
+        return found;
+    }
+    let mut below = vec![node];
+    while let Some(child) = below.pop() {
+        let above = child.parents().filter_map(|edge| edge.parent_node());
+        let follows = |above: &NodeView<'_>| {
+            above.is_implicit()
+                && above
+                    .filter_node()
+                    .is_some_and(|shown| shown.key == child.key)
+                && above.options().read_only == was
+                && above.driver().reopens()
+        };
+        for filter in above.filter(follows) {
+            let options = NodeOptions {
+                read_only,
+                ..filter.options()
+            };
+            found.push((filter.node(node.bql), ReopenOptions::new(options)));
+            below.push(filter);
+        }
+    }
+    found
+}
+
 /// Where a node that was described within its parent has its options from
 /// (`bs->inherits_from`).
 #[derive(Clone, Debug)]

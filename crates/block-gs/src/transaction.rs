@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use crate::graph::section::Section;
 use crate::graph::write::{self, NewEdge, NewParent};
 use crate::graph::{EdgeKey, Graph, NodeKey, ParentRef};
-use crate::reopen::{AfterReopen, Ready, ReopenOptions};
+use crate::reopen::{self, AfterReopen, Ready, ReopenOptions};
 use crate::{BqlGuard, Node, buffers, context_change, limits, permissions};
 
 /// Several changes of the graph that happen together or not at all
@@ -221,12 +221,25 @@ impl<'t> Transaction<'t> {
     /// of it is checked against what the nodes will be, so a node that becomes
     /// writable and a child that takes the place of a read-only one go
     /// together.
+    ///
+    /// Filters above that nobody has put there become writable or read-only
+    /// with it, if their drivers can.
     pub fn reopen(&mut self, options: ReopenOptions) -> &mut Self {
         let subject = Node::of(self.bql, self.subject);
-        self.changes.retain(|change| {
-            !(change.subject == subject && matches!(change.action, Action::Reopen(_)))
-        });
-        self.note(Action::Reopen(options))
+        self.changes.retain(|change| !change.is_reopen_of(&subject));
+        let followers = reopen::followers(subject.view(self.bql), options.read_only());
+        self.note(Action::Reopen(options));
+        for (subject, options) in followers {
+            if !self
+                .changes
+                .iter()
+                .any(|noted| noted.is_reopen_of(&subject))
+            {
+                let action = Action::Reopen(options);
+                self.changes.push(Change { subject, action });
+            }
+        }
+        self
     }
 
     /// Finds out the node's limits and permissions, although it has not
@@ -486,6 +499,10 @@ impl Change {
             }
         }
         nodes
+    }
+
+    fn is_reopen_of(&self, node: &Node) -> bool {
+        self.subject == *node && matches!(self.action, Action::Reopen(_))
     }
 
     /// The node that is to be in the same context as the subject.

@@ -102,9 +102,11 @@ impl<'c> Commit<'c> {
     /// `ENOTSUP` without a backing image; [`GraphError::NotInChain`] for a
     /// base that is not one; [`GraphError::Blocked`]; `EACCES` when the
     /// backing image cannot be written; refusals of the permission system,
-    /// when somebody does not share it; the errors of requests. The graph is
-    /// as it was; what was written stays written, and the overlay still has
-    /// all it had.
+    /// when somebody does not share it; `EBUSY` when the chain from the overlay
+    /// to the base is another one than it was, as what runs meanwhile may have
+    /// made it; the errors of requests. The graph is as it was, or as others
+    /// have made it meanwhile; what was written stays written, and the overlay
+    /// still has all it had, unless it is its own flush that fails.
     pub fn run(self, bql: &mut BqlGuard) -> Result<(), GraphError> {
         let view = self.overlay.view(bql);
         let next = view.cow_node().ok_or(IoError::NotSupported)?;
@@ -114,8 +116,8 @@ impl<'c> Commit<'c> {
         };
         // What is above the base, and will see it through a filter.
         let above = view.find_overlay(Some(base));
-        let above = above.filter(|above| above.cow_node().is_some());
-        let Some(above) = above else {
+        let chain = above.and_then(|above| Chain::of(bql, self.overlay, &above.node(bql)));
+        let Some(chain) = chain else {
             return Err(GraphError::NotInChain {
                 node: base.name().to_owned(),
                 top: self.overlay.name().to_owned(),
@@ -123,10 +125,10 @@ impl<'c> Commit<'c> {
         };
         view.check_operations(Operations::COMMIT_SOURCE)?;
         base.check_operations(Operations::COMMIT_TARGET)?;
-        let was_writable = base.is_writable();
-        let (above, base) = (above.node(bql), base.node(bql));
+        let was_writable = !base.is_read_only();
+        let base = base.node(bql);
         if was_writable {
-            return commit_into(bql, self, &above, &base);
+            return commit_into(bql, self, chain, &base);
         }
         base.set_read_only(bql, false)
             .map_err(|error| GraphError::Refused {
@@ -134,7 +136,54 @@ impl<'c> Commit<'c> {
                 errno: errno::EACCES,
             })?;
         let writable = Writable { bql, node: &base };
-        commit_into(writable.bql, self, &above, &base)
+        commit_into(writable.bql, self, chain, &base)
+    }
+}
+
+/// From an overlay on down to the image above the base. Whatever polls may
+/// have changed it.
+struct Chain {
+    /// The overlay first, the image above the base last. There is one.
+    down: Vec<Node>,
+    /// What the last one has as its backing image.
+    below: Node,
+}
+
+impl Chain {
+    /// `None` if `above` is not there, or has no backing image.
+    fn of(bql: &BqlGuard, overlay: &Node, above: &Node) -> Option<Chain> {
+        let mut down = vec![overlay.clone()];
+        let mut last = overlay.view(bql);
+        while last.node(bql) != *above {
+            last = last.filter_or_cow_node()?;
+            down.push(last.node(bql));
+        }
+        let below = last.cow_node()?.node(bql);
+        Some(Chain { down, below })
+    }
+
+    fn overlay(&self) -> &Node {
+        &self.down[0]
+    }
+
+    fn above(&self) -> &Node {
+        &self.down[self.down.len() - 1]
+    }
+
+    /// Whether it still is what it was, but for `below` at its end.
+    ///
+    /// # Errors
+    /// [`GraphError::Refused`] with `EBUSY` if it is not.
+    fn check(&self, bql: &BqlGuard, below: &Node) -> Result<(), GraphError> {
+        let now = Chain::of(bql, self.overlay(), self.above());
+        if now.is_some_and(|now| now.down == self.down && now.below == *below) {
+            return Ok(());
+        }
+        let overlay = self.overlay().name();
+        Err(GraphError::Refused {
+            message: format!("The backing chain of '{overlay}' has changed meanwhile"),
+            errno: errno::EBUSY,
+        })
     }
 }
 
@@ -177,7 +226,7 @@ impl Drop for Writable<'_> {
 fn commit_into(
     bql: &mut BqlGuard,
     commit: Commit<'_>,
-    above: &Node,
+    chain: Chain,
     base: &Node,
 ) -> Result<(), GraphError> {
     let overlay = commit.overlay;
@@ -190,12 +239,11 @@ fn commit_into(
     let target = Backend::new(bql, "", Perm::WRITE | Perm::RESIZE, Perm::all())?;
     let mut committing = Committing {
         section: source.drain(bql),
-        above,
+        chain,
         base,
+        top,
         target: &target,
-        inserted: false,
     };
-    committing.insert(&top)?;
     let outcome = committing.run(commit);
     drop(committing);
     source.remove(bql);
@@ -203,29 +251,26 @@ fn commit_into(
 }
 
 /// An overlay that is being committed. Dropping it takes out what was put
-/// between the base and the image above it.
+/// between the base and the image above it, unless others have done that.
 struct Committing<'c> {
     section: DrainedBackend<'c>,
-    above: &'c Node,
+    chain: Chain,
     base: &'c Node,
+    top: Node,
     target: &'c Backend,
-    inserted: bool,
 }
 
 impl Committing<'_> {
-    fn insert(&mut self, top: &Node) -> Result<(), GraphError> {
-        self.section.also(self.above).set_backing(Some(top))?;
-        self.inserted = true;
-        let (target, base) = (self.target, self.base);
-        self.section.with(|bql| target.insert(bql, base))
-    }
-
     fn run(&mut self, mut commit: Commit<'_>) -> Result<(), GraphError> {
+        self.insert()?;
         let target = self.target.root();
         let base = Arc::clone(self.base.io());
         let mut section = self.section.also(commit.overlay);
         let (rate, progress) = (commit.rate, &mut commit.progress);
         section.io(async |overlay| copy(overlay, &base, target, rate, progress).await)?;
+        // The overlay has it until the base has it for good.
+        section.block_on(target.flush())?;
+        self.chain.check(&section, &self.top)?;
         if !commit.keeps {
             match section.make_empty() {
                 Err(error) if error.errno() != errno::ENOTSUP => return Err(error),
@@ -233,19 +278,34 @@ impl Committing<'_> {
             }
             section.io(async |overlay| overlay.flush().await)?;
         }
-        section.block_on(target.flush())?;
         Ok(())
+    }
+
+    fn insert(&mut self) -> Result<(), GraphError> {
+        let (target, base) = (self.target, self.base);
+        {
+            // Both are quiet before the look: nothing runs between it and the
+            // change.
+            let mut section = self.section.also(base);
+            let mut section = section.also(self.chain.above());
+            self.chain.check(&section, &self.chain.below)?;
+            section.set_backing(Some(&self.top))?;
+        }
+        self.section.with(|bql| target.insert(bql, base))
     }
 }
 
 impl Drop for Committing<'_> {
     fn drop(&mut self) {
-        let (target, above, base) = (self.target, self.above, self.base);
+        let target = self.target;
         self.section.with(|bql| target.remove(bql));
-        if self.inserted {
+        let above = self.chain.above();
+        let mut section = self.section.also(above);
+        let below = above.view(&section).cow_node();
+        if below.is_some_and(|below| below.node(&section) == self.top) {
             // The graph was so before. What polls may have frozen nothing
             // here: the link to the filter cannot be.
-            let _ = self.section.also(above).set_backing(Some(base));
+            let _ = section.set_backing(Some(&self.chain.below));
         }
     }
 }

@@ -127,29 +127,49 @@ impl HostLocks {
         }
     }
 
-    /// The same for another descriptor of the file, which says it too from now
-    /// on. Read locks do not exclude each other, so nobody objects.
-    ///
-    /// # Errors
-    /// [`GraphError::Refused`] when the kernel gives no lock.
-    pub(super) fn carried_over(&self, to: impl AsFd) -> Result<HostLocks, GraphError> {
-        let locks = HostLocks::new(self.image.clone());
-        locks.granted.set(self.granted.get());
-        locks.lock(to.as_fd(), self.granted.get())?;
-        Ok(locks)
+    /// The same for another descriptor of the file, which says nothing yet.
+    pub(super) fn silent(&self) -> HostLocks {
+        HostLocks::new(self.image.clone())
     }
 
-    /// As [`prepare`](HostLocks::prepare), where somebody else has looked.
+    /// Says nothing any longer. While `self` is another descriptor's successor
+    /// that one says everything; and it would hear this one as if it were
+    /// somebody else.
+    pub(super) fn fall_silent(&self, fd: BorrowedFd<'_>) {
+        self.granted.set(Said::NOTHING);
+        self.unlock_surplus(fd);
+    }
+
+    /// Says what `before` says, and what is `asked`: of that descriptor
+    /// somebody has looked already. Read locks do not exclude each other, so
+    /// nobody objects.
     ///
     /// # Errors
-    /// [`GraphError::Refused`] when the kernel gives no lock; then the locks
-    /// are as they were before.
-    pub(super) fn say(&self, fd: BorrowedFd<'_>, asked: PermPair) -> Result<(), GraphError> {
-        let outcome = self.lock(fd, self.granted.get().and(Said::of(asked)));
+    /// [`GraphError::Refused`] when the kernel gives no lock; then nothing is
+    /// said.
+    pub(super) fn say(
+        &self,
+        fd: BorrowedFd<'_>,
+        before: &HostLocks,
+        asked: PermPair,
+    ) -> Result<(), GraphError> {
+        let outcome = self.lock(fd, before.granted.get().and(Said::of(asked)));
         if outcome.is_err() {
             self.abort(fd);
         }
         outcome
+    }
+
+    /// Takes the place of `before`, which falls silent. What has been
+    /// [said](HostLocks::say) already takes no lock; what has not, and gets
+    /// none from the kernel now, the next change tries again.
+    pub(super) fn succeed(&self, fd: BorrowedFd<'_>, before: &HostLocks, old: BorrowedFd<'_>) {
+        let granted = before.granted.get();
+        match self.lock(fd, granted) {
+            Ok(()) => self.granted.set(granted),
+            Err(_) => self.abort(fd),
+        }
+        before.fall_silent(old);
     }
 
     /// Says what is `asked` besides what was granted, and looks whether

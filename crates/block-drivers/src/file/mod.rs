@@ -14,7 +14,7 @@
 
 use std::cell::RefCell;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use block_common::role::PermPair;
 use block_gs::{
@@ -70,8 +70,8 @@ pub struct File {
     opened: GraphCell<Arc<Opened>>,
     /// The same, for global-state code.
     current: BqlCell<RefCell<Arc<Opened>>>,
-    /// What takes its place if a reopen succeeds.
-    pending: BqlCell<RefCell<Option<Arc<Opened>>>>,
+    /// What takes its place if a reopen succeeds, which keeps it.
+    pending: BqlCell<RefCell<Weak<Opened>>>,
     force_share: bool,
     /// What the kernel said when it could not make writes durable: what it
     /// has dropped since, no later attempt brings back.
@@ -91,7 +91,7 @@ impl File {
     }
 
     fn pending(&self, bql: &BqlGuard) -> Option<Arc<Opened>> {
-        self.pending.get(bql).borrow().clone()
+        self.pending.get(bql).borrow().upgrade()
     }
 
     /// What requests use.
@@ -116,17 +116,16 @@ impl File {
             Some(soon) => {
                 prepare(soon)?;
                 let _ = prepare(now);
+                soon.fall_silent(bql);
             }
         }
         if let Some(locks) = &now.locks {
             locks.get(bql).prepare(now.locked(), others)?;
         }
-        if let Some(soon) = soon
-            && let Some(locks) = &soon.locks
-        {
-            locks.get(bql).say(soon.locked(), others)?;
+        match soon {
+            Some(soon) => soon.say(bql, now, others),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

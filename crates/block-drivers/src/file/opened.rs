@@ -171,6 +171,41 @@ impl Opened {
         }
     }
 
+    /// Other processes hear nothing from this one: another one speaks.
+    pub(super) fn fall_silent(&self, bql: &BqlGuard) {
+        if let Some(locks) = &self.locks {
+            locks.get(bql).fall_silent(self.locked());
+        }
+    }
+
+    /// Other processes hear from this one what they have heard from `before`,
+    /// and what is `asked`.
+    ///
+    /// # Errors
+    /// Those of [`HostLocks::say`].
+    pub(super) fn say(
+        &self,
+        bql: &BqlGuard,
+        before: &Opened,
+        asked: PermPair,
+    ) -> Result<(), GraphError> {
+        match (&self.locks, &before.locks) {
+            (Some(locks), Some(before)) => {
+                let locks = locks.get(bql);
+                locks.say(self.locked(), before.get(bql), asked)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// It is what the file is open by, in the place of `before`.
+    pub(super) fn succeed(&self, bql: &BqlGuard, before: &Opened) {
+        if let (Some(locks), Some(old)) = (&self.locks, &before.locks) {
+            let locks = locks.get(bql);
+            locks.succeed(self.locked(), old.get(bql), before.locked());
+        }
+    }
+
     /// Nobody has got what was asked.
     pub(super) fn abort(&self, bql: &BqlGuard) {
         if let Writing::OnDemand { prepared, .. } = &self.writing {

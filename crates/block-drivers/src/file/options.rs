@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use block_gs::{BqlCell, BqlGuard, GraphError, Node, NodeBuilder, NodeOptions};
 use block_io::aio::Engine;
@@ -176,7 +176,7 @@ impl FileOptions {
             durable_writes: opened.is_direct(),
             opened: GraphCell::new(uid, Arc::clone(&opened)),
             current: BqlCell::new(bql, RefCell::new(opened)),
-            pending: BqlCell::new(bql, RefCell::new(None)),
+            pending: BqlCell::new(bql, RefCell::new(Weak::new())),
             force_share: self.options.force_share,
             lost: Arc::default(),
             refused: Refused::default(),

@@ -1,14 +1,16 @@
 //! Opening the file of a node in another way.
 //!
 //! The file is opened a second time, for what is wanted now, and has to be the
-//! same file still. The new descriptor gets the locks of the old one before
-//! anything else, so at no time is the file not locked; whether other
-//! processes agree to new permissions is asked through the old one, whose own
-//! locks do not object to it.
+//! same file still. Whether other processes agree to new permissions is asked
+//! through the old descriptor, whose own locks do not object to it; the new
+//! one's would. So that has no locks until they have agreed, and then says what
+//! the old one does before it takes its place: at no time is the file not
+//! locked.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use block_gs::{AfterReopen, BqlGuard, GraphError, Node, PreparedReopen, ReopenCommit, ReopenTo};
+use block_common::error::errno;
+use block_gs::{AfterReopen, BqlGuard, GraphError, PreparedReopen, ReopenCommit, ReopenTo};
 
 use super::File;
 use super::opened::{self, Mode, Opened};
@@ -22,13 +24,14 @@ pub struct FileSettings {
     pub auto_read_only: bool,
 }
 
-/// The file has been opened again.
-struct Reopened;
+/// The file has been opened again. This alone keeps what it is open by, so
+/// that is gone with it.
+struct Reopened(Arc<Opened>);
 
 impl File {
     /// # Errors
     /// [`GraphError::CouldNotOpen`], and what else there is against opening
-    /// it; [`GraphError::Refused`] when the new descriptor gets no locks.
+    /// it; [`GraphError::Refused`] with `EBUSY` while somebody else does it.
     pub(super) fn open_again(
         &self,
         bql: &BqlGuard,
@@ -46,12 +49,19 @@ impl File {
         if mode == before.mode {
             return Ok(Box::new(()));
         }
+        // What others have been told is for that one.
+        if self.pending(bql).is_some() {
+            return Err(GraphError::Refused {
+                message: format!("'{}' is being reopened", self.path.display()),
+                errno: errno::EBUSY,
+            });
+        }
         let fd = opened::descriptor(&self.path, self.protocol, mode, Some(&before))?;
         let locks = before.locks.as_ref();
-        let locks = locks.map(|locks| locks.get(bql).carried_over(&fd));
-        let opened = Opened::new(bql, fd, mode, self.how, locks.transpose()?)?;
-        self.pending.get(bql).replace(Some(Arc::new(opened)));
-        Ok(Box::new(Reopened))
+        let locks = locks.map(|locks| locks.get(bql).silent());
+        let opened = Arc::new(Opened::new(bql, fd, mode, self.how, locks)?);
+        self.pending.get(bql).replace(Arc::downgrade(&opened));
+        Ok(Box::new(Reopened(opened)))
     }
 }
 
@@ -59,15 +69,11 @@ impl PreparedReopen for Reopened {
     fn commit(self: Box<Self>, reopen: &mut ReopenCommit<'_>) -> AfterReopen {
         let node = reopen.node().clone();
         let file = node.driver::<File>()?;
-        let opened = file.pending.get(reopen).take()?;
-        file.current.get(reopen).replace(Arc::clone(&opened));
+        let opened = self.0;
+        file.pending.get(reopen).replace(Weak::new());
+        let before = file.current.get(reopen).replace(Arc::clone(&opened));
+        opened.succeed(reopen, &before);
         reopen.set(&file.opened, opened);
         None
-    }
-
-    fn abort(self: Box<Self>, bql: &BqlGuard, node: &Node) {
-        if let Some(file) = node.driver::<File>() {
-            file.pending.get(bql).take();
-        }
     }
 }

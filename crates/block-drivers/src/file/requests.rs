@@ -319,11 +319,13 @@ impl DriverIo for File {
         };
         let source = Arc::clone(source.opened(from.request).io().fd());
         let durable = flags.contains(WriteFlags::FUA);
+        let lost = Arc::clone(&self.lost);
         let start = from.offset;
         let work = move |fd: &OwnedFd| -> Result<(), IoError> {
             space::copy_range(source.as_fd(), start, fd, offset, bytes)?;
             if durable {
-                rustix::fs::fdatasync(fd).map_err(io::Error::from)?;
+                let synced = rustix::fs::fdatasync(fd).map_err(io::Error::from);
+                synced.map_err(|error| noting_loss(&lost, error.into()))?;
             }
             Ok(())
         };
@@ -389,8 +391,10 @@ impl DriverIo for File {
                 )
             }
         };
+        let lost = Arc::clone(&self.lost);
         self.call(request, None, move |fd| {
-            rustix::fs::fdatasync(fd).map_err(said("flush"))?;
+            let synced = rustix::fs::fdatasync(fd).map_err(said("flush"));
+            synced.map_err(|error| noting_loss(&lost, error))?;
             rustix::fs::fadvise(fd, 0, None, Advice::DontNeed).map_err(said("fadvise"))
         })
     }

@@ -7,7 +7,9 @@
 //! finds what the user put there.
 
 use block_common::error::errno;
-use block_gs::{Backend, BqlGuard, GraphError, IoError, Node, NodeOptions, NodeView};
+use block_gs::{
+    Backend, BqlGuard, GraphError, IoError, Node, NodeOptions, NodeView, ReopenOptions,
+};
 use block_io::NodeFlags;
 
 use super::{Throttle, ThrottleConfig, ThrottleGroup};
@@ -25,15 +27,22 @@ pub fn enable_io_limits(
     backend: &Backend,
     group: &ThrottleGroup,
 ) -> Result<(), GraphError> {
-    if limiting(bql, backend).is_some() {
-        return Err(GraphError::Refused {
-            message: format!("Drive '{}' has I/O limits already", backend.name()),
-            errno: errno::EBUSY,
-        });
+    loop {
+        if limiting(bql, backend).is_some() {
+            return Err(GraphError::Refused {
+                message: format!("Drive '{}' has I/O limits already", backend.name()),
+                errno: errno::EBUSY,
+            });
+        }
+        let below = backend.node(bql).ok_or(IoError::NoMedium)?;
+        let filter = open_over(bql, &below, group)?;
+        // Quiet before the look, so that `replace` has nothing to wait for.
+        let mut section = backend.drain(bql);
+        if backend.node(&section) == Some(below) {
+            return section.with(|bql| backend.replace(bql, &filter));
+        }
+        // What ran meanwhile has changed the medium.
     }
-    let below = backend.node(bql).ok_or(IoError::NoMedium)?;
-    let filter = open_over(bql, &below, group)?;
-    backend.replace(bql, &filter)
 }
 
 /// Takes the limits of a backend away, if it has any (`blk_io_limits_disable`).
@@ -72,8 +81,8 @@ pub fn set_io_limits(
 /// one go on at once. Nothing happens to a backend without limits.
 ///
 /// # Errors
-/// Those of [`Drained::replace_with`](block_gs::Drained::replace_with); it stays
-/// in its group then.
+/// Those of [`Transaction::commit`](block_gs::Transaction::commit) for a reopen,
+/// which flushes; it stays in its group then.
 pub fn update_io_limits_group(
     bql: &mut BqlGuard,
     backend: &Backend,
@@ -86,13 +95,9 @@ pub fn update_io_limits_group(
     if is_in.as_ref() == Some(group) {
         return Ok(());
     }
-    let below = old.view(bql).filter_node().map(|below| below.node(bql));
-    let below = below.ok_or(IoError::NoMedium)?;
-    let new = open_over(bql, &below, group)?;
     let mut section = old.drain(bql);
-    let mut changes = section.transaction();
-    changes.replace_with_all(&new);
-    changes.commit()
+    let options = ReopenOptions::new(old.view(&section).options());
+    section.reopen(options.settings(group.clone()))
 }
 
 /// The group whose limits a backend keeps to, if it has any

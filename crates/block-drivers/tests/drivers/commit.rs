@@ -7,7 +7,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use block_common::error::errno;
-use block_drivers::{File, FileOptions, NullCo, Stats, commit_all};
+use block_drivers::{
+    Chance, File, FileOptions, Inject, Injector, NullCo, RequestKind, Stats, commit_all,
+};
 use block_gs::{
     Backend, BlockDriver, BqlGuard, Drained, GraphError, IoThread, Node, NodeBuilder, Operations,
     Perm, Role, nodes,
@@ -16,7 +18,7 @@ use block_io::{
     BlockStatus, Buffer, Destination, DriverIo, IoError, IoFuture, Request, Source, WriteFlags,
 };
 
-use crate::support::{READ_WRITE, backend, disk, in_layer, read, write};
+use crate::support::{READ_WRITE, backend, disk, in_layer, keep_busy, read, write};
 
 const BLOCK: u64 = 512;
 
@@ -367,5 +369,99 @@ fn what_is_written_meanwhile_waits() {
             letters(&path).as_bytes()[((round * 7) % 64) as usize] == b'A' + (round % 26) as u8
         });
         assert_eq!(expected.count(), 50);
+    });
+}
+
+#[test]
+fn the_overlay_keeps_what_the_base_does_not_have_for_good() {
+    in_layer(|bql, directory| {
+        let (_, file) = base(directory, 4096);
+        let file = file.open(bql, "file").expect("opened");
+        let injector = Injector::new(1);
+        let inject = Inject::over(&file).injector(&injector);
+        let base = inject.open(bql, "base").expect("opened");
+        let (top, driver) = overlay(bql, "top", 4096, &base);
+        let disk = disk(bql, &top);
+        write(bql, &disk, 0, &block(b'a')).expect("written");
+        injector.set_errors(RequestKind::Flush, Chance::ALWAYS, errno::EIO);
+        let error = block_drivers::commit(bql, &top).expect_err("it cannot be flushed");
+        assert_eq!((error.errno(), driver.blocks()), (errno::EIO, 1));
+
+        injector.set_errors(RequestKind::Flush, Chance::NEVER, errno::EIO);
+        block_drivers::commit(bql, &top).expect("it can");
+        assert_eq!(driver.blocks(), 0);
+    });
+}
+
+#[test]
+fn an_overlay_that_gets_another_base_before_it_is_drained_keeps_both() {
+    in_layer(|bql, directory| {
+        let (_, file) = base(directory, 4096);
+        let one = file.read_only(true).open(bql, "one").expect("opened");
+        let two = NullCo::new(4096).open(bql, "two").expect("opened");
+        let (top, driver) = overlay(bql, "top", 4096, &one);
+        let disk = disk(bql, &top);
+        write(bql, &disk, 0, &block(b'a')).expect("written");
+        keep_busy(bql, &disk);
+        let (main, changed, to) = (bql.main_loop(), top.clone(), two.clone());
+        let change = bql.context().clone().spawn(async move {
+            let set = move |bql: &mut BqlGuard| changed.drain(bql).set_backing(Some(&to));
+            main.call(set).await
+        });
+        let error = block_drivers::commit(bql, &top).expect_err("it has another base");
+        assert_eq!(error.errno(), errno::EBUSY);
+        let changed = bql.block_on(change).expect("the main loop is here");
+        changed.expect("nobody minds");
+        let backing = top.view(bql).cow_node().map(|node| node.node(bql));
+        assert_eq!((backing, driver.blocks()), (Some(two), 1));
+        assert!(one.view(bql).is_read_only(), "as it was");
+        block_drivers::commit(bql, &top).expect("nothing changes this time");
+        assert_eq!(driver.blocks(), 0);
+    });
+}
+
+/// Between reading and emptying, too.
+#[test]
+fn an_overlay_that_gets_another_base_while_it_is_copied_is_not_emptied() {
+    in_layer(|bql, directory| {
+        let (path, file) = base(directory, 2048);
+        let one = file.open(bql, "one").expect("opened");
+        let two = NullCo::new(2048).open(bql, "two").expect("opened");
+        let (top, driver) = overlay(bql, "top", 2048, &one);
+        let disk = disk(bql, &top);
+        write(bql, &disk, 0, &block(b'a')).expect("written");
+        let (main, context) = (bql.main_loop(), bql.context().clone());
+        let mut change = None;
+        let commit = block_drivers::Commit::of(&top).progress(|_, _| {
+            let (main, changed, to) = (main.clone(), top.clone(), two.clone());
+            change.get_or_insert_with(|| {
+                context.spawn(async move {
+                    let set = move |bql: &mut BqlGuard| changed.drain(bql).set_backing(Some(&to));
+                    main.call(set).await
+                })
+            });
+        });
+        let error = commit.run(bql).expect_err("it has another base");
+        assert_eq!(error.errno(), errno::EBUSY);
+        let changed = bql.block_on(change.expect("it was copied"));
+        changed
+            .expect("the main loop is here")
+            .expect("nobody minds");
+        let backing = top.view(bql).cow_node().map(|node| node.node(bql));
+        assert_eq!((backing, driver.blocks()), (Some(two), 1));
+        assert_eq!(letters(&path), "a...");
+    });
+}
+
+#[test]
+fn a_base_of_another_process_does_not_become_read_only() {
+    in_layer(|bql, _| {
+        let base = NullCo::new(4096).open(bql, "base").expect("opened");
+        let (top, _) = overlay(bql, "top", 4096, &base);
+        top.inactivate(bql).expect("nobody minds");
+        assert!(base.view(bql).is_inactive());
+        let error = block_drivers::commit(bql, &top).expect_err("it cannot be written");
+        assert!(matches!(error, GraphError::InactiveChild { .. }), "{error}");
+        assert!(!base.view(bql).is_read_only());
     });
 }

@@ -12,7 +12,7 @@ use block_drivers::{
 use block_gs::{Backend, BqlGuard, IoThread, Node, NodeOptions, Perm};
 use block_io::{Buffer, WriteFlags};
 
-use crate::support::{READ_WRITE, disk, in_layer, read, write};
+use crate::support::{READ_WRITE, backend, disk, in_layer, keep_busy, read, write};
 
 fn group(name: &str, iops: u64) -> ThrottleGroup {
     ThrottleGroup::new(name, config(iops)).expect("makes sense")
@@ -95,12 +95,12 @@ fn limits_and_group_change() {
         let before = backend.node(bql);
         update_io_limits_group(bql, &backend, &one).expect("the same");
         assert_eq!(backend.node(bql), before);
-        drop(before);
         update_io_limits_group(bql, &backend, &two).expect("moved");
+        assert_eq!(backend.node(bql), before);
         assert_eq!(io_limits(bql, &backend), Some(two));
         assert_eq!(below(bql, &backend), "null");
         bql.run_for(Duration::from_millis(1));
-        assert_eq!(block_gs::nodes(bql).count(), 2, "the old filter is gone");
+        assert_eq!(block_gs::nodes(bql).count(), 2, "there is one filter");
 
         let empty = Backend::new(bql, "", Perm::empty(), Perm::all()).expect("a backend");
         let refused = enable_io_limits(bql, &empty, &one).expect_err("no node");
@@ -139,6 +139,39 @@ fn a_limited_node_is_as_it_was() {
             .expect("inserted");
         enable_io_limits(bql, &reader, &group).expect("enabled");
         assert!(!reader.node(bql).expect("a node").view(bql).is_writable());
+    });
+}
+
+/// Who makes the node writable need not know of the limits.
+#[test]
+fn a_limited_node_becomes_writable_and_read_only_again() {
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        File::create(&path, 1 << 20).expect("created");
+        let file = File::new(&path).read_only(true).open(bql, "file");
+        let file = file.expect("opened");
+        let backend = backend(bql, &file, Perm::CONSISTENT_READ).expect("nobody objects");
+        enable_io_limits(bql, &backend, &group("group", 1_000_000)).expect("enabled");
+        let filter = backend.node(bql).expect("a filter");
+        let refused = backend.set_perm(bql, READ_WRITE, Perm::all());
+        let _ = refused.expect_err("read-only");
+
+        file.set_read_only(bql, false).expect("it can be written");
+        assert!(filter.view(bql).is_writable());
+        let granted = backend.set_perm(bql, READ_WRITE, Perm::all());
+        granted.expect("writable");
+        write(bql, &backend, 0, &[1; 512]).expect("written");
+        let error = file
+            .set_read_only(bql, true)
+            .expect_err("there is a writer");
+        let text = "Read-only block node 'file' cannot support read-write users";
+        assert_eq!(error.to_string(), text);
+        assert!(filter.view(bql).is_writable(), "as it was");
+
+        let granted = backend.set_perm(bql, Perm::CONSISTENT_READ, Perm::all());
+        granted.expect("less");
+        file.set_read_only(bql, true).expect("nobody writes");
+        assert!(!filter.view(bql).is_writable());
     });
 }
 
@@ -189,5 +222,56 @@ fn running_requests_are_unharmed() {
             bql.block_on(task);
         }
         assert_eq!(slow.waiting() + fast.waiting(), 0);
+    });
+}
+
+/// The nodes from the backend on down.
+fn names(bql: &BqlGuard, backend: &Backend) -> Vec<String> {
+    let top = backend.node(bql).expect("a node");
+    let nodes = std::iter::successors(Some(top.view(bql)), |node| node.filter_node());
+    nodes.map(|node| node.name().to_owned()).collect()
+}
+
+#[test]
+fn limits_go_over_the_medium_that_was_inserted_meanwhile() {
+    in_layer(|bql, _| {
+        let (one, two) = (null(bql, "one"), null(bql, "two"));
+        let backend = disk(bql, &one);
+        keep_busy(bql, &backend);
+        let (main, changed, to) = (bql.main_loop(), backend.clone(), two.clone());
+        let change = bql
+            .context()
+            .clone()
+            .spawn(async move { main.call(move |bql| changed.replace(bql, &to)).await });
+        let group = group("group", 1);
+        enable_io_limits(bql, &backend, &group).expect("enabled");
+        let changed = bql.block_on(change).expect("the main loop is here");
+        changed.expect("nobody minds");
+        assert_eq!(io_limits(bql, &backend), Some(group));
+        assert_eq!(names(bql, &backend)[1..], ["two"]);
+        bql.run_for(Duration::from_millis(1));
+        assert_eq!(block_gs::nodes(bql).count(), 3, "one filter is left");
+    });
+}
+
+#[test]
+fn another_group_leaves_what_is_below_the_limits_alone() {
+    in_layer(|bql, _| {
+        let (one, two) = (null(bql, "one"), null(bql, "two"));
+        let backend = disk(bql, &one);
+        let (before, after) = (group("before", 1), group("after", 1));
+        enable_io_limits(bql, &backend, &before).expect("enabled");
+        let filter = backend.node(bql).expect("a filter");
+        keep_busy(bql, &backend);
+        let (main, to) = (bql.main_loop(), two.clone());
+        let change = bql.context().clone().spawn(async move {
+            let replace = move |bql: &mut BqlGuard| filter.drain(bql).replace_child("file", &to);
+            main.call(replace).await
+        });
+        update_io_limits_group(bql, &backend, &after).expect("moved");
+        let changed = bql.block_on(change).expect("the main loop is here");
+        changed.expect("nobody minds");
+        assert_eq!(io_limits(bql, &backend), Some(after));
+        assert_eq!(names(bql, &backend)[1..], ["two"]);
     });
 }

@@ -3,12 +3,18 @@
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use block_drivers::file::Protocol;
 use block_drivers::{CopyOnRead, File, NullAio, NullCo, Raw};
-use block_gs::{Backend, BlockDriver, BqlGuard, IoError, Node, NodeBuilder, NodeView, Perm};
-use block_io::{Destination, DriverInfo, DriverIo, IoFuture, Request, ScsiCommand, ScsiTransfer};
+use block_gs::{
+    Backend, BlockDriver, BqlGuard, GraphError, IoError, Node, NodeBuilder, NodeView, Perm,
+};
+use block_io::{
+    BlockLimits, BlockStatus, Destination, DriverInfo, DriverIo, IoFuture, Preallocation, Request,
+    ScsiCommand, ScsiTransfer, Truncation,
+};
 
 use crate::support::{READ_WRITE, backend, in_layer, read};
 
@@ -257,5 +263,72 @@ fn a_device_that_takes_commands_only_is_known_through_raw_and_has_no_window() {
         assert!(!image.view(bql).is_scsi_generic(bql));
         let empty = Backend::new(bql, "", Perm::empty(), Perm::all()).expect("a backend");
         assert!(!empty.is_scsi_generic(bql));
+    });
+}
+
+/// Stores bytes in blocks of 512, and ends anywhere.
+struct Blocks(AtomicU64);
+
+impl DriverIo for Blocks {
+    fn read<'r>(&'r self, _: Request<'r>, _: u64, mut into: Destination<'r>) -> IoFuture<'r> {
+        into.fill(0);
+        IoFuture::done()
+    }
+
+    fn length<'r>(&'r self, _: Request<'r>) -> IoFuture<'r, u64> {
+        IoFuture::ready(Ok(self.0.load(Ordering::Relaxed)))
+    }
+
+    fn truncate<'r>(&'r self, _: Request<'r>, to: Truncation) -> IoFuture<'r> {
+        self.0.store(to.length, Ordering::Relaxed);
+        IoFuture::done()
+    }
+
+    fn block_status<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        _bytes: u64,
+        _precise: bool,
+    ) -> IoFuture<'r, BlockStatus<'r>> {
+        let rest = self.0.load(Ordering::Relaxed) - offset;
+        let status = BlockStatus::data(rest).stored_at(request.node(), offset);
+        IoFuture::ready(Ok(status))
+    }
+}
+
+impl BlockDriver for Blocks {
+    fn format_name(&self) -> &'static str {
+        "blocks"
+    }
+
+    fn refresh_limits(&self, _bql: &BqlGuard, limits: &mut BlockLimits) -> Result<(), GraphError> {
+        limits.request_alignment = 512;
+        Ok(())
+    }
+}
+
+/// The data that was found first ends within the block that is asked for next.
+#[test]
+fn data_that_comes_after_what_was_the_end_is_found() {
+    in_layer(|bql, _| {
+        let blocks = NodeBuilder::new("blocks").open(bql, Arc::new(Blocks(AtomicU64::new(700))));
+        let node = blocks.expect("opened");
+        let perm = READ_WRITE | Perm::RESIZE;
+        let device = backend(bql, &node, perm).expect("nobody objects");
+        let data = |bql: &mut BqlGuard, offset, bytes| {
+            let asked = async |request: Request<'_>| {
+                let status = request.block_status(offset, bytes, true).await?;
+                let at = status.at.map(|(_, start)| start);
+                Ok::<_, IoError>((status.bytes, at))
+            };
+            ask(bql, &node, asked).expect("known")
+        };
+        assert_eq!(data(bql, 0, 700), (700, Some(0)));
+        let grown = device.root().truncate(2048, false, Preallocation::Off);
+        bql.block_on(grown).expect("longer");
+        assert_eq!(data(bql, 600, 50), (50, Some(600)), "as it was");
+        assert_eq!(data(bql, 800, 100), (100, Some(800)));
+        assert_eq!(data(bql, 0, 2048), (2048, Some(0)));
     });
 }

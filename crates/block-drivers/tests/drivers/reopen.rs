@@ -4,13 +4,19 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
+use block_common::error::errno;
 use block_drivers::file::FileSettings;
 use block_drivers::{
     CopyOnRead, File, NullCo, Raw, RawSettings, Throttle, ThrottleConfig, ThrottleGroup,
 };
-use block_gs::{Backend, BqlGuard, GraphError, IoThread, Node, NodeOptions, Perm, ReopenOptions};
-use block_io::Buffer;
+use block_gs::{
+    Backend, BlockDriver, BqlGuard, Drained, GraphError, IoThread, Node, NodeBuilder, NodeOptions,
+    Perm, PreparedReopen, ReopenOptions, ReopenTo, Role,
+};
+use block_io::aio::sleep;
+use block_io::{Buffer, Destination, DriverIo, IoFuture, Request, Source, WriteFlags};
 
 use crate::support::{READ_WRITE, Tool, backend, disk, flush, in_layer, read, write};
 
@@ -23,6 +29,11 @@ const BUFFERED: FileSettings = FileSettings {
 
 const DIRECT: FileSettings = FileSettings {
     direct: true,
+    ..BUFFERED
+};
+
+const AUTO: FileSettings = FileSettings {
+    auto_read_only: true,
     ..BUFFERED
 };
 
@@ -193,6 +204,162 @@ fn a_reopen_that_is_refused_leaves_the_locks_that_there_were() {
         let _ = backend(bql, &other, READ_WRITE).expect_err("not shared");
         mine.remove(bql);
         backend(bql, &other, READ_WRITE).expect("the lock is gone with its owner");
+    });
+}
+
+/// Shows its file, and can be reopened.
+struct Format {
+    /// It does something that takes a while before it is, and says when.
+    waits: Option<Arc<AtomicBool>>,
+}
+
+impl DriverIo for Format {
+    fn read<'r>(&'r self, request: Request<'r>, at: u64, into: Destination<'r>) -> IoFuture<'r> {
+        match request.file() {
+            Ok(file) => file.read(at, into),
+            Err(error) => IoFuture::failed(error),
+        }
+    }
+
+    fn write<'r>(
+        &'r self,
+        request: Request<'r>,
+        at: u64,
+        from: Source<'r>,
+        flags: WriteFlags,
+    ) -> IoFuture<'r> {
+        match request.file() {
+            Ok(file) => file.write_with(at, from, flags),
+            Err(error) => IoFuture::failed(error),
+        }
+    }
+
+    fn length<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, u64> {
+        IoFuture::ready(Ok(1 << 16))
+    }
+}
+
+impl BlockDriver for Format {
+    fn format_name(&self) -> &'static str {
+        "format"
+    }
+
+    fn reopens(&self) -> bool {
+        true
+    }
+
+    fn reopen_prepare(
+        &self,
+        section: &mut Drained<'_>,
+        _to: &ReopenTo<'_>,
+    ) -> Result<Box<dyn PreparedReopen>, GraphError> {
+        if let Some(waits) = &self.waits {
+            waits.store(true, Ordering::Relaxed);
+            section.io(async |_: Request<'_>| sleep(Duration::from_millis(50)).await);
+        }
+        Ok(Box::new(()))
+    }
+}
+
+fn writable(bql: &BqlGuard, node: &Node) -> ReopenOptions {
+    ReopenOptions::new(NodeOptions {
+        read_only: false,
+        ..node.view(bql).options()
+    })
+}
+
+/// Its users want more of it from the very moment on in which it is writable.
+#[test]
+fn a_file_is_not_kept_from_its_new_users_by_its_own_locks() {
+    in_layer(|bql, directory| {
+        let path = image(directory.path());
+        let file = File::new(&path).read_only(true).open(bql, "file");
+        let file = file.expect("opened");
+        let options = NodeOptions {
+            read_only: true,
+            ..NodeOptions::default()
+        };
+        let format = NodeBuilder::new("format")
+            .options(options)
+            .child("file", &file, Role::IMAGE)
+            .open(bql, Arc::new(Format { waits: None }))
+            .expect("opened");
+        let other = File::new(&path).open(bql, "other").expect("opened");
+        let mine = backend(bql, &format, Perm::CONSISTENT_READ).expect("alone");
+        let become_writable = |bql: &mut BqlGuard| {
+            let (one, two) = (writable(bql, &format), writable(bql, &file));
+            let mut section = format.drain(bql);
+            let mut changes = section.transaction();
+            changes.reopen(one);
+            changes.at(&file).reopen(two);
+            changes.commit()
+        };
+        // A reader who does not want it to be written.
+        let reader = Backend::new(bql, "", Perm::CONSISTENT_READ, ALL - Perm::WRITE);
+        let reader = reader.expect("a backend");
+        reader.insert(bql, &other).expect("nobody writes");
+        let error = become_writable(bql).expect_err("not shared");
+        assert_eq!(error.to_string(), "Failed to get \"write\" lock");
+        reader.remove(bql);
+        become_writable(bql).expect("nobody else uses it");
+
+        mine.set_perm(bql, READ_WRITE, ALL).expect("writable");
+        write(bql, &mine, 0, b"new").expect("written");
+        let error = backend(bql, &other, READ_WRITE).expect_err("not shared");
+        assert_eq!(error.to_string(), "Failed to get \"write\" lock");
+        mine.remove(bql);
+        drop(mine);
+        drop((file, format));
+        bql.run_for(Duration::from_millis(1));
+        backend(bql, &other, READ_WRITE).expect("the locks are gone with their owner");
+    });
+}
+
+#[test]
+fn a_file_that_is_being_reopened_is_not_reopened_by_others() {
+    in_layer(|bql, directory| {
+        let path = image(directory.path());
+        let file = File::new(&path).read_only(true).open(bql, "file");
+        let file = file.expect("opened");
+        let waits = Arc::new(AtomicBool::new(false));
+        let driver = Format {
+            waits: Some(Arc::clone(&waits)),
+        };
+        let slow = NodeBuilder::new("slow").open(bql, Arc::new(driver));
+        let slow = slow.expect("opened");
+        let reader = jealous(bql, &file).expect("alone");
+        let (main, other) = (bql.main_loop(), file.clone());
+        let (one, two) = (writable(bql, &file), writable(bql, &slow));
+        let nested = bql.context().clone().spawn(async move {
+            while !waits.load(Ordering::Relaxed) {
+                sleep(Duration::from_millis(1)).await;
+            }
+            main.call(move |bql| {
+                let refused = reopen(bql, &other, AUTO);
+                // Others may use it all the same, and other processes hear it.
+                reader.remove(bql);
+                (refused, jealous(bql, &other))
+            })
+            .await
+        });
+        let mut section = file.drain(bql);
+        let mut changes = section.transaction();
+        changes.reopen(one);
+        changes.at(&slow).reopen(two);
+        changes.commit().expect("it is the first");
+        section.end();
+        let (refused, reader) = bql.block_on(nested).expect("the main loop is here");
+        let error = refused.expect_err("it is being reopened");
+        assert_eq!(error.errno(), errno::EBUSY);
+        let reader = reader.expect("nobody writes");
+
+        let other = File::new(&path).open(bql, "other").expect("opened");
+        let error = backend(bql, &other, READ_WRITE).expect_err("not shared");
+        assert_eq!(error.to_string(), "Failed to get \"write\" lock");
+        reader.remove(bql);
+        let writer = backend(bql, &file, READ_WRITE).expect("it is writable");
+        write(bql, &writer, 0, b"written").expect("written");
+        reopen(bql, &file, AUTO).expect("it is over");
     });
 }
 

@@ -3,8 +3,12 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use block_gs::{Backend, BlockLayer, BqlGuard, GraphError, IoError, Node, Perm};
+use block_io::aio::sleep;
 use block_io::{Buffer, Root};
 use tempfile::TempDir;
 
@@ -83,6 +87,22 @@ async fn write_growing(root: &Root, offset: u64, bytes: &[u8]) -> Result<(), IoE
     let buffer = Buffer::from(bytes);
     let in_flight = root.begin().await;
     in_flight.request()?.write(offset, buffer.source()).await
+}
+
+/// A request of `disk` that takes a while: who drains it polls.
+pub fn keep_busy(bql: &mut BqlGuard, disk: &Backend) {
+    let root = disk.root().clone();
+    let begun = Arc::new(AtomicBool::new(false));
+    let begins = Arc::clone(&begun);
+    let busy = bql.context().clone().spawn(async move {
+        let _in_flight = root.begin().await;
+        begins.store(true, Ordering::Relaxed);
+        sleep(Duration::from_millis(50)).await;
+    });
+    while !begun.load(Ordering::Relaxed) {
+        bql.run_for(Duration::from_millis(1));
+    }
+    drop(busy);
 }
 
 /// Makes earlier writes durable.

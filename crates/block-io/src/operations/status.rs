@@ -212,8 +212,9 @@ impl<'r> Request<'r> {
         }
         let asked = pad::align(&range, self.limits().request_alignment);
         let whole = asked.end - asked.start;
-        let said = self.said_by_driver(asked.start, whole, precise).await?;
         let before = range.start - asked.start;
+        let said = self.said_by_driver(asked.start, before, whole, precise);
+        let said = said.await?;
         let mut status = BlockStatus {
             flags: said.flags,
             bytes: said
@@ -251,11 +252,16 @@ impl<'r> Request<'r> {
         Ok(status)
     }
 
-    /// What the driver says, or has said before. Only who stores bytes himself
-    /// need not look elsewhere to know that they are data.
+    /// What the driver says of what comes `before` bytes after `offset`, or has
+    /// said before. Only who stores bytes himself need not look elsewhere to
+    /// know that they are data.
+    ///
+    /// Data that was found where the node ended once may end within a block:
+    /// then nothing is known of the rest of that, which it has by now.
     async fn said_by_driver(
         self,
         offset: u64,
+        before: u64,
         bytes: u64,
         precise: bool,
     ) -> Result<BlockStatus<'r>, IoError> {
@@ -265,8 +271,8 @@ impl<'r> Request<'r> {
             let driver = node.driver();
             return driver.block_status(self, offset, bytes, precise).await;
         }
-        let look = match node.status_cache().data_from(offset) {
-            Ok(known) => return Ok(BlockStatus::data(known).stored_at(node, offset)),
+        let look = match node.status_cache().data_from(offset + before) {
+            Ok(known) => return Ok(BlockStatus::data(before + known).stored_at(node, offset)),
             Err(look) => look,
         };
         let driver = node.driver();
