@@ -86,6 +86,6 @@ pub use object::add_object;
 pub use opening::{Opener, Warning, add, open};
 pub use options::{Options, Value};
 pub use probe::probe;
-pub use reopen::{reopen, set_read_only};
+pub use reopen::{change_options, reopen, set_read_only};
 pub use size::{SizeError, parse_size};
 pub use temporary::TemporaryFile;

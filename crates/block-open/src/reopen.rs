@@ -64,6 +64,16 @@ pub fn reopen(bql: &mut BqlGuard, options: Vec<Options>) -> Result<(), OpenError
 pub fn set_read_only(bql: &mut BqlGuard, node: &Node, read_only: bool) -> Result<(), OpenError> {
     let mut options = Options::new();
     options.set(general::READ_ONLY.name, read_only);
+    change_options(bql, node, options)
+}
+
+/// Gives a node these options, and leaves everything else as it is
+/// (`bdrv_reopen` with `keep_old_opts`). Values may be strings or typed. Needs
+/// the exclusive proof because it drains the node, and waits for its driver.
+///
+/// # Errors
+/// As [`reopen`].
+pub fn change_options(bql: &mut BqlGuard, node: &Node, options: Options) -> Result<(), OpenError> {
     reopen_all(bql, vec![(node.clone(), options)], Keep::Old)
 }
 

@@ -1,6 +1,7 @@
-//! `open` and `close`.
+//! `open`, `close` and `reopen`.
 
 use block_gs::BqlGuard;
+use block_open::{CacheMode, Options};
 
 use super::command::{Command, Failed};
 use super::session::{OpenWith, Session};
@@ -39,6 +40,23 @@ pub(super) static COMMANDS: &[Command] = &[
         ..Command::new("open", "open the file specified by path", open)
     },
     Command {
+        words: (0, None),
+        usage: "[(-r|-w)] [-c cache] [-o options]",
+        more: " Changes how the image is open: 'reopen -o lazy-refcounts=on'.
+
+ -r  for reading only
+ -w  for writing too
+ -c  the mode of the cache: none, writeback, directsync, unsafe, writethrough
+ -o  options of the driver",
+        options: &[
+            Known::letter('r'),
+            Known::letter('w'),
+            Known::both('c', "cache").value(),
+            Known::both('o', "options").value(),
+        ],
+        ..Command::new("reopen", "reopens an image with new options", reopen)
+    },
+    Command {
         short: Some("c"),
         ..Command::new("close", "close the current open file", close)
     },
@@ -63,4 +81,46 @@ fn open(bql: &mut BqlGuard, session: &mut Session, line: &Parsed) -> Result<(), 
 fn close(bql: &mut BqlGuard, session: &mut Session, _line: &Parsed) -> Result<(), Failed> {
     session.close(bql);
     Ok(())
+}
+
+fn reopen(bql: &mut BqlGuard, session: &mut Session, line: &Parsed) -> Result<(), Failed> {
+    let report = |text: &str| Err(Failed::Report(text.to_owned()));
+    let switches = line
+        .options
+        .iter()
+        .filter(|(name, _)| name == "r" || name == "w");
+    if switches.count() > 1 {
+        return report("Only one -r/-w option may be given");
+    }
+    if !line.arguments.is_empty() {
+        return Err(Failed::Usage);
+    }
+    let mut options = Options::new();
+    for text in line.values("options") {
+        let given = Options::parse(text).map_err(|error| Failed::Report(error.to_string()))?;
+        for (key, value) in given.iter() {
+            options.set(key, value.clone());
+        }
+    }
+    if line.has("r") || line.has("w") {
+        if options.get("read-only").is_some() {
+            return report("Cannot set both -r/-w and 'read-only'");
+        }
+        options.set("read-only", line.has("r"));
+    }
+    let mut writes_through = None;
+    if let Some(mode) = line.value("cache") {
+        let Some(cache) = CacheMode::parse(mode) else {
+            return Err(Failed::Report(format!("Invalid cache option: {mode}")));
+        };
+        if ["cache.direct", "cache.no-flush"]
+            .iter()
+            .any(|key| options.get(key).is_some())
+        {
+            return report("Cannot set both -c and the cache options");
+        }
+        cache.apply(&mut options);
+        writes_through = Some(cache.writethrough);
+    }
+    session.reopen(bql, options, writes_through)
 }

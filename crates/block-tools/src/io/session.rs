@@ -160,6 +160,41 @@ impl Session {
         Ok(())
     }
 
+    /// Changes options of the image. One that is to be read only is not
+    /// written by us any more.
+    pub fn reopen(
+        &mut self,
+        bql: &mut BqlGuard,
+        options: Options,
+        writes_through: Option<bool>,
+    ) -> Result<(), Failed> {
+        let report = |error: &dyn std::fmt::Display| Failed::Report(error.to_string());
+        let Some(image) = &mut self.image else {
+            return Err(Failed::Said);
+        };
+        let is_on = |value: &block_open::Value| match value {
+            block_open::Value::Bool(on) => *on,
+            block_open::Value::Text(text) => text == "on" || text == "true",
+            _ => false,
+        };
+        let before = image.perm;
+        if options.get("read-only").is_some_and(is_on) {
+            image.perm -= Perm::WRITE | Perm::WRITE_UNCHANGED | Perm::RESIZE;
+            let given_up = image.backend.set_perm(bql, image.perm, Perm::all());
+            given_up.map_err(|error| report(&error))?;
+        }
+        if let Err(error) = block_open::change_options(bql, &image.node, options) {
+            if image.backend.set_perm(bql, before, Perm::all()).is_ok() {
+                image.perm = before;
+            }
+            return Err(report(&error));
+        }
+        if let Some(writes_through) = writes_through {
+            image.backend.set_write_cache(bql, !writes_through);
+        }
+        Ok(())
+    }
+
     pub fn close(&mut self, bql: &mut BqlGuard) {
         self.wait_for_all(bql);
         self.image = None;
