@@ -170,6 +170,7 @@ impl DriverIo for Drive {
                 true => WriteFlags::COMPRESSED,
                 false => WriteFlags::empty(),
             },
+            hears_events: true,
             ..Capabilities::default()
         }
     }
