@@ -32,7 +32,8 @@ fn a_step_is_told_to_the_node_below_and_may_fail_there() {
         let front = backend(bql, "front", &image);
         let task = write(bql, &front);
         bql.block_on(task).expect("written");
-        assert_eq!(drive.asked(), ["write_aio"]);
+        // Its driver's step first, then what the layer does at the file itself.
+        assert_eq!(drive.asked(), ["write_aio", "pwritev", "pwritev_done"]);
         drive.bytes.lock().expect("no panic").fill(0);
         drive.fails.store(errno::EIO, Ordering::Relaxed);
         let task = write(bql, &front);
@@ -84,7 +85,7 @@ fn a_breakpoint_that_is_removed_lets_go_what_it_holds() {
         above.set_breakpoint(bql, "write_aio", "A").expect("set");
         let passes = write(bql, &front);
         bql.block_on(passes).expect("written");
-        assert_eq!(drive.asked(), [""; 0]);
+        assert!(!drive.asked().contains(&"write_aio"));
         let held = {
             image
                 .drain(bql)
