@@ -58,6 +58,17 @@ impl<T> GraphCell<T> {
         unsafe { &*self.value.get_shared() }
     }
 
+    /// As [`get`](GraphCell::get), without looking whose cell it is.
+    ///
+    /// # Safety
+    /// The cell belongs to the node of the request.
+    #[inline]
+    pub(crate) unsafe fn get_of_own_node<'r>(&'r self, request: Request<'r>) -> &'r T {
+        debug_assert!(request.node().uid() == self.owner);
+        // SAFETY: as in `get`; the caller promises what is looked at there.
+        unsafe { &*self.value.get_shared() }
+    }
+
     /// Replaces the value.
     ///
     /// # Safety

@@ -79,13 +79,16 @@ impl<'r> Request<'r> {
     /// lasts.
     #[inline]
     pub fn children(self) -> &'r Children {
-        self.node.children_cell().get(self)
+        // SAFETY: the cell is a field of the request's own node, and was made
+        // with that node's identity.
+        unsafe { self.node.children_cell().get_of_own_node(self) }
     }
 
     /// The node's limits. They stay as they are while the request lasts.
     #[inline]
     pub fn limits(self) -> &'r BlockLimits {
-        self.node.limits_cell().get(self)
+        // SAFETY: as in `children`.
+        unsafe { self.node.limits_cell().get_of_own_node(self) }
     }
 
     /// The same request at the other end of an edge below the node.

@@ -88,13 +88,13 @@ impl PlainNode {
 
 impl<'r> PlainRequest<'r> {
     /// As `Request::children`.
-    #[inline(never)]
+    #[inline]
     pub fn children(self) -> &'r PlainNode {
         self.node
     }
 
     /// As `Request::through`.
-    #[inline(never)]
+    #[inline]
     pub fn through(edge: &'r PlainEdge) -> Self {
         let rights = || edge.rights.load(Ordering::Relaxed);
         PlainRequest {
