@@ -177,3 +177,83 @@ fn open(bql: &mut BqlGuard, path: &Path, with_backing: bool) -> Result<block_gs:
     }
     block_open::open(bql, options(&described)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::tour::pattern::Pattern;
+
+    fn region() -> Region {
+        Region {
+            at: 0,
+            length: 1 << 20,
+            lanes_at: 1 << 18,
+            pattern: Pattern::new(3),
+        }
+    }
+
+    /// What is told of a chain whose base has been `damaged` after it was
+    /// closed.
+    fn told(damage: impl FnOnce(&mut Vec<u8>)) -> (Checked, Vec<String>) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let layer = BlockLayer::new().expect("a layer");
+        let built = layer.enter(|bql| Chain::build(bql, dir.path().to_owned(), &region()));
+        let chain = built.expect("built");
+        drop(layer);
+        let base = &chain.layers[0].path;
+        let mut bytes = fs::read(base).expect("read");
+        damage(&mut bytes);
+        fs::write(base, bytes).expect("written");
+        let watch = Watch::default();
+        let mut checked = Checked::default();
+        let (region, lanes) = (region(), Lane::cut(region().lanes(), 3));
+        let closed = Closed {
+            chain: &chain,
+            region: &region,
+            lanes: &lanes,
+            watch: &watch,
+        };
+        closed.look(&mut checked);
+        (checked, watch.told())
+    }
+
+    #[test]
+    fn a_chain_that_is_right_is_looked_at_in_full() {
+        let (checked, told) = told(|_| {});
+        assert_eq!(told, [] as [String; 0]);
+        assert_eq!(checked.images, 2);
+        assert!(checked.by_qemu_img.is_none_or(|images| images == 2));
+        assert!(checked.bytes >= region().length);
+    }
+
+    #[test]
+    fn a_wrong_count_is_found() {
+        let (checked, told) = told(|image| {
+            let word = |at: usize| -> usize {
+                let bytes = image[at..at + 8].try_into().expect("eight bytes");
+                u64::from_be_bytes(bytes) as usize
+            };
+            // The first count of the first block: that of the header.
+            let block = word(word(48));
+            image[block..block + 2].fill(0);
+        });
+        assert_eq!(checked.images, 0);
+        assert!(told[0].contains("is not consistent"), "{told:?}");
+        assert!(told[0].contains("1 corruptions"), "{told:?}");
+    }
+
+    #[test]
+    fn a_wrong_byte_is_found_where_it_is() {
+        let mut first = vec![0; 512];
+        region().pattern.fill(0, &mut first, |_| 0);
+        let (checked, told) = told(|image| {
+            let mut sectors = image.chunks_mut(512);
+            let sector = sectors.find(|sector| **sector == *first);
+            sector.expect("the first sector is somewhere")[7] ^= 1;
+        });
+        assert_eq!(checked.images, 2, "nothing else is wrong with it");
+        assert!(told[0].contains("the byte at offset 7 is"), "{told:?}");
+    }
+}
