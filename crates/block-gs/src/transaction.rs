@@ -70,6 +70,11 @@ struct Change {
 }
 
 enum Action {
+    /// Nothing; but the others only if this is so.
+    Expect {
+        name: String,
+        child: Option<Node>,
+    },
     Attach {
         name: String,
         child: Node,
@@ -130,6 +135,21 @@ impl<'t> Transaction<'t> {
     pub fn at(&mut self, node: &Node) -> &mut Self {
         self.subject = node.key(self.bql);
         self
+    }
+
+    /// Lets everything depend on what the node's edge called `name` leads to:
+    /// `child`, or with `None` nowhere. If that is not so when the changes are
+    /// made, none is.
+    ///
+    /// [`commit`](Transaction::commit) may poll before it makes the first
+    /// change, and what runs then may change what the caller has looked at. Who
+    /// has planned for what was there says so with this. Of changes noted before
+    /// this one it sees the outcome.
+    pub fn expect_child(&mut self, name: &str, child: Option<&Node>) -> &mut Self {
+        self.note(Action::Expect {
+            name: name.to_owned(),
+            child: child.cloned(),
+        })
     }
 
     /// Adds `child` below the node (`bdrv_attach_child`).
@@ -245,7 +265,9 @@ impl<'t> Transaction<'t> {
     /// (`bdrv_reopen_multiple`).
     ///
     /// # Errors
-    /// The first refusal; the graph is then as it was before. By
+    /// The first refusal; the graph is then as it was before, or as what ran
+    /// meanwhile has made it. By what was
+    /// [expected](Transaction::expect_child): [`GraphError::ChildChanged`]; by
     /// a link: [`GraphError::FrozenChild`], [`GraphError::FrozenLink`]; by
     /// the shape of the graph: [`GraphError::Cycle`],
     /// [`GraphError::ChildExists`], [`GraphError::NoSuchChild`],
@@ -283,7 +305,8 @@ impl Change {
                     nodes.push(new.clone());
                 }
             }
-            Action::Detach { .. }
+            Action::Expect { .. }
+            | Action::Detach { .. }
             | Action::Reopen(_)
             | Action::Touch
             | Action::SetBacking(None) => {}
@@ -315,7 +338,8 @@ impl Change {
             Action::SetBacking(backing) => backing.as_ref(),
             Action::ReplaceWith { to, .. } => Some(to),
             Action::Append { top } => Some(top),
-            Action::Detach { .. }
+            Action::Expect { .. }
+            | Action::Detach { .. }
             | Action::DropFilter
             | Action::DropIntermediate { .. }
             | Action::Reopen(_)
@@ -336,6 +360,7 @@ impl Change {
             applied,
         };
         match &self.action {
+            Action::Expect { name, child } => step.expect(subject, name, child.as_ref()),
             Action::Attach { name, child, role } => {
                 let child = child.key(step.bql);
                 step.attach(subject, name, child, *role)

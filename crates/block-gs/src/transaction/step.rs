@@ -66,6 +66,23 @@ impl Step<'_> {
         })
     }
 
+    pub fn expect(
+        &self,
+        parent: NodeKey,
+        name: &str,
+        child: Option<&Node>,
+    ) -> Result<(), GraphError> {
+        let edge = self.graph().child_edge(parent, name);
+        let found = edge.map(|edge| self.graph().edges[edge].child);
+        if found == child.map(|child| child.key(self.bql)) {
+            return Ok(());
+        }
+        Err(GraphError::ChildChanged {
+            parent: self.name(parent),
+            edge: name.to_owned(),
+        })
+    }
+
     pub fn check_not_frozen(&self, edge: EdgeKey) -> Result<(), GraphError> {
         let state = &self.graph().edges[edge];
         let ParentRef::Node(parent) = state.parent else {
