@@ -458,10 +458,8 @@ pub(crate) fn detach(bql: &mut BqlGuard, key: BackendKey) {
     let Some(node) = take_away(bql, key) else {
         return;
     };
-    // Without its backend the node has no reason to be in an iothread. The
-    // backend itself stays where it is.
-    let main = bql.context().clone();
-    let _ = context_change::change(bql, &node, &main, None);
+    // The backend itself stays where it is.
+    context_change::go_back(bql, &node);
 }
 
 /// Takes the node of a backend away, in a drained section of the node.
