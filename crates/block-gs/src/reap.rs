@@ -11,7 +11,7 @@ use block_io::Request;
 use crate::graph::section::{Scope, Section};
 use crate::graph::write;
 use crate::graph::{BackendKey, EdgeKey, NodeKey, ParentKey};
-use crate::{BqlGuard, Node, bitmaps, buffers, owner_io, permissions};
+use crate::{BqlGuard, Node, bitmaps, buffers, context_change, owner_io, permissions};
 
 /// Forgets an edge that has been taken out: its child's other parents may do
 /// more now, and it may have been the last.
@@ -44,7 +44,8 @@ fn is_unreferenced(bql: &BqlGuard, key: NodeKey) -> bool {
 }
 
 /// Closes the node and takes it out of the graph (`bdrv_close`,
-/// `bdrv_delete`). Its children lose a parent and are looked at in turn.
+/// `bdrv_delete`). Its children lose a parent and are looked at in turn; they go
+/// back to the main loop unless others keep them where they are.
 ///
 /// A panic in its driver, or in what runs while it is drained, leaves it in
 /// the graph for another try, which asks the driver for nothing more.
@@ -69,7 +70,10 @@ pub(crate) fn delete_node(bql: &mut BqlGuard, key: NodeKey) {
         drop(farewell);
     }
     scope.settle();
+    let mut children = Vec::new();
     while let Some(&edge) = scope.bql.graph().node(key).children.last() {
+        let child = scope.bql.graph().edges[edge].child;
+        children.push(Node::of(scope.bql, child));
         scope.bql.graph_mut().edges[edge].frozen = 0;
         write::unlink(scope.bql, &scope.section, edge);
         free_edge(scope.bql, edge);
@@ -84,6 +88,9 @@ pub(crate) fn delete_node(bql: &mut BqlGuard, key: NodeKey) {
     // Requests hold no node, only roots and edges do, and none is left; the
     // I/O half goes with its last handle.
     leaving.bql.graph_mut().remove_node(key);
+    for child in children {
+        context_change::go_back(leaving.bql, &child);
+    }
 }
 
 /// A node on its way out, which nobody may attach to. Stays otherwise if a
@@ -133,16 +140,22 @@ pub(crate) fn reap_backend(bql: &mut BqlGuard, key: BackendKey) {
     }
 }
 
-/// Removes a parent of another kind, with its edges.
+/// Removes a parent of another kind, with its edges. Its nodes go back to the
+/// main loop unless others keep them where they are.
 pub(crate) fn reap_parent(bql: &mut BqlGuard, key: ParentKey) {
+    let mut children = Vec::new();
     while let Some(&edge) = bql
         .graph()
         .others
         .get(key)
         .and_then(|parent| parent.edges.last())
     {
+        children.push(Node::of(bql, bql.graph().edges[edge].child));
         write::unlink(bql, &Section::default(), edge);
         free_edge(bql, edge);
     }
     bql.graph_mut().others.remove(key);
+    for child in children {
+        context_change::go_back(bql, &child);
+    }
 }

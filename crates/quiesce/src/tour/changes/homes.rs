@@ -95,8 +95,7 @@ impl Changer {
     ) -> Result<(), Failure> {
         let group = &self.world.groups[number];
         let expected = to.map_or_else(|| bql.context().clone(), |thread| thread.context().clone());
-        let formats = group.disks.iter().map(|disk| &disk.format);
-        for node in formats.chain(&group.filters).chain([&group.file]) {
+        for node in group.nodes().iter().chain(&group.filters) {
             let context = node.io().context();
             step.promise(context == expected, || {
                 format!("'{}' stayed behind in {}", node.name(), context.name())
