@@ -58,7 +58,8 @@ impl Image {
                 true => Become::ZeroUnmapped,
                 false => Become::Zero,
             };
-        self.convert(request, range, to).await
+        let discard = self.settings.lock().pass_discard_request;
+        self.convert(request, range, to, discard).await
     }
 
     /// Gives up whole clusters of a range.
@@ -85,23 +86,20 @@ impl Image {
         if start >= end {
             return Err(IoError::NotSupported);
         }
-        self.convert(request, start..end, Become::Discarded).await
+        let discard = self.settings.lock().pass_discard_request;
+        self.convert(request, start..end, Become::Discarded, discard)
+            .await
     }
 
-    /// Converts a range of whole subclusters, slice by slice.
+    /// Converts a range of whole subclusters, slice by slice. With `discard`
+    /// the file may forget the clusters that are given up.
     pub async fn convert(
         &self,
         request: Request<'_>,
         mut range: Range<u64>,
         to: Become,
+        discard: bool,
     ) -> Result<(), IoError> {
-        let pass = {
-            let settings = self.settings.lock();
-            match to {
-                Become::Nothing => settings.pass_discard_snapshot,
-                _ => settings.pass_discard_request,
-            }
-        };
         let keep = to == Become::Discarded && self.settings.lock().discard_no_unref;
         let has_backing = request.backing().is_ok();
         while range.start < range.end {
@@ -136,7 +134,7 @@ impl Image {
                 let lost = old.is_compressed() || old.host() != 0;
                 if lost && new.host() != old.host() || (old.is_compressed() && !new.is_compressed())
                 {
-                    self.free_entry(old, state, pass);
+                    self.free_entry(old, state, discard);
                 }
                 new
             })
