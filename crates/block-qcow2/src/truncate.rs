@@ -124,9 +124,13 @@ impl Image {
                 self.convert(request, edge..end, Become::Zero).await?;
             }
         }
-        if to.preallocation != Preallocation::Off {
-            self.preallocate(request, old, new, to.preallocation)
-                .await?;
+        let how = match to.preallocation {
+            // As when such an image is made.
+            Preallocation::Off if self.lock().header.has_raw_data() => Preallocation::Metadata,
+            how => how,
+        };
+        if how != Preallocation::Off {
+            self.preallocate(request, old, new, how).await?;
         }
         self.set_size(request, new).await
     }

@@ -159,7 +159,7 @@ fn over_a_backing_image() {
 
 #[test]
 fn with_a_data_file() {
-    for (seed, data_file_raw) in [(18, false)] {
+    for (seed, data_file_raw) in [(18, false), (19, true)] {
         let create = CreateOptions {
             data_file: Some("data".to_owned()),
             data_file_raw,
@@ -167,6 +167,7 @@ fn with_a_data_file() {
         };
         crash(&Plan {
             at_once: 3,
+            resizes: true,
             ..Plan::new(seed, create)
         });
     }
