@@ -238,17 +238,17 @@ impl Image {
             (header.bitmaps, header.autoclear) = before;
             return Err(error);
         }
-        file.flush().await?;
+        // The header is written: what it says is there, durable or not.
         if let Some(claimed) = claimed {
             claimed.keep();
         }
-        let state = &mut *self.lock();
+        self.lock().bitmaps = all;
+        file.flush().await?;
         if let Some(old) = before.0 {
             let first = old.directory_offset >> bits;
             let clusters = self.geometry.clusters_of(old.directory_size);
-            state.unused.push(first..first + clusters);
+            self.lock().unused.push(first..first + clusters);
         }
-        state.bitmaps = all;
         Ok(())
     }
 

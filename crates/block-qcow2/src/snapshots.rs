@@ -16,7 +16,7 @@ use crate::driver::Qcow2;
 use crate::format::Limits;
 use crate::format::entry::{COPIED, CompressedRange, Entry, OFFSET};
 use crate::format::snapshot::{self, Snapshot};
-use crate::image::{Freed, Image};
+use crate::image::{Claimed, Freed, Image};
 use crate::open::read_words;
 use crate::zero::Become;
 
@@ -103,8 +103,7 @@ impl Image {
             instructions: info.instructions.unwrap_or(u64::MAX),
             unknown_extra: Vec::new(),
         });
-        self.replace_snapshots(request, all).await?;
-        claimed.keep();
+        self.replace_snapshots(request, all, Some(claimed)).await?;
         self.note_metadata();
         if info.vm_state_size > 0 {
             // It belongs to the snapshot now.
@@ -117,10 +116,12 @@ impl Image {
     }
 
     /// Stores another table of snapshots in place of the one that is there.
+    /// `table` is that of the first level which a new one of them has.
     async fn replace_snapshots(
         &self,
         request: Request<'_>,
         all: Vec<Snapshot>,
+        table: Option<Claimed<'_>>,
     ) -> Result<(), IoError> {
         let bits = self.geometry.cluster_bits;
         let bytes = snapshot::write(&all)?;
@@ -151,18 +152,22 @@ impl Image {
             (header.snapshots_offset, header.snapshot_count) = before;
             return Err(error);
         }
+        // The header is written: what it says is there, durable or not.
+        [claimed, table]
+            .into_iter()
+            .flatten()
+            .for_each(Claimed::keep);
+        let old = {
+            let state = &mut *self.lock();
+            state.snapshots = all;
+            let old = std::mem::replace(&mut state.snapshot_bytes, bytes.len() as u64);
+            self.geometry.clusters_of(old)
+        };
         file.flush().await?;
-        if let Some(claimed) = claimed {
-            claimed.keep();
-        }
-        let state = &mut *self.lock();
-        let old = self.geometry.clusters_of(state.snapshot_bytes);
         if old > 0 {
             let first = before.0 >> bits;
-            state.unused.push(first..first + old);
+            self.lock().unused.push(first..first + old);
         }
-        state.snapshots = all;
-        state.snapshot_bytes = bytes.len() as u64;
         Ok(())
     }
 
@@ -396,7 +401,7 @@ impl Image {
         }
         let gone = all.remove(at);
         let l1 = self.snapshot_l1(request, &gone).await?;
-        self.replace_snapshots(request, all).await?;
+        self.replace_snapshots(request, all, None).await?;
         self.count_tree(request, &l1, Change::Fewer).await?;
         let bits = self.geometry.cluster_bits;
         let clusters = self.geometry.clusters_of(u64::from(gone.l1_size) * 8);
