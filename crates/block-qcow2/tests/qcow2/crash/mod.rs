@@ -5,6 +5,7 @@
 //! every moment instead of some.
 
 mod cases;
+mod faults;
 mod given_up;
 mod model;
 mod recorder;
