@@ -96,7 +96,7 @@ pub use graph_cell::GraphCell;
 pub use gs_access::GsAccess;
 pub use node::{IoNode, NodeFlags, NodeIdentity, NodeUid, OnThreshold};
 pub use operations::{
-    AmendReady, BackingName, BlockStatus, CheckResult, Clusters, DriverInfo, Repairs, ScsiCommand,
+    AmendProgress, AmendReady, BackingName, BlockStatus, CheckResult, Clusters, DriverInfo, Repairs, ScsiCommand,
     ScsiReply, ScsiTransfer, Zone, ZoneKind, ZoneOperation, ZoneState,
 };
 pub use request::{Activity, Request};

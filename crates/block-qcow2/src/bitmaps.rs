@@ -238,17 +238,18 @@ impl Image {
             (header.bitmaps, header.autoclear) = before;
             return Err(error);
         }
-        // The header is written: what it says is there, durable or not.
+        file.flush().await?;
         if let Some(claimed) = claimed {
             claimed.keep();
         }
-        self.lock().bitmaps = all;
-        file.flush().await?;
+        let discard = self.settings.lock().pass_discard_other;
+        let state = &mut *self.lock();
         if let Some(old) = before.0 {
             let first = old.directory_offset >> bits;
             let clusters = self.geometry.clusters_of(old.directory_size);
-            self.lock().unused.push(first..first + clusters);
+            state.release(first..first + clusters, discard);
         }
+        state.bitmaps = all;
         Ok(())
     }
 
@@ -261,15 +262,16 @@ impl Image {
         let count = u64::from(entry.table_size).min(there);
         let text = "Failed to read bitmap table";
         let table = read_words(file, entry.table_offset, count, length, text).await?;
+        let discard = self.settings.lock().pass_discard_other;
         let state = &mut *self.lock();
         for word in table {
             if let Ok(Part::At(offset)) = Part::parse(word, self.geometry.cluster_size()) {
-                state.unused.push(offset >> bits..(offset >> bits) + 1);
+                state.release(offset >> bits..(offset >> bits) + 1, discard);
             }
         }
         let first = entry.table_offset >> bits;
         let clusters = self.geometry.clusters_of(u64::from(entry.table_size) * 8);
-        state.unused.push(first..first + clusters);
+        state.release(first..first + clusters, discard);
         Ok(())
     }
 

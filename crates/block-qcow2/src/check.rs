@@ -103,7 +103,7 @@ impl Image {
     async fn look(&self, request: Request<'_>, repairs: Repairs) -> Result<CheckResult, IoError> {
         let mut check = Check {
             image: self,
-            geometry: self.geometry,
+            geometry: self.geometry_now(),
             file_length: request.file()?.length().await?,
             uses: Uses::default(),
             found: CheckResult::default(),

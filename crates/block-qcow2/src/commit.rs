@@ -65,6 +65,7 @@ impl Image {
     /// As [`commit`](Image::commit), for whoever has the turn.
     pub async fn commit_now(&self, request: Request<'_>, goal: Goal) -> Result<(), IoError> {
         self.check_sane()?;
+        self.settle_header(request).await?;
         self.give_back(request).await?;
         let file = request.file()?;
         let mut batch = self.take_batch();
@@ -169,7 +170,7 @@ impl Image {
 
     /// Marks the image, which nobody writes to any more.
     pub async fn mark_corrupt(&self, request: Request<'_>) -> Result<(), IoError> {
-        if self.geometry.version < 3 {
+        if self.lock().header.version < 3 {
             return Ok(());
         }
         self.lock().header.incompatible |= Incompatible::CORRUPT;

@@ -27,6 +27,7 @@ impl Image {
             || !state.freed.is_empty()
             || !state.released.is_empty()
             || !state.unused.is_empty()
+            || state.unsure.is_some()
             || !state.refs.table_dirty.is_empty()
             || state
                 .refs

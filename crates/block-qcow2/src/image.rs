@@ -24,6 +24,7 @@ use crate::l1::L1;
 use crate::options::Settings;
 use crate::overlap::Filter;
 use crate::refs::{Claim, Need, Refs};
+use crate::switch::Unsure;
 
 /// How many clusters may wait to be given back before they are.
 const MANY: usize = 1 << 14;
@@ -81,6 +82,8 @@ pub(crate) struct State {
     pub released: VecDeque<(u64, Vec<Freed>)>,
     /// Clusters that nothing has ever used.
     pub unused: Vec<Range<u64>>,
+    /// Another header than this one may be stored.
+    pub unsure: Option<Unsure>,
 }
 
 /// One place of the cache.
@@ -112,6 +115,7 @@ impl State {
             freed: Vec::new(),
             released: VecDeque::new(),
             unused: Vec::new(),
+            unsure: None,
         }
     }
 
@@ -126,6 +130,20 @@ impl State {
             return;
         }
         self.freed.push(Freed { clusters, discard });
+    }
+
+    /// Takes a use away from clusters that nothing stored uses any more, and
+    /// that no request has looked up.
+    pub fn release(&mut self, clusters: Range<u64>, discard: bool) {
+        if clusters.is_empty() {
+            return;
+        }
+        match self.released.back_mut() {
+            Some((0, freed)) => freed.push(Freed { clusters, discard }),
+            _ => self
+                .released
+                .push_back((0, vec![Freed { clusters, discard }])),
+        }
     }
 }
 
@@ -167,6 +185,12 @@ impl Image {
 
     pub fn size(&self) -> u64 {
         self.size.load(Ordering::Acquire)
+    }
+
+    /// The geometry as the header says it now: its version and the width of
+    /// counts change when an image is amended.
+    pub fn geometry_now(&self) -> Geometry {
+        Geometry::of(&self.lock().header)
     }
 
     /// How many entries a slice has, as a power of two.
@@ -331,6 +355,27 @@ impl Image {
         self.claim_for(request, want, exact, "data cluster").await
     }
 
+    /// As [`claim`](Image::claim), for whoever has the turn to commit.
+    pub async fn claim_now(
+        &self,
+        request: Request<'_>,
+        want: u64,
+        exact: bool,
+    ) -> Result<Claimed<'_>, IoError> {
+        let claim = self
+            .with_refs_now(request, |refs| refs.claim(want, exact))
+            .await?;
+        self.check_claim(request, &claim, "refcount block").await?;
+        let claimed = Claimed {
+            image: self,
+            claim: Some(claim),
+        };
+        match claimed.clusters().end << self.geometry.cluster_bits > OFFSET {
+            true => Err(IoError::from_errno(errno::ENOSPC)),
+            false => Ok(claimed),
+        }
+    }
+
     /// As [`claim`](Image::claim), for `what`.
     async fn claim_for(
         &self,
@@ -408,13 +453,14 @@ impl Image {
         let bytes = self.geometry.cluster_size();
         self.check_overlap(request, claimed.offset(), bytes).await?;
         file.write(claimed.offset(), table.source()).await?;
+        let discard = self.settings.lock().pass_discard_other;
         let mut state = self.lock();
         self.filter.add(claimed.clusters().start);
         self.l1.set(index, claimed.offset() | COPIED);
         state.l1_dirty.insert(index);
         if old & OFFSET != 0 {
             let cluster = (old & OFFSET) >> self.geometry.cluster_bits;
-            state.free(cluster..cluster + 1, false);
+            state.free(cluster..cluster + 1, discard);
         }
         drop(state);
         claimed.keep();
@@ -463,6 +509,7 @@ impl Image {
         state.freed.clear();
         state.released.clear();
         state.unused.clear();
+        state.unsure = None;
     }
 }
 

@@ -9,7 +9,8 @@
 //! | `read`, `write`, `compressed`, `zero`, `status` | requests |
 //! | `refs`, `grace`, `commit`, `flush` | what is free, since when, and in which order changes are stored |
 //! | `overlap`, `check` | what must not be overwritten; looking for what is wrong |
-//! | `truncate`, `snapshots`, `bitmaps`, `amend`, `manage`, `reopen` | changes of the image as a whole |
+//! | `truncate`, `snapshots`, `bitmaps`, `amend`, `recount`, `expand`, `manage`, `reopen` | changes of the image as a whole |
+//! | `switch` | the one write that makes such a change |
 //! | `create`, `open`, `driver` | making images, opening them, and what the layer asks |
 //!
 //! An image is read with [`Qcow2Image::read`], which says which other images it
@@ -31,6 +32,7 @@ mod compressed;
 mod create;
 mod dirty;
 mod driver;
+mod expand;
 mod flush;
 pub mod format;
 mod geometry;
@@ -43,10 +45,12 @@ mod open;
 mod options;
 mod overlap;
 mod read;
+mod recount;
 mod refs;
 mod reopen;
 mod snapshots;
 mod status;
+mod switch;
 mod truncate;
 mod write;
 mod zero;

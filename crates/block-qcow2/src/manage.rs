@@ -20,8 +20,11 @@ impl Image {
         self.check_sane()?;
         let size = self.geometry.cluster_size();
         let end = self.size().next_multiple_of(size);
-        self.convert(request, 0..end, Become::Nothing).await?;
-        self.drop_tables(0);
+        // It is what an external snapshot leaves behind.
+        let discard = self.settings.lock().pass_discard_snapshot;
+        self.convert(request, 0..end, Become::Nothing, discard)
+            .await?;
+        self.drop_tables(0, discard);
         self.commit(request, Goal::Durable).await
     }
 
@@ -65,7 +68,7 @@ impl Image {
     /// image. Nothing is in flight.
     pub async fn reload(&self, request: Request<'_>) -> Result<(), IoError> {
         let stored = Stored::read(request.file()?).await?;
-        if Geometry::of(&stored.header) != self.geometry {
+        if !self.geometry.is_like(&Geometry::of(&stored.header)) {
             let text = "The image is another one than before";
             return Err(IoError::refused(errno::EINVAL, text));
         }
@@ -84,6 +87,8 @@ impl Image {
         }
         let first = stored.header.refcount_table_offset >> self.geometry.cluster_bits;
         let table = first..first + u64::from(stored.header.refcount_table_clusters);
+        let counts = Geometry::of(&stored.header).counts;
+        state.refs.set_counts(counts);
         state.refs.reload(stored.table, table, stored.file_length);
         state.snapshots = stored.snapshots;
         state.snapshot_bytes = stored.snapshot_bytes;

@@ -131,6 +131,12 @@ impl Qcow2Options {
                 "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level",
             ));
         }
+        let discard_no_unref = self.discard_no_unref.unwrap_or(false);
+        if discard_no_unref && geometry.version < 3 {
+            return Err(refused(
+                "discard-no-unref is only supported since qcow2 version 3",
+            ));
+        }
         // No image needs more than this, whatever is said.
         let l2_entries = size
             .div_ceil(slice_coverage(geometry, slice_bytes))
@@ -146,7 +152,7 @@ impl Qcow2Options {
             pass_discard_request: self.pass_discard_request.unwrap_or(unmap),
             pass_discard_snapshot: self.pass_discard_snapshot.unwrap_or(true),
             pass_discard_other: self.pass_discard_other.unwrap_or(false),
-            discard_no_unref: self.discard_no_unref.unwrap_or(false),
+            discard_no_unref,
             overlap_checks: self.overlap_checks()?,
             clean_interval,
         })

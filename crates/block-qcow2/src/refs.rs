@@ -12,6 +12,7 @@ use block_common::error::errno;
 use crate::dirty::Dirty;
 use crate::format::Limits;
 use crate::format::entry::OFFSET;
+use crate::format::refcount::Counts;
 use crate::geometry::Geometry;
 use crate::overlap::Filter;
 
@@ -87,6 +88,46 @@ impl Refs {
             moved: None,
             passed_over: Vec::new(),
         }
+    }
+
+    /// How many clusters a block counts, as a power of two.
+    pub fn block_bits(&self) -> u32 {
+        self.geometry.block_bits
+    }
+
+    /// Goes on with counts of another width, which are stored already.
+    pub fn replace(&mut self, counts: Counts, table: Vec<u64>, stored: Range<u64>) {
+        self.set_counts(counts);
+        self.table = table;
+        self.stored = stored;
+        self.table_dirty.clear();
+        self.blocks.clear();
+        self.moved = None;
+        self.hint = 0;
+    }
+
+    /// Reads counts as `counts` says. Only when no block is in memory.
+    pub fn set_counts(&mut self, counts: Counts) {
+        self.geometry.counts = counts;
+        let per_block = counts.per(self.geometry.cluster_size());
+        self.geometry.block_bits = per_block.ilog2();
+    }
+
+    /// Shows each cluster that a block counts, and how often it is used.
+    pub fn each(&mut self, index: u64, mut each: impl FnMut(u64, u64)) -> Result<(), Need> {
+        if self.block_offset(index) == 0 {
+            return Ok(());
+        }
+        let counts = self.geometry.counts;
+        let first = index << self.geometry.block_bits;
+        let block = self.block(index)?;
+        for at in 0..counts.per(block.data.len() as u64) {
+            let count = counts.get(&block.data, at as usize);
+            if count != 0 {
+                each(first + at, count);
+            }
+        }
+        Ok(())
     }
 
     /// Takes over what is stored now.

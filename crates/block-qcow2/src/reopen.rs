@@ -43,7 +43,7 @@ impl Qcow2 {
             .clone()
             .unwrap_or_else(|| self.options.lock().clone());
         let unmap = to.options().unmap;
-        let settings = told.settle(&image.geometry, image.size(), unmap, lazy)?;
+        let settings = told.settle(&image.geometry_now(), image.size(), unmap, lazy)?;
         if was_writable {
             let store = async |request: Request<'_>| image.commit(request, Goal::Durable).await;
             section.io(store)?;

@@ -6,10 +6,15 @@ use block_common::error::errno;
 use block_io::{Buffer, IoError, Preallocation, Request, Truncation, WriteFlags};
 
 use crate::commit::Goal;
+use crate::format::Limits;
 use crate::format::entry::{ALL_ZERO, COPIED, Entry, OFFSET, ZERO};
-use crate::format::{FormatError, Limits};
 use crate::image::Image;
+use crate::switch::Extent;
 use crate::zero::Become;
+
+fn in_words(what: &'static str, error: &IoError) -> IoError {
+    IoError::refused(error.errno(), format!("{what}: {error}"))
+}
 
 /// How much is preallocated at once, in bytes.
 const STEP: u64 = 64 << 20;
@@ -29,7 +34,8 @@ impl Image {
             return refuse(errno::EINVAL, "The new size must be a multiple of 512");
         }
         let has_snapshots = !self.lock().snapshots.is_empty();
-        if has_snapshots && self.geometry.version < 3 {
+        let is_old = self.lock().header.version < 3;
+        if has_snapshots && is_old {
             return refuse(
                 errno::ENOTSUP,
                 "Can't resize a v2 image which has snapshots",
@@ -44,8 +50,11 @@ impl Image {
             }
             return self.shrink(request, old, new).await;
         }
-        if to.zeroes && self.geometry.version < 3 {
-            return refuse(errno::ENOTSUP, "Failed to zero out the new area");
+        if to.zeroes && is_old {
+            return refuse(
+                errno::ENOTSUP,
+                "Failed to zero out new clusters: Operation not supported",
+            );
         }
         self.grow(request, old, to).await
     }
@@ -63,9 +72,11 @@ impl Image {
         }
         let end = old.next_multiple_of(size);
         if edge < end {
-            self.convert(request, edge..end, Become::Nothing).await?;
+            // Whoever cuts it off wants the space.
+            self.convert(request, edge..end, Become::Nothing, true)
+                .await?;
         }
-        self.drop_tables(self.geometry.l1_entries(new));
+        self.drop_tables(self.geometry.l1_entries(new), true);
         self.set_size(request, new).await?;
         if !self.geometry.keeps_data {
             let data = request.child("data-file")?;
@@ -77,7 +88,7 @@ impl Image {
     }
 
     /// Gives up second-level tables from `first` on; they describe nothing.
-    pub fn drop_tables(&self, first: u64) {
+    pub fn drop_tables(&self, first: u64, discard: bool) {
         let state = &mut *self.lock();
         let last = u64::from(state.header.l1_size);
         for index in first..last {
@@ -95,14 +106,15 @@ impl Image {
             self.l1.set(index, 0);
             state.l1_dirty.insert(index);
             let cluster = (entry & OFFSET) >> self.geometry.cluster_bits;
-            state.free(cluster..cluster + 1, false);
+            state.free(cluster..cluster + 1, discard);
         }
     }
 
     async fn grow(&self, request: Request<'_>, old: u64, to: Truncation) -> Result<(), IoError> {
         let new = to.length;
         let entries = self.geometry.l1_entries(new);
-        self.grow_l1(request, entries).await?;
+        let grown = self.grow_l1(request, entries).await;
+        grown.map_err(|error| in_words("Failed to grow the L1 table", &error))?;
         if !self.geometry.keeps_data && self.lock().header.has_raw_data() {
             let below = match to.preallocation {
                 Preallocation::Metadata => Preallocation::Off,
@@ -121,7 +133,8 @@ impl Image {
             self.write_runs(request, old, zeroes.source()).await?;
             let end = new.next_multiple_of(unit);
             if edge < end {
-                self.convert(request, edge..end, Become::Zero).await?;
+                self.convert(request, edge..end, Become::Zero, false)
+                    .await?;
             }
         }
         let how = match to.preallocation {
@@ -137,18 +150,16 @@ impl Image {
 
     /// Stores everything, and then the new size.
     async fn set_size(&self, request: Request<'_>, size: u64) -> Result<(), IoError> {
-        self.commit(request, Goal::Durable).await?;
         let _turn = self.commits.enter(0..1, true).await;
-        let before = {
-            let header = &mut self.lock().header;
-            std::mem::replace(&mut header.size, size)
-        };
-        if let Err(error) = self.write_header(request).await {
-            self.lock().header.size = before;
-            return Err(error);
-        }
+        self.commit_now(request, Goal::Durable).await?;
+        let resized = self.switch_header(request, Extent::Fields, Vec::new(), |header| {
+            header.size = size;
+        });
+        resized
+            .await
+            .map_err(|error| in_words("Failed to update the image size", &error))?;
         self.size.store(size, Ordering::Release);
-        request.file()?.flush().await
+        Ok(())
     }
 
     /// Makes room for `entries` entries in the first-level table.
@@ -157,7 +168,7 @@ impl Image {
             return Ok(());
         }
         if entries * 8 > Limits::L1_BYTES {
-            return Err(FormatError::TooBig.into());
+            return Err(IoError::from_errno(27));
         }
         self.commit(request, Goal::Durable).await?;
         let bits = self.geometry.cluster_bits;
@@ -181,23 +192,15 @@ impl Image {
         file.write(claimed.offset(), table.source()).await?;
         file.flush().await?;
         let moved = (claimed.offset(), entries as u32);
-        {
-            let header = &mut self.lock().header;
+        self.switch_header(request, Extent::Fields, vec![claimed], |header| {
             (header.l1_offset, header.l1_size) = moved;
-        }
-        if let Err(error) = self.write_header(request).await {
-            let header = &mut self.lock().header;
-            (header.l1_offset, header.l1_size) = old;
-            return Err(error);
-        }
-        claimed.keep();
+        })
+        .await?;
         self.note_metadata();
-        file.flush().await?;
         let first = old.0 >> bits;
         let clusters = self.geometry.clusters_of(u64::from(old.1) * 8);
-        if clusters > 0 {
-            self.lock().unused.push(first..first + clusters);
-        }
+        let discard = self.settings.lock().pass_discard_other;
+        self.lock().release(first..first + clusters, discard);
         Ok(())
     }
 

@@ -485,7 +485,7 @@ impl Image {
             let range = CompressedRange::of(entry.word, geometry.cluster_bits);
             let first = range.start >> geometry.cluster_bits;
             let last = (range.start + range.bytes - 1) >> geometry.cluster_bits;
-            state.free(first..last + 1, false);
+            state.free(first..last + 1, discard);
         } else if entry.host() != 0 {
             let cluster = entry.host() >> geometry.cluster_bits;
             state.free(cluster..cluster + 1, discard);

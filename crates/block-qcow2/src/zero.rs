@@ -66,7 +66,9 @@ impl Image {
                 true => Become::ZeroUnmapped,
                 false => Become::Zero,
             };
-        self.convert_around(request, range, &exact, to).await
+        let discard = self.settings.lock().pass_discard_request;
+        self.convert_around(request, range, &exact, to, discard)
+            .await
     }
 
     /// Whether the file with the data has to show what the guest sees
@@ -99,18 +101,23 @@ impl Image {
         if start >= end {
             return Err(IoError::NotSupported);
         }
-        self.convert(request, start..end, Become::Discarded).await
+        let discard = self.settings.lock().pass_discard_request;
+        self.convert(request, start..end, Become::Discarded, discard)
+            .await
     }
 
-    /// Converts a range of whole subclusters, slice by slice.
+    /// Converts a range of whole subclusters, slice by slice. With `discard`
+    /// the file may forget the clusters that are given up.
     pub async fn convert(
         &self,
         request: Request<'_>,
         range: Range<u64>,
         to: Become,
+        discard: bool,
     ) -> Result<(), IoError> {
         let exact = range.clone();
-        self.convert_around(request, range, &exact, to).await
+        self.convert_around(request, range, &exact, to, discard)
+            .await
     }
 
     /// As [`convert`](Image::convert), where only `exact` was asked for, and
@@ -124,14 +131,8 @@ impl Image {
         mut range: Range<u64>,
         exact: &Range<u64>,
         to: Become,
+        discard: bool,
     ) -> Result<(), IoError> {
-        let pass = {
-            let settings = self.settings.lock();
-            match to {
-                Become::Nothing => settings.pass_discard_snapshot,
-                _ => settings.pass_discard_request,
-            }
-        };
         let keep = to == Become::Discarded && self.settings.lock().discard_no_unref;
         let has_backing = request.backing().is_ok();
         while range.start < range.end {
@@ -166,7 +167,7 @@ impl Image {
             }
             self.check_parts(request, &part).await?;
             if to == Become::Discarded || to == Become::Nothing {
-                self.forget_data(request, &part, pass).await?;
+                self.forget_data(request, &part, discard).await?;
             }
             self.own_table(request, index).await?;
             let bits = self.geometry.cluster_bits;
@@ -177,7 +178,7 @@ impl Image {
                 let lost = old.is_compressed() || old.host() != 0;
                 if lost && new.host() != old.host() || (old.is_compressed() && !new.is_compressed())
                 {
-                    self.free_entry(old, state, pass);
+                    self.free_entry(old, state, discard);
                 }
                 new
             })
@@ -192,10 +193,10 @@ impl Image {
         &self,
         request: Request<'_>,
         part: &Range<u64>,
-        pass: bool,
+        discard: bool,
     ) -> Result<(), IoError> {
         let must = self.mirrors_data();
-        if self.geometry.keeps_data || !(must || pass) {
+        if self.geometry.keeps_data || !(must || discard) {
             return Ok(());
         }
         let data = request.child("data-file")?;

@@ -67,7 +67,12 @@ pub struct BackingName<'n> {
 pub struct AmendReady {
     node: NodeUid,
     kept: Box<dyn Any + Send + Sync>,
+    progress: Option<Box<AmendProgress>>,
 }
+
+/// Is told how far an amendment is: so much of so much. Both may be estimates
+/// (`BlockDriverAmendStatusCB`).
+pub type AmendProgress = dyn Fn(u64, u64) + Send + Sync;
 
 impl fmt::Debug for AmendReady {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -78,7 +83,24 @@ impl fmt::Debug for AmendReady {
 impl AmendReady {
     /// What a driver has prepared for `node`.
     pub fn new(_gs: &GsAccess, node: NodeUid, kept: Box<dyn Any + Send + Sync>) -> Self {
-        AmendReady { node, kept }
+        AmendReady {
+            node,
+            kept,
+            progress: None,
+        }
+    }
+
+    /// Lets `progress` be told how far it is.
+    pub fn telling(mut self, progress: Box<AmendProgress>) -> Self {
+        self.progress = Some(progress);
+        self
+    }
+
+    /// Says how far the driver is.
+    pub fn tell(&self, done: u64, all: u64) {
+        if let Some(progress) = &self.progress {
+            progress(done, all);
+        }
     }
 
     /// What the driver has prepared, if it is a `T`.

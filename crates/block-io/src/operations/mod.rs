@@ -23,7 +23,7 @@ mod write;
 mod zeroes;
 mod zone;
 
-pub use image::{AmendReady, BackingName, CheckResult, Clusters, Repairs};
+pub use image::{AmendProgress, AmendReady, BackingName, CheckResult, Clusters, Repairs};
 pub use info::DriverInfo;
 pub use scsi::{ScsiCommand, ScsiReply, ScsiTransfer};
 pub use status::BlockStatus;

@@ -15,6 +15,9 @@ const V3_LENGTH: usize = 104;
 /// How long the header is with all fields that are known, in bytes.
 const KNOWN_LENGTH: usize = 112;
 
+/// Where the [fields](Header::fields) begin that say sizes and places.
+pub const FIELDS: u64 = 24;
+
 /// The longest name of a backing image, in bytes.
 pub const MAX_BACKING_NAME: usize = 1023;
 
@@ -453,6 +456,27 @@ impl Header {
         }
     }
 
+    /// The fields at [`FIELDS`] that say how long the image is, and where its
+    /// tables are. They are in the first sector of every image.
+    pub fn fields(&self) -> [u8; V2_LENGTH - FIELDS as usize] {
+        let mut head = [0; V2_LENGTH];
+        self.put_fields(&mut head);
+        let mut fields = [0; V2_LENGTH - FIELDS as usize];
+        fields.copy_from_slice(&head[FIELDS as usize..]);
+        fields
+    }
+
+    fn put_fields(&self, out: &mut [u8]) {
+        put64(out, 24, self.size);
+        put32(out, 32, self.crypt_method);
+        put32(out, 36, self.l1_size);
+        put64(out, 40, self.l1_offset);
+        put64(out, 48, self.refcount_table_offset);
+        put32(out, 56, self.refcount_table_clusters);
+        put32(out, 60, self.snapshot_count);
+        put64(out, 64, self.snapshots_offset);
+    }
+
     /// The header as it is stored, as long as it has to be.
     ///
     /// # Errors
@@ -467,14 +491,7 @@ impl Header {
         put32(&mut out, 0, MAGIC);
         put32(&mut out, 4, self.version);
         put32(&mut out, 20, self.cluster_bits);
-        put64(&mut out, 24, self.size);
-        put32(&mut out, 32, self.crypt_method);
-        put32(&mut out, 36, self.l1_size);
-        put64(&mut out, 40, self.l1_offset);
-        put64(&mut out, 48, self.refcount_table_offset);
-        put32(&mut out, 56, self.refcount_table_clusters);
-        put32(&mut out, 60, self.snapshot_count);
-        put64(&mut out, 64, self.snapshots_offset);
+        self.put_fields(&mut out);
         if is_v3 {
             put64(&mut out, 72, self.incompatible.bits());
             put64(&mut out, 80, self.compatible.bits());
