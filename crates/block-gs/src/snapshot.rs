@@ -188,8 +188,10 @@ impl Drained<'_> {
     /// [`GraphError::Refused`] where none are kept; the driver's.
     pub fn goto_snapshot(&mut self, id: &str) -> Result<(), GraphError> {
         let gone = self.at_keeper(|snapshots, section| {
-            snapshots.goto(section, id)?;
-            refresh(section)
+            let gone = snapshots.goto(section, id);
+            // It may be another length although something failed after that.
+            let refreshed = refresh(section);
+            gone.and(refreshed)
         });
         match gone {
             None => Err(refused(

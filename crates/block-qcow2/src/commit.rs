@@ -132,15 +132,22 @@ impl Image {
         file.write(offset, Buffer::from(data).source()).await?;
         file.flush().await?;
         let clusters = (plan.clusters.end - plan.clusters.start) as u32;
-        {
+        let before = {
             let header = &mut self.lock().header;
+            let before = (header.refcount_table_offset, header.refcount_table_clusters);
             header.refcount_table_offset = offset;
             header.refcount_table_clusters = clusters;
+            before
+        };
+        if let Err(error) = self.write_header(request).await {
+            let header = &mut self.lock().header;
+            (header.refcount_table_offset, header.refcount_table_clusters) = before;
+            return Err(error);
         }
-        self.write_header(request).await?;
         self.note_metadata();
         file.flush().await?;
         let state = &mut *self.lock();
+        state.unused.append(&mut state.refs.passed_over);
         let old = std::mem::replace(&mut state.refs.stored, plan.clusters.clone());
         if old != plan.clusters {
             state.unused.push(old);

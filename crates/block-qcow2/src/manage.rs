@@ -36,6 +36,8 @@ impl Image {
     ) -> Result<(), IoError> {
         self.check_sane()?;
         let _turn = self.commits.enter(0..1, true).await;
+        // What is below may be needed until all that covers it is stored.
+        self.commit_now(request, Goal::Durable).await?;
         let (file, format) = match to {
             None => (None, None),
             Some(name) => (Some(name.file), name.format),

@@ -61,6 +61,8 @@ pub(crate) struct Refs {
     pub filter: Filter,
     /// The table is longer than the stored one, and will be stored here.
     pub moved: Option<NewTable>,
+    /// Where it was to be before; free when it is stored.
+    pub passed_over: Vec<Range<u64>>,
 }
 
 impl Refs {
@@ -84,6 +86,7 @@ impl Refs {
             compressed_end: None,
             filter: Filter::new(),
             moved: None,
+            passed_over: Vec::new(),
         }
     }
 
@@ -133,6 +136,7 @@ impl Refs {
         self.table = table;
         self.stored = stored;
         self.moved = None;
+        self.passed_over.clear();
         self.fresh = self.geometry.clusters_of(file_length);
     }
 
@@ -420,11 +424,9 @@ impl Refs {
             let _ = self.set(cluster, 1);
         }
         self.fresh = self.fresh.max(taken.end);
-        let given_up = self.moved.replace(NewTable { clusters: taken });
-        for cluster in given_up.into_iter().flat_map(|plan| plan.clusters) {
-            // Only a leak if its block is not there any more.
-            let _ = self.set(cluster, 0);
-        }
+        // Somebody may have begun to let the header say that it is there.
+        let before = self.moved.replace(NewTable { clusters: taken });
+        self.passed_over.extend(before.map(|plan| plan.clusters));
         Ok(())
     }
 }

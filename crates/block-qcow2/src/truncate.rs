@@ -6,8 +6,8 @@ use block_common::error::errno;
 use block_io::{Buffer, IoError, Preallocation, Request, Truncation, WriteFlags};
 
 use crate::commit::Goal;
-use crate::format::entry::{ALL_ZERO, COPIED, Entry, OFFSET, ZERO};
 use crate::format::Limits;
+use crate::format::entry::{ALL_ZERO, COPIED, Entry, OFFSET, ZERO};
 use crate::image::Image;
 use crate::switch::Extent;
 use crate::zero::Become;
@@ -137,9 +137,13 @@ impl Image {
                     .await?;
             }
         }
-        if to.preallocation != Preallocation::Off {
-            self.preallocate(request, old, new, to.preallocation)
-                .await?;
+        let how = match to.preallocation {
+            // As when such an image is made.
+            Preallocation::Off if self.lock().header.has_raw_data() => Preallocation::Metadata,
+            how => how,
+        };
+        if how != Preallocation::Off {
+            self.preallocate(request, old, new, how).await?;
         }
         self.set_size(request, new).await
     }
@@ -174,19 +178,17 @@ impl Image {
         let _turn = self.commits.enter(0..1, true).await;
         // The counts of the new place come before the header that needs them.
         self.commit_now(request, Goal::Durable).await?;
-        let mut table = Buffer::zeroed((claimed.count() << bits) as usize);
-        let old = {
-            let state = self.lock();
-            for (index, word) in table.as_mut_slice().chunks_exact_mut(8).enumerate() {
-                // What is not stored yet is stored there later.
-                let index = index as u64;
-                if !state.l1_dirty.contains(&index) {
-                    word.copy_from_slice(&self.l1.get(index).to_be_bytes());
-                }
-            }
-            (state.header.l1_offset, state.header.l1_size)
+        let (at, length) = {
+            let header = &self.lock().header;
+            (header.l1_offset, u64::from(header.l1_size))
         };
+        // What is there now, and not what is only in memory: that refers to
+        // what may not be counted yet, and is stored later.
         let file = request.file()?;
+        let mut table = Buffer::zeroed((claimed.count() << bits) as usize);
+        let (into, _) = table.destination().split_at(length as usize * 8);
+        file.read(at, into).await?;
+        let old = (at, length as u32);
         file.write(claimed.offset(), table.source()).await?;
         file.flush().await?;
         let moved = (claimed.offset(), entries as u32);

@@ -40,7 +40,8 @@ impl Image {
             return Err(IoError::NotSupported);
         }
         let unit = self.geometry.subcluster_size();
-        let mut range = offset..offset + bytes;
+        let exact = offset..offset + bytes;
+        let mut range = exact.clone();
         let at_end = range.end >= self.size();
         if range.start % unit != 0 || (range.end % unit != 0 && !at_end) {
             // Worth it only if what lies around is zero too.
@@ -53,13 +54,27 @@ impl Image {
             range.start = start;
         }
         range.end = range.end.next_multiple_of(unit);
+        if self.mirrors_data() {
+            let end = exact.end.min(self.size());
+            let data = request.child("data-file")?;
+            let flags = flags & (WriteFlags::MAY_UNMAP | WriteFlags::NO_FALLBACK);
+            data.write_zeroes(offset, end.saturating_sub(offset), flags)
+                .await?;
+        }
         let to =
             match flags.contains(WriteFlags::MAY_UNMAP) && !self.settings.lock().discard_no_unref {
                 true => Become::ZeroUnmapped,
                 false => Become::Zero,
             };
         let discard = self.settings.lock().pass_discard_request;
-        self.convert(request, range, to, discard).await
+        self.convert_around(request, range, &exact, to, discard)
+            .await
+    }
+
+    /// Whether the file with the data has to show what the guest sees
+    /// (`data_file_is_raw`).
+    fn mirrors_data(&self) -> bool {
+        !self.geometry.keeps_data && self.lock().header.has_raw_data()
     }
 
     /// Gives up whole clusters of a range.
@@ -96,7 +111,25 @@ impl Image {
     pub async fn convert(
         &self,
         request: Request<'_>,
+        range: Range<u64>,
+        to: Become,
+        discard: bool,
+    ) -> Result<(), IoError> {
+        let exact = range.clone();
+        self.convert_around(request, range, &exact, to, discard)
+            .await
+    }
+
+    /// As [`convert`](Image::convert), where only `exact` was asked for, and
+    /// what lies around it in the same subclusters is zero.
+    ///
+    /// # Errors
+    /// [`IoError::NotSupported`] when it is not, or not any more.
+    async fn convert_around(
+        &self,
+        request: Request<'_>,
         mut range: Range<u64>,
+        exact: &Range<u64>,
         to: Become,
         discard: bool,
     ) -> Result<(), IoError> {
@@ -109,6 +142,14 @@ impl Image {
             let part = start..end;
             let around = self.clusters_around(&part);
             let _turn = self.turns.enter(around.clone(), true).await;
+            // Somebody may have written there before it was our turn.
+            let before = start..exact.start.clamp(start, end);
+            let after = exact.end.clamp(start, end)..end;
+            if !self.reads_as_zero(request, &before).await?
+                || !self.reads_as_zero(request, &after).await?
+            {
+                return Err(IoError::NotSupported);
+            }
             let index = self.geometry.l1_index(start);
             let has_table = self.l1.table(index) != 0;
             let nothing_to_do = match to {
@@ -125,6 +166,9 @@ impl Image {
                 continue;
             }
             self.check_parts(request, &part).await?;
+            if to == Become::Discarded || to == Become::Nothing {
+                self.forget_data(request, &part, discard).await?;
+            }
             self.own_table(request, index).await?;
             let bits = self.geometry.cluster_bits;
             let count = (around.end - around.start) >> bits;
@@ -140,6 +184,30 @@ impl Image {
             })
             .await?;
         }
+        Ok(())
+    }
+
+    /// Makes zero what the file with the data has of a range that is given
+    /// up: it must look like what the guest sees, or takes room if `pass`.
+    async fn forget_data(
+        &self,
+        request: Request<'_>,
+        part: &Range<u64>,
+        discard: bool,
+    ) -> Result<(), IoError> {
+        let must = self.mirrors_data();
+        if self.geometry.keeps_data || !(must || discard) {
+            return Ok(());
+        }
+        let data = request.child("data-file")?;
+        let bytes = part.end.min(self.size()).saturating_sub(part.start);
+        if must {
+            let flags = WriteFlags::MAY_UNMAP;
+            return data.write_zeroes(part.start, bytes, flags).await;
+        }
+        // Until the mapping is stored a crash may show it.
+        let flags = WriteFlags::MAY_UNMAP | WriteFlags::NO_FALLBACK;
+        let _ = data.write_zeroes(part.start, bytes, flags).await;
         Ok(())
     }
 

@@ -521,7 +521,8 @@ impl Header {
         if let Some(name) = self.data_file.as_ref().filter(|_| self.has_data_file()) {
             push(out, extension::DATA_FILE, name.as_bytes());
         }
-        if self.version >= 3 {
+        // In a small cluster there may be no room for it besides a name.
+        if self.version >= 3 && self.cluster_bits > 12 {
             let mut names = Vec::with_capacity(FEATURE_NAMES.len() * FEATURE_NAME);
             for (kind, bit, name) in FEATURE_NAMES {
                 let mut entry = [0; FEATURE_NAME];

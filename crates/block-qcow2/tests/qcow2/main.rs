@@ -1,10 +1,13 @@
 //! The driver, with QEMU's own tools beside it.
 
+mod chains;
+mod concurrency;
 mod crash;
 mod creating;
 mod hostile;
 mod keeping;
 mod managing;
+mod matrix;
 mod reading;
 mod support;
 mod writing;
