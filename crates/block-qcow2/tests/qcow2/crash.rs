@@ -26,7 +26,7 @@ enum Step {
 }
 
 /// A file in memory that remembers in which order it was written.
-struct Recorder {
+pub(super) struct Recorder {
     state: Mutex<State>,
 }
 
@@ -37,7 +37,7 @@ struct State {
 }
 
 impl Recorder {
-    fn new(bytes: Vec<u8>, seed: u64) -> Arc<Recorder> {
+    pub(super) fn new(bytes: Vec<u8>, seed: u64) -> Arc<Recorder> {
         let state = State {
             bytes,
             steps: Vec::new(),
@@ -46,6 +46,11 @@ impl Recorder {
         Arc::new(Recorder {
             state: Mutex::new(state),
         })
+    }
+
+    /// What is in the file.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.lock().bytes.clone()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -139,7 +144,7 @@ fn over(bql: &mut BqlGuard, recorder: &Arc<Recorder>) -> Node {
     NodeBuilder::new("").open(bql, driver).expect("opened")
 }
 
-fn image_over(bql: &mut BqlGuard, recorder: &Arc<Recorder>, options: Qcow2Options) -> Node {
+pub(super) fn image_over(bql: &mut BqlGuard, recorder: &Arc<Recorder>, options: Qcow2Options) -> Node {
     let file = over(bql, recorder);
     let image = Qcow2Image::read(bql, &file).expect("an image");
     let node = block_gs::NodeOptions {
@@ -201,17 +206,17 @@ fn sectors(value: u64, count: u64) -> Buffer {
     buffer
 }
 
-struct Plan {
+pub(super) struct Plan {
     /// Some writes are compressed; they take whole clusters.
-    compressed: bool,
-    create: CreateOptions,
-    options: Qcow2Options,
-    seed: u64,
-    rounds: u64,
-    at_once: u64,
+    pub(super) compressed: bool,
+    pub(super) create: CreateOptions,
+    pub(super) options: Qcow2Options,
+    pub(super) seed: u64,
+    pub(super) rounds: u64,
+    pub(super) at_once: u64,
 }
 
-fn crash(plan: &Plan) {
+pub(super) fn crash(plan: &Plan) {
     let Some(qemu_img) = Tool::find("qemu-img") else {
         return;
     };
@@ -369,6 +374,7 @@ fn look(
     name: &str,
 ) {
     let path = directory.join("crashed");
+    let bytes = crate::lazy::repaired(bql, qemu_img, directory, bytes, name);
     std::fs::write(&path, &bytes).expect("written");
     let check = qemu_img.run(["check", "-f", "qcow2", path.to_str().expect("text")]);
     let code = check.status.code();
@@ -416,7 +422,7 @@ fn look(
     }
 }
 
-fn plan(seed: u64, create: CreateOptions) -> Plan {
+pub(super) fn plan(seed: u64, create: CreateOptions) -> Plan {
     Plan {
         create,
         options: Qcow2Options::default(),
