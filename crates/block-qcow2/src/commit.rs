@@ -10,6 +10,12 @@
 //! later change is stored too early. Cut off anywhere, with any part of the
 //! writes since the last flush, there is what was there before or after, and
 //! clusters that are counted although nothing uses them.
+//!
+//! With lazy counts the stored header says before that they may be wrong. From
+//! then on counts are stored
+//! when their cache has no room, when a block of them is new, and before the
+//! header says that they hold again; who opens the image before that counts
+//! everything anew.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -18,17 +24,20 @@ use block_io::{Buffer, IoError, Request};
 
 use crate::dirty::Dirty;
 use crate::format::bytes::put64;
-use crate::format::header::Incompatible;
+use crate::format::header::{Compatible, Incompatible};
 use crate::image::{Freed, Image, PlaceState, State};
 use crate::refs::{NewTable, Refs};
+use crate::switch::Extent;
 
 /// How far to go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Goal {
     /// Everything is where it has to be, for the host to store it.
     Written,
-    /// And durable.
+    /// And durable. Counts of an image that is marked as dirty may be behind.
     Durable,
+    /// And durable with all counts, so that no mark is needed.
+    Clean,
 }
 
 /// What is to be stored, as it was at one moment. What is not stored when this
@@ -67,11 +76,14 @@ impl Image {
         self.check_sane()?;
         self.settle_header(request).await?;
         self.give_back(request).await?;
+        if goal != Goal::Clean {
+            self.mark_dirty(request).await?;
+        }
         let file = request.file()?;
-        let mut batch = self.take_batch();
+        let mut batch = self.take_batch(goal);
         if batch.is_empty() {
             return match goal {
-                Goal::Durable => self.flush_data(request).await,
+                Goal::Durable | Goal::Clean => self.flush_data(request).await,
                 Goal::Written => Ok(()),
             };
         }
@@ -88,7 +100,7 @@ impl Image {
         }
         batch.counts_are_stored();
         write_all(file, &batch.mapping).await?;
-        if goal == Goal::Durable {
+        if goal != Goal::Written {
             match refers {
                 true => file.flush().await?,
                 false => self.flush_data(request).await?,
@@ -98,12 +110,76 @@ impl Image {
             // What has become free is free in the file too.
             self.give_back(request).await?;
             let mut batch = Batch::new(self);
-            batch.take_blocks(&mut self.lock());
+            {
+                let state = &mut *self.lock();
+                if !state.counts_may_wait(goal) {
+                    batch.take_blocks(state);
+                }
+            }
             write_all(file, &batch.block_data).await?;
             batch.counts_are_stored();
         } else {
             batch.is_written();
         }
+        Ok(())
+    }
+
+    /// Lets the stored header say that counts may be wrong, if they are to be
+    /// lazy and something is to be stored (`qcow2_mark_dirty`).
+    async fn mark_dirty(&self, request: Request<'_>) -> Result<(), IoError> {
+        let lazy = self.settings.lock().lazy_refcounts;
+        {
+            let state = self.lock();
+            // What was dirty when it was opened has to be repaired first.
+            let stays = state.header.incompatible.contains(Incompatible::DIRTY);
+            if !lazy || stays || state.header.version < 3 || !state.has_news() {
+                return Ok(());
+            }
+        }
+        self.switch_header(request, Extent::Features, Vec::new(), |header| {
+            header.incompatible |= Incompatible::DIRTY;
+        })
+        .await?;
+        self.lock().is_behind = true;
+        Ok(())
+    }
+
+    /// Stores everything, all counts too, and takes back that they may be
+    /// wrong (`qcow2_mark_clean`). An image that was dirty when it was opened
+    /// stays so until it is repaired.
+    ///
+    /// # Errors
+    /// The image is marked still.
+    pub async fn mark_clean(&self, request: Request<'_>) -> Result<(), IoError> {
+        let _turn = self.commits.enter(0..1, true).await;
+        self.commit_now(request, Goal::Clean).await?;
+        if !self.lock().is_behind {
+            return Ok(());
+        }
+        self.switch_header(request, Extent::Features, Vec::new(), |header| {
+            header.incompatible -= Incompatible::DIRTY;
+        })
+        .await?;
+        self.lock().is_behind = false;
+        Ok(())
+    }
+
+    /// Lets counts be lazy from now on, or not, also when the image is opened
+    /// next.
+    ///
+    /// # Errors
+    /// It says what it said.
+    pub async fn set_lazy(&self, request: Request<'_>, lazy: bool) -> Result<(), IoError> {
+        if !lazy {
+            self.settings.lock().lazy_refcounts = false;
+            self.mark_clean(request).await?;
+        }
+        let _turn = self.commits.enter(0..1, true).await;
+        self.switch_header(request, Extent::Whole, Vec::new(), |header| {
+            header.compatible.set(Compatible::LAZY_REFCOUNTS, lazy);
+        })
+        .await?;
+        self.settings.lock().lazy_refcounts = lazy;
         Ok(())
     }
 
@@ -132,20 +208,14 @@ impl Image {
         file.write(offset, Buffer::from(data).source()).await?;
         file.flush().await?;
         let clusters = (plan.clusters.end - plan.clusters.start) as u32;
-        let before = {
-            let header = &mut self.lock().header;
-            let before = (header.refcount_table_offset, header.refcount_table_clusters);
+        for cluster in plan.clusters.clone() {
+            self.filter.add(cluster);
+        }
+        self.switch_header(request, Extent::Fields, Vec::new(), |header| {
             header.refcount_table_offset = offset;
             header.refcount_table_clusters = clusters;
-            before
-        };
-        if let Err(error) = self.write_header(request).await {
-            let header = &mut self.lock().header;
-            (header.refcount_table_offset, header.refcount_table_clusters) = before;
-            return Err(error);
-        }
-        self.note_metadata();
-        file.flush().await?;
+        })
+        .await?;
         let state = &mut *self.lock();
         state.unused.append(&mut state.refs.passed_over);
         let old = std::mem::replace(&mut state.refs.stored, plan.clusters.clone());
@@ -157,7 +227,14 @@ impl Image {
 
     /// Writes the header as it is now. Only with the turn to commit.
     pub async fn write_header(&self, request: Request<'_>) -> Result<(), IoError> {
-        let bytes = self.lock().header.write()?;
+        let bytes = {
+            let state = &mut *self.lock();
+            if state.is_behind {
+                // Whoever has taken it away has not stored the counts.
+                state.header.incompatible |= Incompatible::DIRTY;
+            }
+            state.header.write()?
+        };
         let mut buffer = Buffer::zeroed(
             self.geometry
                 .cluster_size()
@@ -234,10 +311,12 @@ impl Image {
         Ok(())
     }
 
-    fn take_batch(&self) -> Batch<'_> {
+    fn take_batch(&self, goal: Goal) -> Batch<'_> {
         let mut batch = Batch::new(self);
         let state = &mut *self.lock();
-        batch.take_counts(state);
+        if !state.counts_may_wait(goal) {
+            batch.take_counts(state);
+        }
         batch.freed = std::mem::take(&mut state.freed);
         for (place, known) in state.places.iter_mut().enumerate() {
             if known.dirty.is_clean() {
@@ -276,6 +355,31 @@ impl Image {
             });
         }
         batch
+    }
+}
+
+impl State {
+    /// Something is to be stored that the stored counts do not know of.
+    fn has_news(&self) -> bool {
+        !self.l1_dirty.is_empty()
+            || !self.freed.is_empty()
+            || self.refs.is_dirty()
+            || self.places.iter().any(|place| !place.dirty.is_clean())
+    }
+
+    /// Counts need not be stored: the header says so, no block of them is new,
+    /// and their cache has room.
+    fn counts_may_wait(&self, goal: Goal) -> bool {
+        goal == Goal::Durable
+            && self.counts_are_lazy()
+            && self.refs.blocks.len() <= self.refs.capacity
+    }
+
+    /// Stored counts may be behind those in memory.
+    pub fn counts_are_lazy(&self) -> bool {
+        self.is_behind
+            && self.refs.table_dirty.is_empty()
+            && self.refs.moved.is_none()
     }
 }
 
@@ -413,7 +517,11 @@ impl Drop for Batch<'_> {
         match self.moved.take() {
             Some((plan, _)) if state.refs.moved.is_none() => state.refs.moved = Some(plan),
             Some((plan, _)) if state.refs.stored != plan.clusters => {
-                state.unused.push(plan.clusters);
+                // A header that was perhaps stored refers to it.
+                match &mut state.unsure {
+                    Some(unsure) => unsure.hold(plan.clusters),
+                    None => state.unused.push(plan.clusters),
+                }
             }
             _ => {}
         }

@@ -23,7 +23,7 @@ impl Image {
         mut offset: u64,
         mut from: Source<'_>,
     ) -> Result<(), IoError> {
-        self.check_sane()?;
+        self.get_ready(request).await?;
         let _here = self.grace.enter();
         if !self.geometry.keeps_data {
             return Err(not_for(

@@ -16,11 +16,11 @@ use block_io::{
 };
 
 use crate::amend::Amendment;
-use crate::commit::Goal;
 use crate::create::CreateOptions;
 use crate::format::bitmap::{BitmapEntry, BitmapFlags};
 use crate::format::header::Incompatible;
 use crate::image::Image;
+use crate::open::come_to_life;
 use crate::options::Qcow2Options;
 
 /// An image in qcow2 format, over a file.
@@ -142,7 +142,12 @@ impl DriverIo for Qcow2 {
             if request.node().is_writable() && self.image.is_dirty() {
                 return Ok(());
             }
-            self.image.reload(request).await
+            let lazy = self.options.lock().lazy_refcounts;
+            let reloaded = self.image.reload(request, lazy).await;
+            reloaded.map_err(|error| {
+                let text = format!("Could not reopen qcow2 layer: {error}");
+                IoError::refused(error.errno(), text)
+            })
         })
     }
 
@@ -269,10 +274,20 @@ impl BlockDriver for Qcow2 {
         Ok(options.measure(0)?)
     }
 
+    /// Everything is stored, and the bitmaps are let go.
     fn inactivate(&self, section: &mut Drained<'_>) -> Result<(), GraphError> {
         let image = &self.image;
-        let store = async |request: Request<'_>| image.commit(request, Goal::Durable).await;
-        Ok(section.io(store)?)
+        if !section.node().view(section).is_writable() {
+            section.release_stored_bitmaps();
+            return Ok(());
+        }
+        section.io(async |request: Request<'_>| image.mark_clean(request).await)?;
+        section.release_stored_bitmaps();
+        Ok(())
+    }
+
+    fn activated(&self, section: &mut Drained<'_>) -> Result<(), GraphError> {
+        come_to_life(section, false)
     }
 
     fn make_empty(&self, section: &mut Drained<'_>) -> Result<(), GraphError> {

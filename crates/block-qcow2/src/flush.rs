@@ -20,7 +20,7 @@ impl Image {
         IoFuture::new(async move { self.commit(request, Goal::Durable).await })
     }
 
-    /// Whether something is not stored yet.
+    /// Whether something is not stored yet that a flush has to store.
     pub fn is_dirty(&self) -> bool {
         let state = self.lock();
         !state.l1_dirty.is_empty()
@@ -28,12 +28,7 @@ impl Image {
             || !state.released.is_empty()
             || !state.unused.is_empty()
             || state.unsure.is_some()
-            || !state.refs.table_dirty.is_empty()
-            || state
-                .refs
-                .blocks
-                .values()
-                .any(|block| !block.dirty.is_clean() || block.writing)
+            || (!state.counts_are_lazy() && state.refs.is_dirty())
             || state
                 .places
                 .iter()

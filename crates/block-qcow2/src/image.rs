@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use block_common::error::errno;
 use block_common::sync::{Mutex, MutexGuard};
@@ -50,8 +50,8 @@ pub(crate) struct Image {
     pub tables: Overlaps,
     /// Who stores what is dirty, or writes the header.
     pub commits: Overlaps,
-    /// Something is wrong with the image: nothing is written any more.
-    pub is_corrupt: AtomicBool,
+    /// What keeps the image from being written.
+    pub standing: Standing,
     pub settings: Mutex<Settings>,
     /// Where metadata may be.
     pub filter: Filter,
@@ -62,10 +62,48 @@ pub(crate) struct Image {
     pub without_zeroes: AtomicBool,
 }
 
+/// What keeps an image from being written: looked at by every write, and
+/// nothing most of the time.
+#[derive(Debug, Default)]
+pub(crate) struct Standing(AtomicU8);
+
+impl Standing {
+    /// Something is wrong with the image.
+    pub const CORRUPT: u8 = 1;
+    /// It was dirty and could not be repaired.
+    pub const UNREPAIRED: u8 = 1 << 1;
+    /// The stored bitmaps say that they hold, and would not after a write.
+    pub const UNMARKED: u8 = 1 << 2;
+    /// It has been reported that something is wrong.
+    pub const REPORTED: u8 = 1 << 3;
+
+    /// Nothing keeps it.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.0.load(Ordering::Acquire) & !Standing::REPORTED == 0
+    }
+
+    pub fn is(&self, what: u8) -> bool {
+        self.0.load(Ordering::Acquire) & what != 0
+    }
+
+    /// Notes it, and says whether it was not noted before.
+    pub fn note(&self, what: u8) -> bool {
+        self.0.fetch_or(what, Ordering::AcqRel) & what == 0
+    }
+
+    pub fn forget(&self, what: u8) {
+        self.0.fetch_and(!what, Ordering::AcqRel);
+    }
+}
+
 /// What changes, behind a lock.
 #[derive(Debug)]
 pub(crate) struct State {
     pub header: Header,
+    /// The stored header says that counts may be wrong, because those that
+    /// are stored are behind. Others than lazy ones never are.
+    pub is_behind: bool,
     pub refs: Refs,
     pub snapshots: Vec<Snapshot>,
     /// The bitmaps that are stored.
@@ -106,6 +144,7 @@ impl State {
     pub fn new(header: Header, refs: Refs, places: usize) -> State {
         State {
             header,
+            is_behind: false,
             refs,
             snapshots: Vec::new(),
             bitmaps: Vec::new(),
@@ -167,7 +206,7 @@ impl Image {
             block_loads: Overlaps::new(),
             tables: Overlaps::new(),
             commits: Overlaps::new(),
-            is_corrupt: AtomicBool::new(false),
+            standing: Standing::default(),
             settings: Mutex::new(settings),
             filter: Filter::new(),
             preallocated: OnceLock::new(),
@@ -471,12 +510,31 @@ impl Image {
     /// worse, and the error for whoever found it is returned
     /// (`qcow2_signal_corruption`).
     pub async fn corrupted(&self, request: Request<'_>, text: &str) -> IoError {
-        let writable = request.node().is_writable();
-        if writable && !self.is_corrupt.swap(true, Ordering::AcqRel) {
+        self.corrupted_at(request, text, None).await
+    }
+
+    /// As [`corrupted`](Image::corrupted), for whoever was about to touch a
+    /// range of the file.
+    pub async fn corrupted_at(
+        &self,
+        request: Request<'_>,
+        text: &str,
+        range: Option<Range<u64>>,
+    ) -> IoError {
+        let fatal = request.node().is_writable();
+        let is_new = match fatal {
+            true => self.standing.note(Standing::CORRUPT),
+            false => self.standing.note(Standing::REPORTED),
+        };
+        if is_new {
+            self.standing.note(Standing::REPORTED);
+            request.report_damage(text, range, fatal);
+        }
+        if is_new && fatal {
             // What comes of it, the image is not written any more.
             let _ = self.mark_corrupt(request).await;
         }
-        let text = match writable {
+        let text = match fatal {
             true => format!(
                 "qcow2: Marking image as corrupt: {text}; further corruption events will be \
                  suppressed"
@@ -490,11 +548,30 @@ impl Image {
     }
 
     /// Refuses to write to an image in which something was wrong.
+    #[inline]
     pub fn check_sane(&self) -> Result<(), IoError> {
-        match self.is_corrupt.load(Ordering::Acquire) {
+        let wrong = Standing::CORRUPT | Standing::UNREPAIRED;
+        match self.standing.is(wrong) {
             true => Err(IoError::from_errno(errno::EIO)),
             false => Ok(()),
         }
+    }
+
+    /// As [`check_sane`](Image::check_sane), for who is about to change what
+    /// the guest sees: stored bitmaps say from now on that they do not hold.
+    ///
+    /// # Errors
+    /// `EIO`; when that cannot be stored.
+    pub async fn get_ready(&self, request: Request<'_>) -> Result<(), IoError> {
+        self.check_sane()?;
+        while self.standing.is(Standing::UNMARKED) {
+            let _turn = self.commits.enter(0..1, true).await;
+            if self.standing.is(Standing::UNMARKED) {
+                self.mark_in_use(request).await?;
+                self.standing.forget(Standing::UNMARKED);
+            }
+        }
+        Ok(())
     }
 
     /// Forgets everything that was read. Nothing may be in flight.

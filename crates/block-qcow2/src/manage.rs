@@ -8,16 +8,17 @@ use block_io::{BackingName, Destination, IoError, Request, Source};
 
 use crate::commit::Goal;
 use crate::format::FormatError;
-use crate::format::header::{Incompatible, MAX_BACKING_NAME};
+use crate::format::header::{Compatible, Incompatible, MAX_BACKING_NAME};
 use crate::geometry::Geometry;
 use crate::image::Image;
 use crate::open::Stored;
+use crate::switch::Extent;
 use crate::zero::Become;
 
 impl Image {
     /// Gives up everything that the image has on top of its backing image.
     pub async fn make_empty(&self, request: Request<'_>) -> Result<(), IoError> {
-        self.check_sane()?;
+        self.get_ready(request).await?;
         let size = self.geometry.cluster_size();
         let end = self.size().next_multiple_of(size);
         // It is what an external snapshot leaves behind.
@@ -46,34 +47,41 @@ impl Image {
         if file.is_some_and(too_long) || format.is_some_and(|name| name.len() > 15) {
             return Err(FormatError::BackingName.into());
         }
-        let before = {
-            let header = &mut self.lock().header;
-            if header.has_raw_data() && file.is_some() {
-                return Err(IoError::from_errno(errno::EINVAL));
-            }
-            let before = (header.backing_file.take(), header.backing_format.take());
+        let is_raw = self.lock().header.has_raw_data();
+        if is_raw && file.is_some() {
+            return Err(IoError::from_errno(errno::EINVAL));
+        }
+        // What covers the old one is stored before it is forgotten.
+        self.commit_now(request, Goal::Durable).await?;
+        self.switch_header(request, Extent::Whole, Vec::new(), |header| {
             header.backing_file = file.map(str::to_owned);
             header.backing_format = format.map(str::to_owned);
-            before
-        };
-        if let Err(error) = self.write_header(request).await {
-            let header = &mut self.lock().header;
-            (header.backing_file, header.backing_format) = before;
-            return Err(error);
-        }
-        request.file()?.flush().await
+        })
+        .await
     }
 
     /// Forgets what was read, and reads it again: somebody else has had the
-    /// image. Nothing is in flight.
-    pub async fn reload(&self, request: Request<'_>) -> Result<(), IoError> {
+    /// image. Nothing is in flight. `lazy` is what a user has said of lazy
+    /// counts.
+    pub async fn reload(
+        &self,
+        request: Request<'_>,
+        lazy: Option<bool>,
+    ) -> Result<(), IoError> {
         let stored = Stored::read(request.file()?).await?;
         if !self.geometry.is_like(&Geometry::of(&stored.header)) {
             let text = "The image is another one than before";
             return Err(IoError::refused(errno::EINVAL, text));
         }
+        let corrupt = stored.header.incompatible.contains(Incompatible::CORRUPT);
+        if corrupt && request.node().is_writable() {
+            return Err(FormatError::Corrupt.into());
+        }
+        let says = stored.header.compatible;
+        let says = says.contains(Compatible::LAZY_REFCOUNTS);
         self.forget();
         self.take_over(stored);
+        self.settings.lock().lazy_refcounts = lazy.unwrap_or(says);
         self.note_metadata();
         Ok(())
     }
@@ -92,8 +100,9 @@ impl Image {
         state.refs.reload(stored.table, table, stored.file_length);
         state.snapshots = stored.snapshots;
         state.snapshot_bytes = stored.snapshot_bytes;
-        let corrupt = stored.header.incompatible.contains(Incompatible::CORRUPT);
-        self.is_corrupt.store(corrupt, Ordering::Release);
+        state.bitmaps.clear();
+        state.is_behind = false;
+        self.standing.forget(u8::MAX);
         self.size.store(stored.header.size, Ordering::Release);
         state.header = stored.header;
     }

@@ -17,7 +17,7 @@ use crate::format::header::{Autoclear, Compatible, Header, Incompatible};
 use crate::format::snapshot::{self, Snapshot};
 use crate::format::{FormatError, Limits, check_table};
 use crate::geometry::Geometry;
-use crate::image::{Image, State};
+use crate::image::{Image, Standing, State};
 use crate::options::Qcow2Options;
 use crate::refs::Refs;
 
@@ -220,22 +220,49 @@ impl Qcow2Image {
             options: Mutex::new(self.options),
         };
         let node = builder.open(bql, Arc::new(driver))?;
-        if let Some(driver) = node.driver::<Qcow2>() {
-            bitmaps::load(&mut node.drain(bql), driver)?;
-        }
-        if !self.node.read_only && !self.node.inactive && !self.to_be_checked {
-            become_writable(&mut node.drain(bql))?;
+        if !self.node.inactive {
+            come_to_life(&mut node.drain(bql), self.to_be_checked)?;
         }
         Ok(node)
     }
 }
 
-/// Takes from the header what does not hold any more once somebody writes.
+/// What follows when the image has been read and is ours: it gets ready to be
+/// written, if it can be, and the node gets its bitmaps.
+pub(crate) fn come_to_life(
+    section: &mut Drained<'_>,
+    to_be_checked: bool,
+) -> Result<(), GraphError> {
+    let node = section.node().clone();
+    let Some(driver) = node.driver::<Qcow2>() else {
+        return Ok(());
+    };
+    if node.view(section).is_writable() && !to_be_checked {
+        repair(section, driver)?;
+    }
+    bitmaps::load(section, driver)
+}
+
+/// Gets an image ready to be written that was open for reading only.
+///
+/// # Errors
+/// Writes are refused.
 pub(crate) fn become_writable(section: &mut Drained<'_>) -> Result<(), GraphError> {
     let node = section.node().clone();
     let Some(driver) = node.driver::<Qcow2>() else {
         return Ok(());
     };
+    let standing = &driver.image.standing;
+    standing.forget(Standing::UNREPAIRED);
+    repair(section, driver).inspect_err(|_| {
+        standing.note(Standing::UNREPAIRED);
+    })?;
+    bitmaps::become_writable(section, driver)
+}
+
+/// Takes from the header what does not hold any more once somebody writes, and
+/// repairs what was not closed properly.
+fn repair(section: &mut Drained<'_>, driver: &Qcow2) -> Result<(), GraphError> {
     let image = &driver.image;
     let unknown = {
         let header = &mut image.lock().header;
@@ -244,26 +271,32 @@ pub(crate) fn become_writable(section: &mut Drained<'_>) -> Result<(), GraphErro
         !unknown.is_empty()
     };
     if unknown {
-        section.io(async |request: Request<'_>| image.write_header(request).await)?;
+        let write = async |request: Request<'_>| image.write_header(request).await;
+        section.io(write).map_err(|error| GraphError::Refused {
+            message: format!("Could not update qcow2 header: {error}"),
+            errno: error.errno(),
+        })?;
     }
-    bitmaps::become_writable(section, driver)?;
-    let is_dirty = image
-        .lock()
-        .header
-        .incompatible
-        .contains(Incompatible::DIRTY);
-    if is_dirty {
-        let repairs = Repairs::LEAKS | Repairs::ERRORS;
-        let check = async |request: Request<'_>| image.check(request, repairs).await;
-        let found = section.io(check)?;
-        if found.corruptions > 0 || found.check_errors > 0 {
-            return Err(GraphError::Refused {
-                message: "Could not repair dirty image".to_owned(),
-                errno: errno::EIO,
-            });
+    let is_dirty = {
+        let state = image.lock();
+        state.header.incompatible.contains(Incompatible::DIRTY)
+    };
+    if !is_dirty {
+        return Ok(());
+    }
+    let repairs = Repairs::LEAKS | Repairs::ERRORS;
+    let check = async |request: Request<'_>| image.check(request, repairs).await;
+    let found = section.io(check).and_then(|found| {
+        // Clusters would be given out that are used.
+        match found.corruptions > 0 || found.check_errors > 0 {
+            true => Err(IoError::from_errno(errno::EIO)),
+            false => Ok(()),
         }
-    }
-    Ok(())
+    });
+    found.map_err(|error| GraphError::Refused {
+        message: format!("Could not repair dirty image: {error}"),
+        errno: error.errno(),
+    })
 }
 
 impl Stored {

@@ -107,7 +107,8 @@ impl Image {
             return Ok(());
         };
         let text = format!("Preventing invalid write on metadata (overlaps with {name})");
-        Err(self.corrupted(request, &text).await)
+        let range = host..host + bytes;
+        Err(self.corrupted_at(request, &text, Some(range)).await)
     }
 
     fn overlaps(&self, host: u64, bytes: u64) -> Option<&'static str> {

@@ -148,6 +148,16 @@ impl Refs {
         self.hint = 0;
     }
 
+    /// Whether something of it is not stored.
+    pub fn is_dirty(&self) -> bool {
+        !self.table_dirty.is_empty()
+            || self.moved.is_some()
+            || self
+                .blocks
+                .values()
+                .any(|block| !block.dirty.is_clean() || block.writing)
+    }
+
     /// Which block counts a cluster, and where in it.
     fn place(&self, cluster: u64) -> (u64, usize) {
         let bits = self.geometry.block_bits;

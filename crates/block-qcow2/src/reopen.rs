@@ -1,5 +1,6 @@
 //! Other options for an image in use.
 
+use block_common::error::errno;
 use block_gs::{AfterReopen, Drained, GraphError, PreparedReopen, ReopenCommit, ReopenTo};
 use block_io::Request;
 
@@ -16,7 +17,15 @@ use crate::options::{Qcow2Options, Settings};
 struct Prepared {
     options: Option<Qcow2Options>,
     settings: Settings,
-    becomes_writable: bool,
+    access: Access,
+}
+
+/// What becomes of the right to write.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Stays,
+    Gained,
+    Lost,
 }
 
 impl Qcow2 {
@@ -44,15 +53,40 @@ impl Qcow2 {
             .unwrap_or_else(|| self.options.lock().clone());
         let unmap = to.options().unmap;
         let settings = told.settle(&image.geometry_now(), image.size(), unmap, lazy)?;
-        if was_writable {
+        let access = match (was_writable, will_write) {
+            (true, false) => Access::Lost,
+            (false, true) => Access::Gained,
+            _ => Access::Stays,
+        };
+        // Another process has the image while the node is inactive.
+        let is_active = section.node().view(section).is_writable();
+        if is_active && access == Access::Lost {
+            section.store_bitmaps().map_err(|error| refused(&error))?;
+        }
+        let was_lazy = image.settings.lock().lazy_refcounts;
+        if is_active && (access == Access::Lost || (was_lazy && !settings.lazy_refcounts)) {
+            let clean = async |request: Request<'_>| image.mark_clean(request).await;
+            let cleaned = section.io(clean);
+            cleaned.map_err(|error| match access {
+                Access::Lost => GraphError::Io(error),
+                _ => refused(&format!("Failed to disable lazy refcounts: {error}")),
+            })?;
+        } else if is_active {
             let store = async |request: Request<'_>| image.commit(request, Goal::Durable).await;
             section.io(store)?;
         }
         Ok(Box::new(Prepared {
             options,
             settings,
-            becomes_writable: will_write && !was_writable,
+            access,
         }))
+    }
+}
+
+fn refused(error: &impl ToString) -> GraphError {
+    GraphError::Refused {
+        message: error.to_string(),
+        errno: errno::EINVAL,
     }
 }
 
@@ -64,12 +98,15 @@ impl PreparedReopen for Prepared {
                 *driver.options.lock() = options;
             }
         }
-        if !self.becomes_writable {
-            return None;
+        match self.access {
+            Access::Stays => None,
+            Access::Lost => Some(Box::new(|section| {
+                section.set_stored_bitmaps_read_only(true);
+            })),
+            Access::Gained => Some(Box::new(|section| {
+                // The node is writable; a write will say what is wrong.
+                let _ = become_writable(section);
+            })),
         }
-        Some(Box::new(|section| {
-            // The node is writable; a write will say what is wrong.
-            let _ = become_writable(section);
-        }))
     }
 }

@@ -296,7 +296,7 @@ impl Image {
 
     /// Makes the image what it was.
     async fn go_to(&self, request: Request<'_>, snapshot: &Snapshot) -> Result<(), IoError> {
-        self.check_sane()?;
+        self.get_ready(request).await?;
         if !self.geometry.keeps_data {
             return Err(IoError::from_errno(errno::ENOTSUP));
         }

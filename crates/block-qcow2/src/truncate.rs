@@ -26,7 +26,7 @@ impl Image {
     /// # Errors
     /// In QEMU's words where something cannot be.
     pub async fn truncate(&self, request: Request<'_>, to: Truncation) -> Result<(), IoError> {
-        self.check_sane()?;
+        self.get_ready(request).await?;
         let old = self.size();
         let new = to.length;
         let refuse = |errno, message| Err(IoError::refused(errno, message));

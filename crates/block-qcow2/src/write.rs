@@ -43,8 +43,12 @@ impl Image {
                 async move { self.write_compressed(request, offset, from).await },
             );
         }
-        if let Err(error) = self.check_sane() {
-            return IoFuture::failed(error);
+        if !self.standing.is_plain() {
+            return IoFuture::new(async move {
+                self.get_ready(request).await?;
+                let _here = self.grace.enter();
+                self.write_runs(request, offset, from).await
+            });
         }
         let bytes = from.len() as u64;
         let here = self.grace.enter();

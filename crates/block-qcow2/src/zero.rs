@@ -34,7 +34,7 @@ impl Image {
         bytes: u64,
         flags: WriteFlags,
     ) -> Result<(), IoError> {
-        self.check_sane()?;
+        self.get_ready(request).await?;
         let _here = self.grace.enter();
         if self.without_zeroes.load(Ordering::Acquire) {
             return Err(IoError::NotSupported);
@@ -87,7 +87,7 @@ impl Image {
         offset: u64,
         bytes: u64,
     ) -> Result<(), IoError> {
-        self.check_sane()?;
+        self.get_ready(request).await?;
         let _here = self.grace.enter();
         if self.without_zeroes.load(Ordering::Acquire) && request.backing().is_ok() {
             return Err(IoError::NotSupported);

@@ -18,6 +18,9 @@ const KNOWN_LENGTH: usize = 112;
 /// Where the [fields](Header::fields) begin that say sizes and places.
 pub const FIELDS: u64 = 24;
 
+/// Where the [features](Header::features) are in an image of version 3.
+pub const FEATURES: u64 = 72;
+
 /// The longest name of a backing image, in bytes.
 pub const MAX_BACKING_NAME: usize = 1023;
 
@@ -464,6 +467,15 @@ impl Header {
         let mut fields = [0; V2_LENGTH - FIELDS as usize];
         fields.copy_from_slice(&head[FIELDS as usize..]);
         fields
+    }
+
+    /// The features at [`FEATURES`], which are in the first sector, too.
+    pub fn features(&self) -> [u8; 24] {
+        let mut features = [0; 24];
+        put64(&mut features, 0, self.incompatible.bits());
+        put64(&mut features, 8, self.compatible.bits());
+        put64(&mut features, 16, self.autoclear.bits());
+        features
     }
 
     fn put_fields(&self, out: &mut [u8]) {

@@ -1,11 +1,13 @@
 //! The driver, with QEMU's own tools beside it.
 
+mod activity;
 mod chains;
 mod concurrency;
 mod crash;
 mod creating;
 mod hostile;
 mod keeping;
+mod lazy;
 mod managing;
 mod matrix;
 mod reading;

@@ -9,4 +9,4 @@ mod faults;
 mod given_up;
 mod model;
 mod recorder;
-mod workload;
+pub mod workload;
