@@ -96,8 +96,9 @@ pub use graph_cell::GraphCell;
 pub use gs_access::GsAccess;
 pub use node::{IoNode, NodeFlags, NodeIdentity, NodeUid, OnThreshold};
 pub use operations::{
-    AmendReady, BackingName, BlockStatus, CheckResult, Clusters, DriverInfo, Repairs, ScsiCommand,
-    ScsiReply, ScsiTransfer, Zone, ZoneKind, ZoneOperation, ZoneState,
+    AmendReady, BackingName, BlockStatus, CheckResult, Clusters, DriverInfo, Finding, Findings,
+    Repairs, ScsiCommand, ScsiReply, ScsiTransfer, Unheard, Zone, ZoneKind, ZoneOperation,
+    ZoneState,
 };
 pub use request::{Activity, Request};
 pub use resizes::Resizes;

@@ -50,6 +50,7 @@ mod status;
 mod truncate;
 mod write;
 mod zero;
+pub use check::{Qcow2Finding, Verdict};
 pub use create::CreateOptions;
 pub use driver::Qcow2;
 pub use open::{Qcow2Image, probe};

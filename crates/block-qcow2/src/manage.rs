@@ -11,7 +11,7 @@ use crate::format::FormatError;
 use crate::format::header::{Incompatible, MAX_BACKING_NAME};
 use crate::geometry::Geometry;
 use crate::image::Image;
-use crate::open::Stored;
+use crate::open::{Stored, Strictness};
 use crate::zero::Become;
 
 impl Image {
@@ -61,8 +61,12 @@ impl Image {
 
     /// Forgets what was read, and reads it again: somebody else has had the
     /// image. Nothing is in flight.
-    pub async fn reload(&self, request: Request<'_>) -> Result<(), IoError> {
-        let stored = Stored::read(request.file()?).await?;
+    pub async fn reload(
+        &self,
+        request: Request<'_>,
+        strictness: Strictness,
+    ) -> Result<(), IoError> {
+        let stored = Stored::read(request.file()?, strictness).await?;
         if Geometry::of(&stored.header) != self.geometry {
             let text = "The image is another one than before";
             return Err(IoError::refused(errno::EINVAL, text));

@@ -103,15 +103,28 @@ impl Image {
         if bytes == 0 || self.is_only_data(host, bytes) {
             return Ok(());
         }
-        let Some(name) = self.overlaps(host, bytes) else {
+        self.check_metadata(request, host, bytes, OverlapChecks::empty())
+            .await
+    }
+
+    /// As [`check_overlap`](Image::check_overlap), for what may overwrite what
+    /// is its `own`.
+    pub async fn check_metadata(
+        &self,
+        request: Request<'_>,
+        host: u64,
+        bytes: u64,
+        own: OverlapChecks,
+    ) -> Result<(), IoError> {
+        let Some(name) = self.overlaps(host, bytes, own) else {
             return Ok(());
         };
         let text = format!("Preventing invalid write on metadata (overlaps with {name})");
         Err(self.corrupted(request, &text).await)
     }
 
-    fn overlaps(&self, host: u64, bytes: u64) -> Option<&'static str> {
-        let checks = self.settings.lock().overlap_checks;
+    fn overlaps(&self, host: u64, bytes: u64, own: OverlapChecks) -> Option<&'static str> {
+        let checks = self.settings.lock().overlap_checks - own;
         let state = self.lock();
         let size = self.geometry.cluster_size();
         let range = host & !(size - 1)..(host + bytes).next_multiple_of(size);

@@ -117,7 +117,7 @@ impl Image {
     }
 
     /// Stores another table of snapshots in place of the one that is there.
-    async fn replace_snapshots(
+    pub async fn replace_snapshots(
         &self,
         request: Request<'_>,
         all: Vec<Snapshot>,
