@@ -20,6 +20,7 @@ use crate::dirty::Dirty;
 use crate::format::bytes::put64;
 use crate::format::header::Incompatible;
 use crate::image::{Freed, Image, PlaceState, State};
+use crate::options::OverlapChecks;
 use crate::refs::{NewTable, Refs};
 
 /// How far to go.
@@ -50,6 +51,8 @@ struct Batch<'i> {
 struct Piece {
     offset: u64,
     bytes: Vec<u8>,
+    /// What it is a part of.
+    of: OverlapChecks,
 }
 
 impl Image {
@@ -74,6 +77,9 @@ impl Image {
                 Goal::Written => Ok(()),
             };
         }
+        self.check_pieces(request, &batch.block_data).await?;
+        self.check_pieces(request, &batch.table_data).await?;
+        self.check_pieces(request, &batch.mapping).await?;
         write_all(file, &batch.block_data).await?;
         let refers = batch.refers();
         if refers {
@@ -102,6 +108,16 @@ impl Image {
             batch.counts_are_stored();
         } else {
             batch.is_written();
+        }
+        Ok(())
+    }
+
+    /// Refuses to store a table where something else is.
+    async fn check_pieces(&self, request: Request<'_>, pieces: &[Piece]) -> Result<(), IoError> {
+        for piece in pieces {
+            let bytes = piece.bytes.len() as u64;
+            self.check_metadata(request, piece.offset, bytes, piece.of)
+                .await?;
         }
         Ok(())
     }
@@ -256,6 +272,7 @@ impl Image {
                 batch.mapping.push(Piece {
                     offset: offset + range.start as u64,
                     bytes: bytes.collect(),
+                    of: OverlapChecks::ACTIVE_L2,
                 });
             }
             batch.slices.push((place, dirty));
@@ -265,6 +282,7 @@ impl Image {
             batch.mapping.push(Piece {
                 offset: state.header.l1_offset + index * 8,
                 bytes: self.l1.get(*index).to_be_bytes().to_vec(),
+                of: OverlapChecks::ACTIVE_L1,
             });
         }
         batch
@@ -307,6 +325,7 @@ impl<'i> Batch<'i> {
                 batch.block_data.push(Piece {
                     offset: offset + range.start as u64,
                     bytes: block.data[range].to_vec(),
+                    of: OverlapChecks::REFCOUNT_BLOCK,
                 });
             }
             batch.blocks.push((index, parts));
@@ -331,6 +350,7 @@ impl<'i> Batch<'i> {
                 batch.table_data.push(Piece {
                     offset: table_offset + index * 8,
                     bytes: refs.table[*index as usize].to_be_bytes().to_vec(),
+                    of: OverlapChecks::REFCOUNT_TABLE,
                 });
             }
         }

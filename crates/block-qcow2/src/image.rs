@@ -328,7 +328,7 @@ impl Image {
         want: u64,
         exact: bool,
     ) -> Result<Claimed<'_>, IoError> {
-        self.claim_for(request, want, exact, "data cluster").await
+        self.claim_for(request, want, exact, None).await
     }
 
     /// As [`claim`](Image::claim), for `what`.
@@ -337,7 +337,7 @@ impl Image {
         request: Request<'_>,
         want: u64,
         exact: bool,
-        what: &str,
+        what: Option<&str>,
     ) -> Result<Claimed<'_>, IoError> {
         let waiting = self.lock().freed.len();
         if waiting > MANY {
@@ -347,6 +347,13 @@ impl Image {
             .with_refs(request, |refs| refs.claim(want, exact))
             .await?;
         self.check_claim(request, &claim, what).await?;
+        let (start, end) = (claim.clusters.start, claim.clusters.end);
+        let bits = self.geometry.cluster_bits;
+        let checked = self.check_overlap(request, start << bits, (end - start) << bits);
+        if let Err(error) = checked.await {
+            self.lock().unused.push(claim.clusters);
+            return Err(error);
+        }
         if claim.clusters.end << self.geometry.cluster_bits > OFFSET {
             self.lock().unused.push(claim.clusters);
             return Err(IoError::from_errno(errno::ENOSPC));
@@ -391,7 +398,7 @@ impl Image {
         if is_own(old) {
             return Ok(());
         }
-        let claimed = self.claim_for(request, 1, true, "L2 table").await?;
+        let claimed = self.claim_for(request, 1, true, Some("L2 table")).await?;
         let file = request.file()?;
         let mut table = Buffer::zeroed(self.geometry.cluster_size() as usize);
         if old & OFFSET != 0 {

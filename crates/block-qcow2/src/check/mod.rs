@@ -193,7 +193,7 @@ impl<'c> Check<'c> {
     ) -> Result<Check<'c>, IoError> {
         let file = request.file()?;
         let tables = Tables::read(file, Strictness::Checkable).await?;
-        let geometry = image.geometry;
+        let geometry = Geometry::of(&tables.header);
         let clusters = geometry.clusters_of(tables.file_length);
         if clusters > MAX_CLUSTERS {
             return Err(IoError::from_errno(errno::EFBIG));

@@ -59,7 +59,7 @@ const NARROW: Base = Base {
 const SMALL: Base = Base {
     options: "cluster_size=512,refcount_bits=64",
     size: "8M",
-    commands: &["write -P 1 0 300k", "write -P 2 4M 200k", "write 1M 8k"],
+    commands: &["write -P 1 0 3M", "write -P 2 5M 2M", "write 4M 8k"],
     snapshot: false,
 };
 
