@@ -136,3 +136,53 @@ impl Uses {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::header::Header;
+    use proptest::prelude::*;
+
+    fn uses(order: u32) -> Uses {
+        Uses::new(&Geometry::of(&Header::new(3, 9, order)), 100)
+    }
+
+    proptest! {
+        #[test]
+        fn uses_are_those_of_a_map(
+            order in 0u32..=6,
+            clusters in proptest::collection::vec(0u64..3000, 0..200),
+            from in 0u64..3000,
+        ) {
+            let mut uses = uses(order);
+            let most = uses.counts.max();
+            let mut model: BTreeMap<u64, u64> = BTreeMap::new();
+            for cluster in clusters {
+                let count = model.entry(cluster).or_default();
+                let expected = (*count < most).then_some(*count + 1);
+                prop_assert_eq!(uses.add(cluster), expected);
+                *count = expected.unwrap_or(*count);
+            }
+            for cluster in 0..3000 {
+                let expected = model.get(&cluster).copied().unwrap_or(0);
+                prop_assert_eq!(uses.get(cluster), expected);
+            }
+            let next = model.range(from..2500.max(from)).next().map(|(cluster, _)| *cluster);
+            prop_assert_eq!(uses.next_used(from, 2500), next);
+            let last = model.keys().next_back().map_or(100, |last| (last + 1).max(100));
+            prop_assert_eq!(uses.clusters, last);
+        }
+    }
+
+    #[test]
+    fn what_was_taken_away_is_not_used() {
+        let mut uses = uses(4);
+        uses.add(7);
+        uses.add(3000);
+        uses.forget(7);
+        assert_eq!(uses.next_used(0, 4000), Some(3000));
+        assert_eq!(uses.next_used(0, 3000), None);
+        uses.clear();
+        assert_eq!((uses.get(3000), uses.next(0)), (0, None));
+    }
+}

@@ -675,6 +675,8 @@ fn quiet_checks_say_what_is_wrong() {
         &["check", "-q", "t"][..],
         &["check", "-q", "-r", "leaks", "t"],
         &["check", "-U", "t"],
+        &["check", "--output=json", "-r", "all", "t"],
+        &["check", "--output=json", "-r", "leaks", "-q", "t"],
     ] {
         for place in [&pair.mine, &pair.other] {
             place.write("t", &image.0);
@@ -718,5 +720,30 @@ fn small_changes_anywhere_are_found_alike() {
             let what = format!("round {round}, bit {bit} at {at:#x}: {line:?}");
             alike(&found, &expected, &what);
         }
+    }
+}
+
+#[test]
+fn files_that_are_too_long_are_refused_alike() {
+    let Some(pair) = Pair::new() else {
+        return;
+    };
+    let base = Base {
+        options: "cluster_size=512",
+        ..PLAIN
+    };
+    let good = pair.make(&base);
+    for line in [&["check", "t"][..], &["check", "-r", "all", "t"]] {
+        for place in [&pair.mine, &pair.other] {
+            place.write("t", &good);
+            let file = std::fs::File::options().write(true).open(place.path("t"));
+            let file = file.expect("opened");
+            if file.set_len((1 << 31) * 512 + 512).is_err() {
+                println!("SKIPPED: files cannot be as long as that");
+                return;
+            }
+        }
+        let (found, expected) = pair.both(line);
+        alike(&found, &expected, &format!("{line:?}"));
     }
 }
