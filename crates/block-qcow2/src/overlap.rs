@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use block_io::{IoError, Request};
 
@@ -28,11 +28,18 @@ const BITS: u32 = 16;
 /// Clusters that may hold metadata. Says yes too often, never no where it
 /// should say yes.
 #[derive(Clone, Debug)]
-pub(crate) struct Filter(Arc<[AtomicU64]>);
+pub(crate) struct Filter {
+    bits: Arc<[AtomicU64]>,
+    /// The table had no block of counts from this one on when it was read.
+    blocks_end: Arc<AtomicUsize>,
+}
 
 impl Filter {
     pub fn new() -> Filter {
-        Filter((0..1 << (BITS - 6)).map(|_| AtomicU64::new(0)).collect())
+        Filter {
+            bits: (0..1 << (BITS - 6)).map(|_| AtomicU64::new(0)).collect(),
+            blocks_end: Arc::default(),
+        }
     }
 
     fn place(cluster: u64) -> (usize, u64) {
@@ -42,12 +49,12 @@ impl Filter {
 
     pub fn add(&self, cluster: u64) {
         let (word, mask) = Filter::place(cluster);
-        self.0[word].fetch_or(mask, Ordering::Relaxed);
+        self.bits[word].fetch_or(mask, Ordering::Relaxed);
     }
 
     /// Nothing can be said without a closer look any more.
     fn fill(&self) {
-        for word in &*self.0 {
+        for word in &*self.bits {
             word.store(u64::MAX, Ordering::Relaxed);
         }
     }
@@ -55,7 +62,7 @@ impl Filter {
     #[inline]
     fn may_have(&self, cluster: u64) -> bool {
         let (word, mask) = Filter::place(cluster);
-        self.0[word].load(Ordering::Relaxed) & mask != 0
+        self.bits[word].load(Ordering::Relaxed) & mask != 0
     }
 }
 
@@ -64,6 +71,9 @@ impl Image {
     pub fn note_metadata(&self) {
         let checks = self.settings.lock().overlap_checks;
         let state = self.lock();
+        let last = state.refs.table.iter().rposition(|entry| *entry != 0);
+        let end = last.map_or(0, |last| last + 1);
+        self.filter.blocks_end.store(end, Ordering::Relaxed);
         if checks.contains(OverlapChecks::INACTIVE_L2) && !state.snapshots.is_empty() {
             // Where their second-level tables are is not kept in memory.
             self.filter.fill();
@@ -196,8 +206,12 @@ impl Image {
             })
         });
         or(OverlapChecks::REFCOUNT_BLOCK, &|| {
-            let blocks = state.refs.table.iter().map(|entry| entry & OFFSET);
+            // Blocks that were made since count what was written since.
+            let made = (state.refs.fresh >> self.geometry.block_bits) as usize + 1;
+            let end = made.max(self.filter.blocks_end.load(Ordering::Relaxed));
+            let blocks = state.refs.table.iter().take(end);
             blocks
+                .map(|entry| entry & OFFSET)
                 .filter(|offset| *offset != 0)
                 .any(|offset| hits(offset, size))
         });

@@ -195,27 +195,41 @@ impl Check<'_> {
 
     /// How often a cluster is counted in the file. `None` where that cannot be
     /// said, which has been told.
+    #[inline]
     pub(super) async fn stored(&mut self, cluster: u64) -> Option<u64> {
+        match self.stored_near(cluster) {
+            Some(stored) => stored,
+            None => self.stored_far(cluster).await,
+        }
+    }
+
+    /// As [`stored`](Check::stored), if nothing has to be read for it.
+    #[inline]
+    pub(super) fn stored_near(&mut self, cluster: u64) -> Option<Option<u64>> {
+        if cluster >= self.uses.clusters || !self.stored.is_empty() {
+            return self.stored_otherwise(cluster);
+        }
+        // It is what was counted.
+        Some(Some(self.uses.get_near(cluster)))
+    }
+
+    /// As [`stored_near`](Check::stored_near), where there are blocks that
+    /// store something else than what was counted.
+    fn stored_otherwise(&mut self, cluster: u64) -> Option<Option<u64>> {
         let bits = self.geometry.block_bits;
-        let index = cluster >> bits;
-        let at = (cluster & ((1 << bits) - 1)) as usize;
-        if !self.stored.is_empty() {
-            match self.stored.get(&index) {
-                Some(Stored::Counts(bytes)) => return Some(self.geometry.counts.get(bytes, at)),
-                Some(Stored::Unreadable) => return None,
-                None => {}
-            }
+        let (index, at) = (cluster >> bits, cluster & ((1 << bits) - 1));
+        match self.stored.get(&index) {
+            Some(Stored::Counts(bytes)) => Some(Some(self.geometry.counts.get(bytes, at as usize))),
+            Some(Stored::Unreadable) => Some(None),
+            None if index << bits < self.uses.clusters => Some(Some(self.uses.get_near(cluster))),
+            None => None,
         }
-        if index << bits < self.uses.clusters {
-            // It is what was counted.
-            let piece = self.uses.look(index);
-            return Some(piece.map_or(0, |piece| self.geometry.counts.get(piece, at)));
-        }
-        self.stored_far(index, at).await
     }
 
     /// As [`stored`](Check::stored), behind the end of the file.
-    async fn stored_far(&mut self, index: u64, at: usize) -> Option<u64> {
+    pub(super) async fn stored_far(&mut self, cluster: u64) -> Option<u64> {
+        let bits = self.geometry.block_bits;
+        let (index, at) = (cluster >> bits, (cluster & ((1 << bits) - 1)) as usize);
         if self.far.0 != Some(index) {
             let mut bytes = std::mem::take(&mut self.far.1);
             self.far.0 = None;

@@ -48,7 +48,12 @@ impl Check<'_> {
 
     async fn set_l1(&mut self, index: usize, entry: u64) -> Result<(), IoError> {
         let at = self.header.l1_offset + index as u64 * 8;
-        self.guard(at, 8, OverlapChecks::ACTIVE_L1).await?;
+        // Once for each cluster is enough.
+        let cluster = at >> self.geometry.cluster_bits;
+        if self.guarded != Some(cluster) {
+            self.guard(at, 8, OverlapChecks::ACTIVE_L1).await?;
+            self.guarded = Some(cluster);
+        }
         self.write(at, &entry.to_be_bytes()).await?;
         self.l1[index] = entry;
         self.found.corruptions_fixed += 1;
@@ -102,7 +107,10 @@ impl Check<'_> {
             }
             let count = match keeps_data {
                 false => Some(1),
-                true => self.stored(entry.host() >> bits).await,
+                true => match self.stored_near(entry.host() >> bits) {
+                    Some(stored) => stored,
+                    None => self.stored_far(entry.host() >> bits).await,
+                },
             };
             let Some(count) = count else { continue };
             if (count == 1) == (entry.word & COPIED != 0) {

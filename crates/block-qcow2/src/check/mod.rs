@@ -79,6 +79,8 @@ struct Check<'c> {
     scratch: Vec<u8>,
     /// It has been said that the image is corrupt.
     signaled: bool,
+    /// A cluster of the first-level table in which nothing else is.
+    guarded: Option<u64>,
     /// Something was written.
     wrote: bool,
 }
@@ -222,6 +224,7 @@ impl<'c> Check<'c> {
             reader: Reader::new(),
             scratch: Vec::new(),
             signaled: false,
+            guarded: None,
             wrote: false,
         })
     }

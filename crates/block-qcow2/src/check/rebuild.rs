@@ -14,6 +14,7 @@ use super::finding::Qcow2Finding;
 use super::tables::BLOCK_OFFSET;
 use crate::format::Limits;
 use crate::format::bytes::{put32, put64};
+use crate::format::entry::OFFSET;
 
 /// Where the header says where the table is, in bytes.
 const IN_HEADER: u64 = 48;
@@ -21,8 +22,8 @@ const IN_HEADER: u64 = 48;
 /// Where the new structures are going to be.
 struct Plan {
     table: Vec<u64>,
-    /// Clusters of the old structures that nothing counts.
-    avoid: BTreeSet<u64>,
+    /// Clusters that nothing counts and that are not free, in order.
+    avoid: Vec<u64>,
 }
 
 impl Check<'_> {
@@ -64,7 +65,7 @@ impl Check<'_> {
         };
         for index in dirty {
             let bytes = self.uses.piece(index).unwrap_or_default().to_vec();
-            let written = self.write_new(plan.table[index as usize], &bytes).await;
+            let written = self.write(plan.table[index as usize], &bytes).await;
             written.map_err(|error| ("ERROR writing refblock", error))?;
         }
         let mut bytes = vec![0; plan.table.len() * 8];
@@ -72,7 +73,7 @@ impl Check<'_> {
             put64(&mut bytes, at * 8, *entry);
         }
         let offset = first << bits;
-        let written = self.write_new(offset, &bytes).await;
+        let written = self.write(offset, &bytes).await;
         written.map_err(|error| ("ERROR writing reftable", error))?;
         let clusters = self.geometry.clusters_of(bytes.len() as u64) as u32;
         let switched = self.switch(offset, clusters).await;
@@ -81,8 +82,9 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Clusters of the structures as they are that may not be counted.
-    fn old_clusters(&self) -> BTreeSet<u64> {
+    /// Clusters of tables as they are that may not be counted, in order: the
+    /// old structures, and what is behind the end of the file.
+    fn old_clusters(&self) -> Vec<u64> {
         let bits = self.geometry.cluster_bits;
         let first = self.header.refcount_table_offset >> bits;
         let clusters = u64::from(self.header.refcount_table_clusters);
@@ -91,33 +93,37 @@ impl Check<'_> {
             let last = offset.saturating_add(self.geometry.cluster_size() - 1) >> bits;
             offset >> bits..=last
         });
-        (first..first + clusters)
+        let tables = self.l1.iter().map(|entry| (entry & OFFSET) >> bits);
+        let tables = tables.filter(|cluster| *cluster >= self.uses.clusters);
+        let mut old: Vec<u64> = (first..first + clusters)
             .chain(blocks)
-            .filter(|cluster| *cluster < self.uses.clusters)
-            .collect()
+            .chain(tables)
+            .collect();
+        old.sort_unstable();
+        old.dedup();
+        old
     }
 
     /// Takes `count` clusters in a row that nothing uses, and counts them.
     /// `free` is where to look from on, and where the first free one is.
-    fn take(&mut self, count: u64, free: &mut u64, avoid: &BTreeSet<u64>) -> u64 {
-        let end = self.uses.clusters;
+    fn take(&mut self, count: u64, free: &mut u64, avoid: &[u64]) -> u64 {
         let mut start = *free;
         let mut is_first = true;
         let found = loop {
             // Each round goes on behind something that is used.
-            let limit = end.max(start);
-            let used = self.uses.next_used(start, limit);
-            let old = avoid.range(start..limit).next().copied();
-            let stop = used.into_iter().chain(old).min();
-            let run = stop.unwrap_or(limit) - start;
-            if is_first && (run > 0 || stop.is_none()) {
+            let end = start.saturating_add(count);
+            let used = self.uses.next_used(start, self.uses.clusters);
+            let old = avoid.get(avoid.partition_point(|cluster| *cluster < start));
+            let stop = used.into_iter().chain(old.copied()).min();
+            let stop = stop.unwrap_or(u64::MAX);
+            if is_first && stop > start {
                 *free = start;
                 is_first = false;
             }
-            match stop {
-                Some(stop) if run < count => start = stop + 1,
-                // The file is made longer.
-                _ => break start,
+            match stop < end {
+                true => start = stop + 1,
+                // Behind what there is the file is made longer.
+                false => break start,
             }
         };
         for cluster in found..found + count {
@@ -162,12 +168,6 @@ impl Check<'_> {
             next = start + (1 << bits);
         }
         Ok(())
-    }
-
-    async fn write_new(&mut self, offset: u64, bytes: &[u8]) -> Result<(), IoError> {
-        let none = crate::options::OverlapChecks::empty();
-        self.guard(offset, bytes.len() as u64, none).await?;
-        self.write(offset, bytes).await
     }
 
     /// Lets the header say where the table is.
