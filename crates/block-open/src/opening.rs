@@ -39,6 +39,8 @@ pub struct Opener {
     warnings: Vec<Warning>,
     /// Images are opened without the backing images that they name.
     no_backing: bool,
+    /// Images are opened that can only be checked.
+    to_be_checked: bool,
     /// How many images are being opened whose headers name the next.
     depth: u32,
 }
@@ -99,6 +101,15 @@ impl Opener {
     /// further down, and those that options describe, are opened all the same.
     pub fn without_backing(mut self, without: bool) -> Self {
         self.no_backing = without;
+        self
+    }
+
+    /// Opens images to be checked and repaired, and for nothing else
+    /// (`BDRV_O_CHECK`): what is marked as corrupt can be written, what is
+    /// marked as dirty is left so, and some tables need not be readable.
+    /// Those that they stand on are opened so too.
+    pub fn to_be_checked(mut self, checked: bool) -> Self {
+        self.to_be_checked = checked;
         self
     }
 
@@ -439,6 +450,11 @@ impl Opening<'_> {
     /// Whether the user has said that there is to be no such child.
     pub fn goes_without(&self, name: &str) -> bool {
         self.without.contains(&name)
+    }
+
+    /// Whether it is opened to be checked.
+    pub fn is_to_be_checked(&self) -> bool {
+        self.opener.to_be_checked
     }
 
     /// Does what takes the exclusive proof.

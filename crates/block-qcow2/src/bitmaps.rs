@@ -323,8 +323,9 @@ pub(crate) fn load(section: &mut Drained<'_>, driver: &Qcow2) -> Result<(), Grap
         let contents = match inconsistent {
             true => HBitmap::new(image.size(), u32::from(entry.granularity_bits))
                 .map_err(|error| IoError::refused(errno::EINVAL, error.to_string())),
-            false => section
-                .io(async |request: Request<'_>| image.read_bitmap(request, entry).await),
+            false => {
+                section.io(async |request: Request<'_>| image.read_bitmap(request, entry).await)
+            }
         };
         let stored = StoredBitmap {
             name: entry.name.clone(),

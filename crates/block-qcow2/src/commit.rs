@@ -26,6 +26,7 @@ use crate::dirty::Dirty;
 use crate::format::bytes::put64;
 use crate::format::header::{Compatible, Incompatible};
 use crate::image::{Freed, Image, PlaceState, State};
+use crate::options::OverlapChecks;
 use crate::refs::{NewTable, Refs};
 use crate::switch::Extent;
 
@@ -59,6 +60,8 @@ struct Batch<'i> {
 struct Piece {
     offset: u64,
     bytes: Vec<u8>,
+    /// What it is a part of.
+    of: OverlapChecks,
 }
 
 impl Image {
@@ -87,6 +90,9 @@ impl Image {
                 Goal::Written => Ok(()),
             };
         }
+        self.check_pieces(request, &batch.block_data).await?;
+        self.check_pieces(request, &batch.table_data).await?;
+        self.check_pieces(request, &batch.mapping).await?;
         write_all(file, &batch.block_data).await?;
         let refers = batch.refers();
         if refers {
@@ -180,6 +186,16 @@ impl Image {
         })
         .await?;
         self.settings.lock().lazy_refcounts = lazy;
+        Ok(())
+    }
+
+    /// Refuses to store a table where something else is.
+    async fn check_pieces(&self, request: Request<'_>, pieces: &[Piece]) -> Result<(), IoError> {
+        for piece in pieces {
+            let bytes = piece.bytes.len() as u64;
+            self.check_metadata(request, piece.offset, bytes, piece.of)
+                .await?;
+        }
         Ok(())
     }
 
@@ -343,6 +359,7 @@ impl Image {
                 batch.mapping.push(Piece {
                     offset: offset + range.start as u64,
                     bytes: bytes.collect(),
+                    of: OverlapChecks::ACTIVE_L2,
                 });
             }
             batch.slices.push((place, dirty));
@@ -352,6 +369,7 @@ impl Image {
             batch.mapping.push(Piece {
                 offset: state.header.l1_offset + index * 8,
                 bytes: self.l1.get(*index).to_be_bytes().to_vec(),
+                of: OverlapChecks::ACTIVE_L1,
             });
         }
         batch
@@ -377,9 +395,7 @@ impl State {
 
     /// Stored counts may be behind those in memory.
     pub fn counts_are_lazy(&self) -> bool {
-        self.is_behind
-            && self.refs.table_dirty.is_empty()
-            && self.refs.moved.is_none()
+        self.is_behind && self.refs.table_dirty.is_empty() && self.refs.moved.is_none()
     }
 }
 
@@ -419,6 +435,7 @@ impl<'i> Batch<'i> {
                 batch.block_data.push(Piece {
                     offset: offset + range.start as u64,
                     bytes: block.data[range].to_vec(),
+                    of: OverlapChecks::REFCOUNT_BLOCK,
                 });
             }
             batch.blocks.push((index, parts));
@@ -443,6 +460,7 @@ impl<'i> Batch<'i> {
                 batch.table_data.push(Piece {
                     offset: table_offset + index * 8,
                     bytes: refs.table[*index as usize].to_be_bytes().to_vec(),
+                    of: OverlapChecks::REFCOUNT_TABLE,
                 });
             }
         }

@@ -74,7 +74,7 @@ impl Image {
             clusters: cluster..cluster + 1,
             is_fresh: false,
         };
-        self.check_claim(request, &claim, "compressed cluster")
+        self.check_claim(request, &claim, Some("compressed cluster"))
             .await?;
         let claimed = ClaimedBytes {
             image: self,

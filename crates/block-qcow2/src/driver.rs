@@ -12,7 +12,7 @@ use block_gs::{
 use block_io::dirty::StoredBitmap;
 use block_io::{
     AmendReady, BackingName, BlockStatus, Capabilities, CheckResult, Destination, DriverInfo,
-    DriverIo, IoError, IoFuture, Repairs, Request, Source, Truncation, WriteFlags,
+    DriverIo, Findings, IoError, IoFuture, Repairs, Request, Source, Truncation, WriteFlags,
 };
 
 use crate::amend::Amendment;
@@ -20,7 +20,7 @@ use crate::create::CreateOptions;
 use crate::format::bitmap::{BitmapEntry, BitmapFlags};
 use crate::format::header::Incompatible;
 use crate::image::Image;
-use crate::open::come_to_life;
+use crate::open::{Strictness, come_to_life};
 use crate::options::Qcow2Options;
 
 /// An image in qcow2 format, over a file.
@@ -90,8 +90,13 @@ impl DriverIo for Qcow2 {
         IoFuture::new(async move { self.image.truncate(request, to).await })
     }
 
-    fn check<'r>(&'r self, request: Request<'r>, repairs: Repairs) -> IoFuture<'r, CheckResult> {
-        IoFuture::new(async move { self.image.check(request, repairs).await })
+    fn check<'r>(
+        &'r self,
+        request: Request<'r>,
+        repairs: Repairs,
+        findings: &'r dyn Findings,
+    ) -> IoFuture<'r, CheckResult> {
+        IoFuture::new(async move { self.image.check(request, repairs, findings).await })
     }
 
     fn amend<'r>(&'r self, request: Request<'r>, ready: &'r AmendReady) -> IoFuture<'r> {
@@ -143,7 +148,7 @@ impl DriverIo for Qcow2 {
                 return Ok(());
             }
             let lazy = self.options.lock().lazy_refcounts;
-            let reloaded = self.image.reload(request, lazy).await;
+            let reloaded = self.image.reload(request, Strictness::Usable, lazy).await;
             reloaded.map_err(|error| {
                 let text = format!("Could not reopen qcow2 layer: {error}");
                 IoError::refused(error.errno(), text)

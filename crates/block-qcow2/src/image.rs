@@ -92,6 +92,11 @@ impl Standing {
         self.0.fetch_or(what, Ordering::AcqRel) & what == 0
     }
 
+    /// All that is noted.
+    pub fn all(&self) -> u8 {
+        self.0.load(Ordering::Acquire)
+    }
+
     pub fn forget(&self, what: u8) {
         self.0.fetch_and(!what, Ordering::AcqRel);
     }
@@ -391,7 +396,7 @@ impl Image {
         want: u64,
         exact: bool,
     ) -> Result<Claimed<'_>, IoError> {
-        self.claim_for(request, want, exact, "data cluster").await
+        self.claim_for(request, want, exact, None).await
     }
 
     /// As [`claim`](Image::claim), for whoever has the turn to commit.
@@ -404,7 +409,8 @@ impl Image {
         let claim = self
             .with_refs_now(request, |refs| refs.claim(want, exact))
             .await?;
-        self.check_claim(request, &claim, "refcount block").await?;
+        self.check_claim(request, &claim, Some("refcount block"))
+            .await?;
         let claimed = Claimed {
             image: self,
             claim: Some(claim),
@@ -421,7 +427,7 @@ impl Image {
         request: Request<'_>,
         want: u64,
         exact: bool,
-        what: &str,
+        what: Option<&str>,
     ) -> Result<Claimed<'_>, IoError> {
         let waiting = self.lock().freed.len();
         if waiting > MANY {
@@ -431,6 +437,13 @@ impl Image {
             .with_refs(request, |refs| refs.claim(want, exact))
             .await?;
         self.check_claim(request, &claim, what).await?;
+        let (start, end) = (claim.clusters.start, claim.clusters.end);
+        let bits = self.geometry.cluster_bits;
+        let checked = self.check_overlap(request, start << bits, (end - start) << bits);
+        if let Err(error) = checked.await {
+            self.lock().unused.push(claim.clusters);
+            return Err(error);
+        }
         if claim.clusters.end << self.geometry.cluster_bits > OFFSET {
             self.lock().unused.push(claim.clusters);
             return Err(IoError::from_errno(errno::ENOSPC));
@@ -475,7 +488,7 @@ impl Image {
         if is_own(old) {
             return Ok(());
         }
-        let claimed = self.claim_for(request, 1, true, "L2 table").await?;
+        let claimed = self.claim_for(request, 1, true, Some("L2 table")).await?;
         let file = request.file()?;
         let mut table = Buffer::zeroed(self.geometry.cluster_size() as usize);
         if old & OFFSET != 0 {

@@ -54,6 +54,7 @@ mod switch;
 mod truncate;
 mod write;
 mod zero;
+pub use check::{Qcow2Finding, Verdict};
 pub use create::CreateOptions;
 pub use driver::Qcow2;
 pub use open::{Qcow2Image, probe};

@@ -11,7 +11,7 @@ use crate::format::FormatError;
 use crate::format::header::{Compatible, Incompatible, MAX_BACKING_NAME};
 use crate::geometry::Geometry;
 use crate::image::Image;
-use crate::open::Stored;
+use crate::open::{Stored, Strictness};
 use crate::switch::Extent;
 use crate::zero::Become;
 
@@ -66,9 +66,10 @@ impl Image {
     pub async fn reload(
         &self,
         request: Request<'_>,
+        strictness: Strictness,
         lazy: Option<bool>,
     ) -> Result<(), IoError> {
-        let stored = Stored::read(request.file()?).await?;
+        let stored = Stored::read(request.file()?, strictness).await?;
         if !self.geometry.is_like(&Geometry::of(&stored.header)) {
             let text = "The image is another one than before";
             return Err(IoError::refused(errno::EINVAL, text));

@@ -7,7 +7,7 @@ use block_common::sync::Mutex;
 use block_gs::{
     BqlGuard, Drained, GraphError, HeaderBacking, Node, NodeBuilder, NodeOptions, Role,
 };
-use block_io::{Buffer, IoError, Repairs, Request};
+use block_io::{Buffer, IoError, Repairs, Request, Unheard};
 
 use crate::bitmaps;
 use crate::cache::Slices;
@@ -35,6 +35,15 @@ pub struct Qcow2Image {
     backing: Option<Node>,
     data_file: Option<Node>,
     to_be_checked: bool,
+}
+
+/// How much of an image has to make sense.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Strictness {
+    /// All that is needed to use it.
+    Usable,
+    /// What is needed to check it: it may have no snapshots that can be read.
+    Checkable,
 }
 
 /// The tables of an image.
@@ -66,9 +75,27 @@ impl Qcow2Image {
     /// [`GraphError::Refused`] in QEMU's words when it is no image, or cannot
     /// be used.
     pub fn read(bql: &mut BqlGuard, file: &Node) -> Result<Qcow2Image, GraphError> {
+        Qcow2Image::read_as(bql, file, Strictness::Usable)
+    }
+
+    /// As [`read`](Qcow2Image::read), for a check (`BDRV_O_CHECK`): an image
+    /// that is marked as corrupt or dirty, or whose table of snapshots cannot
+    /// be read, can be opened too.
+    ///
+    /// # Errors
+    /// As [`read`](Qcow2Image::read).
+    pub fn read_to_be_checked(bql: &mut BqlGuard, file: &Node) -> Result<Qcow2Image, GraphError> {
+        Qcow2Image::read_as(bql, file, Strictness::Checkable)
+    }
+
+    fn read_as(
+        bql: &mut BqlGuard,
+        file: &Node,
+        strictness: Strictness,
+    ) -> Result<Qcow2Image, GraphError> {
         let stored = file
             .drain(bql)
-            .io(async |request: Request<'_>| Stored::read(request).await)?;
+            .io(async |request: Request<'_>| Stored::read(request, strictness).await)?;
         Ok(Qcow2Image {
             file: file.clone(),
             stored,
@@ -76,7 +103,7 @@ impl Qcow2Image {
             node: NodeOptions::default(),
             backing: None,
             data_file: None,
-            to_be_checked: false,
+            to_be_checked: strictness == Strictness::Checkable,
         })
     }
 
@@ -127,14 +154,6 @@ impl Qcow2Image {
     #[must_use = "the node is made by `open`"]
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.node.read_only = read_only;
-        self
-    }
-
-    /// Opens it although it is marked as corrupt or dirty, to be repaired by a
-    /// check (`BDRV_O_CHECK`).
-    #[must_use = "the node is made by `open`"]
-    pub fn to_be_checked(mut self, to_be_checked: bool) -> Self {
-        self.to_be_checked = to_be_checked;
         self
     }
 
@@ -285,7 +304,7 @@ fn repair(section: &mut Drained<'_>, driver: &Qcow2) -> Result<(), GraphError> {
         return Ok(());
     }
     let repairs = Repairs::LEAKS | Repairs::ERRORS;
-    let check = async |request: Request<'_>| image.check(request, repairs).await;
+    let check = async |request: Request<'_>| image.check(request, repairs, &Unheard).await;
     let found = section.io(check).and_then(|found| {
         // Clusters would be given out that are used.
         match found.corruptions > 0 || found.check_errors > 0 {
@@ -301,7 +320,7 @@ fn repair(section: &mut Drained<'_>, driver: &Qcow2) -> Result<(), GraphError> {
 
 impl Stored {
     /// Reads the tables of the image in the file that `file` is at.
-    pub async fn read(file: Request<'_>) -> Result<Stored, IoError> {
+    pub async fn read(file: Request<'_>, strictness: Strictness) -> Result<Stored, IoError> {
         let file_length = file.length().await?;
         let head = read_bytes(file, 0, HEAD, "Could not read qcow2 header").await?;
         let cluster_size = Header::cluster_size_of(&head)?;
@@ -327,14 +346,17 @@ impl Stored {
             Limits::REFCOUNT_TABLE_BYTES,
             size,
         )?;
-        check_table(
+        let snapshots_are_there = check_table(
             "Snapshot table",
             header.snapshots_offset,
             u64::from(header.snapshot_count),
             40,
             40 * u64::from(Limits::SNAPSHOTS),
             size,
-        )?;
+        );
+        if strictness == Strictness::Usable {
+            snapshots_are_there.clone()?;
+        }
         let l1_size = u64::from(header.l1_size);
         check_table(
             "Active L1 table",
@@ -364,7 +386,14 @@ impl Stored {
         let entries = clusters * size / 8;
         let table = read_words(file, table_offset, entries, file_length, text).await?;
         header.read_extensions(&head)?;
-        let (snapshots, snapshot_bytes) = read_snapshots(file, &header, file_length).await?;
+        let read = match snapshots_are_there {
+            Ok(()) => read_snapshots(file, &header, file_length).await,
+            Err(error) => Err(error.into()),
+        };
+        let (snapshots, snapshot_bytes) = match (read, strictness) {
+            (Err(_), Strictness::Checkable) => (Vec::new(), 0),
+            (read, _) => read?,
+        };
         Ok(Stored {
             header,
             l1,

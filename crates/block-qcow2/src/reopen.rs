@@ -94,6 +94,7 @@ impl PreparedReopen for Prepared {
     fn commit(self: Box<Self>, reopen: &mut ReopenCommit<'_>) -> AfterReopen {
         if let Some(driver) = reopen.node().driver::<Qcow2>() {
             *driver.image.settings.lock() = self.settings;
+            driver.image.note_metadata();
             if let Some(options) = self.options {
                 *driver.options.lock() = options;
             }

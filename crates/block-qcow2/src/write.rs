@@ -159,7 +159,7 @@ impl Image {
     ) -> Result<(), IoError> {
         while !from.is_empty() {
             let bytes = from.len() as u64;
-            let run = self.map(request, offset, bytes).await?;
+            let run = self.map_to_write(request, offset, bytes).await?;
             let done = if run.kind == Kind::Data && run.own {
                 let (piece, _) = from.split_at(run.bytes as usize);
                 self.check_overlap(request, run.host, run.bytes).await?;

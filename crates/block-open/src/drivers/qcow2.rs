@@ -257,7 +257,11 @@ fn settings(given: &mut impl Given) -> Result<Qcow2Options, OpenError> {
 fn open(opening: &mut Opening<'_>) -> Result<Node, OpenError> {
     let settings = settings(opening)?;
     let file = opening.child(FILE)?;
-    let mut image = opening.with_guard(|bql| Qcow2Image::read(bql, &file))?;
+    let read = match opening.is_to_be_checked() {
+        true => Qcow2Image::read_to_be_checked,
+        false => Qcow2Image::read,
+    };
+    let mut image = opening.with_guard(|bql| read(bql, &file))?;
     image = image.settings(settings).options(opening.general().node);
     let data_file = match (opening.child(DATA_FILE), image.data_file_name()) {
         (Ok(node), _) => Some(node),

@@ -154,8 +154,25 @@ fn what_qemu_left_dirty_is_read_as_it_is_and_repaired_to_be_written() {
     in_layer(|bql, directory| {
         let path = directory.path().join("image");
         let text = path.to_str().expect("text");
-        qemu_img.succeed(["create", "-q", "-f", "qcow2", "-o", "lazy_refcounts=on", text, "8M"]);
-        let commands = ["-c", "write -P 0x5a 0 1M", "-c", "flush", "-c", "sigraise 9", text];
+        qemu_img.succeed([
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-o",
+            "lazy_refcounts=on",
+            text,
+            "8M",
+        ]);
+        let commands = [
+            "-c",
+            "write -P 0x5a 0 1M",
+            "-c",
+            "flush",
+            "-c",
+            "sigraise 9",
+            text,
+        ];
         qemu_io.run(commands);
         assert!(says_dirty(&path));
         let node = open(bql, &path, true).expect("opened");
@@ -257,7 +274,8 @@ fn old_images_cannot_have_lazy_counts() {
             ..CreateOptions::new(1 << 20)
         };
         create(bql, &path, &old);
-        let text = "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level";
+        let text =
+            "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level";
         let refused = open_with(bql, &path, false, told(true)).expect_err("too old");
         assert_eq!(refused.to_string(), text);
         let node = open(bql, &path, false).expect("opened");
@@ -275,8 +293,13 @@ fn a_flush_that_fails_leaves_the_image_dirty_and_the_node_as_it_is() {
         let path = directory.path().join("image");
         create(bql, &path, &lazy());
         let injector = Injector::new(1);
-        let file = block_drivers::File::new(&path).open(bql, "").expect("opened");
-        let file = Inject::over(&file).injector(&injector).open(bql, "").expect("opened");
+        let file = block_drivers::File::new(&path)
+            .open(bql, "")
+            .expect("opened");
+        let file = Inject::over(&file)
+            .injector(&injector)
+            .open(bql, "")
+            .expect("opened");
         let node = Qcow2Image::read(bql, &file).expect("an image");
         let node = node.open(bql, "").expect("opened");
         let disk = disk(bql, &node);
@@ -287,7 +310,10 @@ fn a_flush_that_fails_leaves_the_image_dirty_and_the_node_as_it_is() {
             write(bql, &disk, 1 << 20, &[1; 65536]).expect("written");
             injector.set_errors(kind, Chance::ALWAYS, 5);
             let refused = reopen(bql, &node, false, told(false)).expect_err("not stored");
-            assert!(refused.to_string().contains("Input/output error"), "{refused}");
+            assert!(
+                refused.to_string().contains("Input/output error"),
+                "{refused}"
+            );
             injector.stop();
             assert!(says_dirty(&path));
             flush(bql, &disk).expect("flushed");
@@ -328,7 +354,9 @@ fn an_amendment_makes_counts_exact_before_it_says_so() {
             flush(bql, &disk).expect("flushed");
             assert!(says_dirty(&path));
             let options = Value::map([(key, Value::from(value))]);
-            node.drain(bql).amend_options(&options, false).expect("amended");
+            node.drain(bql)
+                .amend_options(&options, false)
+                .expect("amended");
             let text = path.to_str().expect("text");
             assert!(value == "0.10" || !says_dirty(&path));
             qemu_img.succeed(["check", "-q", "-U", text]);

@@ -2,6 +2,7 @@
 
 mod activity;
 mod chains;
+mod checking;
 mod concurrency;
 mod crash;
 mod creating;

@@ -262,8 +262,8 @@ impl<'c> Call<'c> {
     }
 
     /// Reports something that does not end the command by itself.
-    pub fn report(&self, message: &dyn Display) {
-        complain(self.tool, message);
+    pub fn report(&self, message: &(impl Display + ?Sized)) {
+        complain(self.tool, &message);
     }
 }
 

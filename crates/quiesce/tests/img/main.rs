@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `lines` | what both must answer alike |
 //! | `both` | running a line on both |
+//! | `check` | images that were damaged |
 //! | `formats` | several steps with images of a format |
 //! | `alone` | what there is nothing to compare with |
 
 mod alone;
 mod both;
+mod check;
 mod formats;
 mod lines;
 
