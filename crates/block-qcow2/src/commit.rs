@@ -67,7 +67,7 @@ impl Image {
         self.check_sane()?;
         self.give_back(request).await?;
         let file = request.file()?;
-        let mut batch = self.take_batch();
+        let mut batch = self.take_batch(request);
         if batch.is_empty() {
             return match goal {
                 Goal::Durable => self.flush_data(request).await,
@@ -226,8 +226,9 @@ impl Image {
         Ok(())
     }
 
-    fn take_batch(&self) -> Batch<'_> {
+    fn take_batch(&self, request: Request<'_>) -> Batch<'_> {
         let mut batch = Batch::new(self);
+        let slices = self.slices.get(request);
         let state = &mut *self.lock();
         batch.take_counts(state);
         batch.freed = std::mem::take(&mut state.freed);
@@ -235,11 +236,10 @@ impl Image {
             if known.dirty.is_clean() {
                 continue;
             }
-            let Some(offset) = self
-                .slices
-                .key(place)
-                .and_then(|key| self.slice_offset(key))
-            else {
+            let key = slices.key(place);
+            let Some(offset) = key.and_then(|key| self.slice_offset(request, key)) else {
+                // Its table was given up while it was being stored.
+                known.dirty = Dirty::default();
                 continue;
             };
             let dirty = std::mem::take(known).dirty;
@@ -247,7 +247,7 @@ impl Image {
                 dirty: Dirty::default(),
                 writing: true,
             };
-            let words = self.slices.contents(place);
+            let words = slices.contents(place);
             for range in dirty.ranges(words.len() * 8) {
                 let words = &words[range.start / 8..range.end / 8];
                 let bytes = words
@@ -367,6 +367,7 @@ impl Batch<'_> {
                 block.writing = false;
             }
         }
+        state.refs.trim();
         self.table.clear();
         self.moved = None;
     }

@@ -6,9 +6,10 @@ use block_common::error::errno;
 use block_common::sync::Mutex;
 use block_common::{BlockLimits, Value};
 use block_gs::{
-    BlockDriver, BqlGuard, Drained, GraphError, HeaderBacking, Measurement, Node, NodeView,
-    PreparedReopen, ReopenTo, Snapshots,
+    BlockDriver, BqlGuard, Drained, GraphError, HeaderBacking, MainLoop, Measurement, Node,
+    NodeView, PreparedReopen, ReopenTo, Snapshots,
 };
+use block_io::aio::JoinHandle;
 use block_io::dirty::StoredBitmap;
 use block_io::{
     AmendReady, BackingName, BlockStatus, Capabilities, CheckResult, Destination, DriverInfo,
@@ -29,6 +30,10 @@ pub struct Qcow2 {
     pub(crate) image: Image,
     /// What the user has said.
     pub(crate) options: Mutex<Qcow2Options>,
+    /// Who replaces what only a drained section may.
+    pub(crate) main: MainLoop,
+    /// Looks for what nobody uses.
+    pub(crate) cleaner: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl DriverIo for Qcow2 {
@@ -87,7 +92,11 @@ impl DriverIo for Qcow2 {
     }
 
     fn truncate<'r>(&'r self, request: Request<'r>, to: Truncation) -> IoFuture<'r> {
-        IoFuture::new(async move { self.image.truncate(request, to).await })
+        IoFuture::new(async move {
+            self.image.truncate(request, to).await?;
+            self.fit_caches(request.node());
+            Ok(())
+        })
     }
 
     fn check<'r>(&'r self, request: Request<'r>, repairs: Repairs) -> IoFuture<'r, CheckResult> {
@@ -263,6 +272,10 @@ impl BlockDriver for Qcow2 {
         options.cluster_size = geometry.cluster_size();
         options.extended_l2 = geometry.has_subclusters();
         Ok(options.measure(0)?)
+    }
+
+    fn close(&self, _bql: &mut BqlGuard) {
+        self.stop_cleaning();
     }
 
     fn inactivate(&self, section: &mut Drained<'_>) -> Result<(), GraphError> {

@@ -21,7 +21,7 @@ impl Image {
         let size = self.geometry.cluster_size();
         let end = self.size().next_multiple_of(size);
         self.convert(request, 0..end, Become::Nothing).await?;
-        self.drop_tables(0);
+        self.drop_tables(request, 0);
         self.commit(request, Goal::Durable).await
     }
 
@@ -67,7 +67,7 @@ impl Image {
             let text = "The image is another one than before";
             return Err(IoError::refused(errno::EINVAL, text));
         }
-        self.forget();
+        self.forget(request);
         self.take_over(stored);
         self.note_metadata();
         Ok(())

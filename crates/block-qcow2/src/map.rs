@@ -117,7 +117,7 @@ impl Image {
     /// be said without waiting. Says less than [`lookup`](Image::lookup), with
     /// a third of the instructions.
     #[inline(always)]
-    pub fn plain(&self, offset: u64, bytes: u64) -> Option<Plain> {
+    pub fn plain(&self, request: Request<'_>, offset: u64, bytes: u64) -> Option<Plain> {
         let geometry = &self.geometry;
         let skip = geometry.in_cluster(offset);
         if skip + bytes > geometry.plain_size {
@@ -126,7 +126,10 @@ impl Image {
         if self.l1.table(geometry.l1_index(offset)) == 0 {
             return Some(Plain::Unallocated);
         }
-        let word = self.slices.word(offset >> geometry.cluster_bits)?;
+        let word = self
+            .slices
+            .get(request)
+            .word(offset >> geometry.cluster_bits)?;
         if word & geometry.odd != 0 {
             return None;
         }
@@ -138,8 +141,8 @@ impl Image {
 
     /// The run at `offset`, of at most `bytes` bytes, if that can be said
     /// without waiting.
-    pub fn lookup(&self, offset: u64, bytes: u64) -> Option<Run> {
-        if let Some(plain) = self.plain(offset, bytes) {
+    pub fn lookup(&self, request: Request<'_>, offset: u64, bytes: u64) -> Option<Run> {
+        if let Some(plain) = self.plain(request, offset, bytes) {
             let (kind, host, own) = match plain {
                 Plain::Data(host, own) => (Kind::Data, host, own),
                 Plain::Unallocated => (Kind::Unallocated, 0, false),
@@ -161,9 +164,10 @@ impl Image {
                 own: false,
             });
         }
-        let (key, index) = self.slice_of(offset);
+        let (key, index) = self.slice_of(request, offset);
         let skip = geometry.in_cluster(offset);
         self.slices
+            .get(request)
             .read(key, |words| geometry.run(words, index, skip, bytes))
     }
 
@@ -173,13 +177,16 @@ impl Image {
     /// When a table cannot be read, or says what cannot be.
     pub async fn map(&self, request: Request<'_>, offset: u64, bytes: u64) -> Result<Run, IoError> {
         loop {
-            match self.lookup(offset, bytes) {
+            match self.lookup(request, offset, bytes) {
                 Some(Run {
                     kind: Kind::Invalid,
                     ..
                 }) => return Err(self.invalid(request, offset).await),
                 Some(run) => return Ok(run),
-                None => self.load_slice(request, self.slice_of(offset).0).await?,
+                None => {
+                    self.load_slice(request, self.slice_of(request, offset).0)
+                        .await?
+                }
             }
         }
     }
@@ -190,9 +197,10 @@ impl Image {
         let geometry = &self.geometry;
         let table = self.l1.table(geometry.l1_index(offset));
         let index = (offset >> geometry.cluster_bits) & ((1 << geometry.l2_bits) - 1);
-        let (key, at) = self.slice_of(offset);
+        let (key, at) = self.slice_of(request, offset);
         let entry = self
             .slices
+            .get(request)
             .read(key, |words| entry_at(words, at, geometry.words_per_entry));
         let entry = entry.unwrap_or_default();
         let place = format!("(L2 offset: {}, L2 index: {})", Hex(table), Hex(index));

@@ -7,10 +7,10 @@ use block_common::sync::Mutex;
 use block_gs::{
     BqlGuard, Drained, GraphError, HeaderBacking, Node, NodeBuilder, NodeOptions, Role,
 };
-use block_io::{Buffer, IoError, Repairs, Request};
+use block_io::{Buffer, GraphCell, IoError, Repairs, Request};
 
 use crate::bitmaps;
-use crate::cache::Slices;
+use crate::clean::Caches;
 use crate::driver::Qcow2;
 use crate::format::bytes::be64;
 use crate::format::header::{Autoclear, Compatible, Header, Incompatible};
@@ -185,8 +185,7 @@ impl Qcow2Image {
             }
             _ => {}
         }
-        let slices = Slices::new(settings.slices, settings.slice_bytes / 8);
-        let places = slices.len();
+        let Caches { slices, places } = Caches::new(&settings)?;
         let Stored {
             header,
             l1,
@@ -201,7 +200,6 @@ impl Qcow2Image {
         let mut state = State::new(header, refs, places);
         state.snapshots = snapshots;
         state.snapshot_bytes = snapshot_bytes;
-        let image = Image::new(geometry, &l1, slices, state, settings);
         let role = match has_data_file {
             true => Role::METADATA | Role::PRIMARY,
             false => Role::IMAGE,
@@ -215,11 +213,17 @@ impl Qcow2Image {
         if let Some(backing) = &self.backing {
             builder = builder.child("backing", backing, Role::COW);
         }
+        let slices = GraphCell::new(builder.uid(), slices);
         let driver = Qcow2 {
-            image,
+            image: Image::new(geometry, &l1, slices, state, settings),
             options: Mutex::new(self.options),
+            main: bql.main_loop(),
+            cleaner: Mutex::default(),
         };
         let node = builder.open(bql, Arc::new(driver))?;
+        if let Some(driver) = node.driver::<Qcow2>() {
+            driver.start_cleaning(bql, &node);
+        }
         if let Some(driver) = node.driver::<Qcow2>() {
             bitmaps::load(&mut node.drain(bql), driver)?;
         }

@@ -95,6 +95,14 @@ pub(crate) struct Settings {
     pub clean_interval: u64,
 }
 
+impl Settings {
+    /// Whether the caches are as large.
+    pub fn has_caches_of(&self, other: &Settings) -> bool {
+        let sizes = |of: &Settings| (of.slices, of.slice_bytes, of.blocks);
+        sizes(self) == sizes(other)
+    }
+}
+
 fn refused(message: impl Into<String>) -> GraphError {
     GraphError::Refused {
         message: message.into(),

@@ -22,6 +22,9 @@ pub(crate) enum Need {
     Block(u64),
     /// Make the table reach this block.
     Table(u64),
+    /// There is no such block, and what it would count is in use: nothing can
+    /// be done.
+    Nothing(u64),
 }
 
 /// A block of counts in memory.
@@ -32,6 +35,13 @@ pub(crate) struct Block {
     /// What was dirty is being stored.
     pub writing: bool,
     used: u64,
+}
+
+impl Block {
+    /// Whether it can be read again, as it is.
+    fn may_go(&self) -> bool {
+        self.dirty.is_clean() && !self.writing
+    }
 }
 
 /// The counts.
@@ -46,10 +56,16 @@ pub(crate) struct Refs {
     pub table_dirty: BTreeSet<u64>,
     pub blocks: BTreeMap<u64, Block>,
     /// How many blocks are kept.
-    pub capacity: usize,
+    capacity: usize,
+    /// How many a search that goes on needs at once.
+    needed: usize,
     clock: u64,
+    /// The clock when blocks that were not used were last let go.
+    cleaned: u64,
     /// No cluster before this one is free.
     hint: u64,
+    /// How far a search for clusters in a row has come.
+    searched: Searched,
     /// From this cluster on the file reads as zeroes: nobody has ever written
     /// there.
     pub fresh: u64,
@@ -77,8 +93,11 @@ impl Refs {
             table_dirty: BTreeSet::new(),
             blocks: BTreeMap::new(),
             capacity,
+            needed: 0,
             clock: 0,
+            cleaned: 0,
             hint: 0,
+            searched: Searched::default(),
             fresh: geometry.clusters_of(file_length),
             compressed_end: None,
             filter: Filter::new(),
@@ -101,6 +120,53 @@ impl Refs {
         self.table_dirty.clear();
         self.compressed_end = None;
         self.hint = 0;
+        self.searched = Searched::default();
+    }
+
+    /// How many blocks are kept from now on.
+    pub fn set_capacity(&mut self, capacity: usize) {
+        self.capacity = capacity;
+        self.trim();
+    }
+
+    /// How many blocks may be kept.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Whether so many blocks were made and not stored that they should be.
+    pub fn is_overfull(&self) -> bool {
+        self.blocks.len() > self.most().saturating_mul(2)
+    }
+
+    fn most(&self) -> usize {
+        self.capacity.max(self.needed)
+    }
+
+    /// Lets blocks go that are more than are kept and need not be stored: new
+    /// ones come without asking.
+    pub fn trim(&mut self) {
+        let Some(surplus) = self.blocks.len().checked_sub(self.most()) else {
+            return;
+        };
+        if surplus == 0 {
+            return;
+        }
+        let may_go = self.blocks.iter().filter(|(_, block)| block.may_go());
+        let mut may_go: Vec<(u64, u64)> =
+            may_go.map(|(index, block)| (block.used, *index)).collect();
+        may_go.sort_unstable();
+        for (_, index) in may_go.into_iter().take(surplus) {
+            self.blocks.remove(&index);
+        }
+    }
+
+    /// Lets blocks go that were not used since this was last called and need
+    /// not be stored.
+    pub fn clean(&mut self) {
+        let since = std::mem::replace(&mut self.cleaned, self.clock);
+        self.blocks
+            .retain(|_, block| block.used > since || !block.may_go());
     }
 
     /// Which block counts a cluster, and where in it.
@@ -137,8 +203,8 @@ impl Refs {
     /// Sets the count of a cluster that a block counts.
     pub fn set(&mut self, cluster: u64, count: u64) -> Result<(), Need> {
         let (index, at) = self.place(cluster);
-        if index as usize >= self.table.len() {
-            return Err(Need::Table(index));
+        if self.block_offset(index) == 0 {
+            return Err(Need::Nothing(index));
         }
         let counts = self.geometry.counts;
         let block = self.block(index)?;
@@ -147,6 +213,7 @@ impl Refs {
         block.dirty.note(counts.byte_of(at), length);
         if count == 0 {
             self.hint = self.hint.min(cluster);
+            self.searched.forget_row_of(cluster);
             let bits = self.geometry.cluster_bits;
             self.compressed_end.take_if(|end| *end >> bits == cluster);
         }
@@ -198,9 +265,8 @@ impl Refs {
     /// `None` when there is no room for it: everything has to be stored
     /// first. An `urgent` one finds room.
     pub fn insert(&mut self, index: u64, data: Vec<u8>, urgent: bool) -> Option<()> {
-        while self.blocks.len() >= self.capacity {
-            let clean = |block: &&(&u64, &Block)| block.1.dirty.is_clean() && !block.1.writing;
-            let oldest = self.blocks.iter().filter(|block| clean(&block));
+        while self.blocks.len() >= self.most() {
+            let oldest = self.blocks.iter().filter(|block| block.1.may_go());
             match oldest
                 .min_by_key(|block| block.1.used)
                 .map(|block| *block.0)
@@ -267,8 +333,12 @@ impl Refs {
     pub fn claim(&mut self, want: u64, exact: bool) -> Result<Claim, Need> {
         let bits = self.geometry.block_bits;
         let per_block = 1u64 << bits;
-        let mut run = self.hint..self.hint;
-        let mut only_used = true;
+        let start = match exact {
+            true => self.searched.start(want).max(self.hint),
+            false => self.hint,
+        };
+        let mut run = start..start;
+        let mut only_used = start == self.hint;
         while run.end - run.start < want {
             let (index, at) = self.place(run.end);
             let left = want - (run.end - run.start);
@@ -297,7 +367,18 @@ impl Refs {
                 continue;
             }
             let counts = self.geometry.counts;
-            let block = self.block(index)?;
+            let Ok(block) = self.block(index) else {
+                if exact {
+                    // To be asked again, with this block: do not begin anew,
+                    // and let all stay that this row is counted by.
+                    self.searched = Searched {
+                        want,
+                        from: run.start,
+                    };
+                    self.needed = (want >> bits) as usize + 2;
+                }
+                return Err(Need::Block(index));
+            };
             let room = per_block as usize - at;
             let free = (at..at + room.min(left as usize))
                 .take_while(|at| counts.get(&block.data, *at) == 0)
@@ -330,6 +411,13 @@ impl Refs {
         }
         if run.start == self.hint {
             self.hint = run.end;
+        }
+        if exact {
+            self.searched = Searched {
+                want,
+                from: run.end,
+            };
+            self.needed = 0;
         }
         let is_fresh = run.start >= self.fresh;
         self.fresh = self.fresh.max(run.end);
@@ -385,6 +473,32 @@ impl Refs {
             let _ = self.set(cluster, 0);
         }
         Ok(())
+    }
+}
+
+/// How far a search for clusters in a row has come: no row of `want` free
+/// clusters begins before `from`. A search that had to begin anew whenever a
+/// block was read would never end where more blocks are in between than are
+/// kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Searched {
+    want: u64,
+    from: u64,
+}
+
+impl Searched {
+    /// Where to look for `want` clusters.
+    fn start(self, want: u64) -> u64 {
+        match self.want <= want {
+            true => self.from,
+            false => 0,
+        }
+    }
+
+    /// A cluster has become free.
+    fn forget_row_of(&mut self, cluster: u64) {
+        let first = cluster.saturating_sub(self.want.saturating_sub(1));
+        self.from = self.from.min(first);
     }
 }
 

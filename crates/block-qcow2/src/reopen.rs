@@ -3,6 +3,7 @@
 use block_gs::{AfterReopen, Drained, GraphError, PreparedReopen, ReopenCommit, ReopenTo};
 use block_io::Request;
 
+use crate::clean::Caches;
 use crate::commit::Goal;
 use crate::driver::Qcow2;
 use crate::format::FormatError;
@@ -10,12 +11,12 @@ use crate::format::header::{Compatible, Incompatible};
 use crate::open::become_writable;
 use crate::options::{Qcow2Options, Settings};
 
-/// What takes effect when the reopen does. The sizes of the caches are those
-/// of the image's opening; others are checked and count when it is next
-/// opened.
+/// What takes effect when the reopen does.
 struct Prepared {
     options: Option<Qcow2Options>,
     settings: Settings,
+    /// Other ones than the image has.
+    caches: Option<Caches>,
     becomes_writable: bool,
 }
 
@@ -48,9 +49,13 @@ impl Qcow2 {
             let store = async |request: Request<'_>| image.commit(request, Goal::Durable).await;
             section.io(store)?;
         }
+        let caches = section.io(async |request: Request<'_>| {
+            Caches::unless_there(image, request, &settings).await
+        })?;
         Ok(Box::new(Prepared {
             options,
             settings,
+            caches,
             becomes_writable: will_write && !was_writable,
         }))
     }
@@ -58,18 +63,35 @@ impl Qcow2 {
 
 impl PreparedReopen for Prepared {
     fn commit(self: Box<Self>, reopen: &mut ReopenCommit<'_>) -> AfterReopen {
-        if let Some(driver) = reopen.node().driver::<Qcow2>() {
-            *driver.image.settings.lock() = self.settings;
-            if let Some(options) = self.options {
-                *driver.options.lock() = options;
-            }
+        let node = reopen.node().clone();
+        let driver = node.driver::<Qcow2>()?;
+        let image = &driver.image;
+        // Everything was stored; should another node's reopen have changed
+        // something since, it is stored first.
+        let replaced = self.caches.map(|caches| caches.commit(image, reopen));
+        let left = replaced.and_then(Result::err);
+        image.lock().refs.set_capacity(self.settings.blocks);
+        *image.settings.lock() = self.settings;
+        if let Some(options) = self.options {
+            *driver.options.lock() = options;
         }
-        if !self.becomes_writable {
+        driver.start_cleaning(reopen, &node);
+        let becomes_writable = self.becomes_writable;
+        if !becomes_writable && left.is_none() {
             return None;
         }
-        Some(Box::new(|section| {
-            // The node is writable; a write will say what is wrong.
-            let _ = become_writable(section);
+        Some(Box::new(move |section| {
+            let node = section.node().clone();
+            if let Some(caches) = left
+                && let Some(driver) = node.driver::<Qcow2>()
+            {
+                // Those that are there do as well.
+                let _ = caches.store_and_replace(&driver.image, section);
+            }
+            if becomes_writable {
+                // The node is writable; a write will say what is wrong.
+                let _ = become_writable(section);
+            }
         }))
     }
 }
