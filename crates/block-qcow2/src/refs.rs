@@ -575,6 +575,112 @@ mod tests {
         }
     }
 
+    /// Counts with `blocks` blocks in the file, of which few are kept, and
+    /// where `used` says what is used.
+    fn stored(blocks: u64, used: impl Fn(u64) -> bool) -> (Refs, impl Fn(u64) -> Vec<u8>) {
+        let geometry = Geometry::of(&Header::new(3, 9, 4));
+        let table = (1..=blocks).map(|block| block << 9).collect();
+        let refs = Refs::new(geometry, table, 0..1, 4, blocks << 17);
+        let read = move |index: u64| {
+            let mut data = vec![0; 512];
+            for at in 0..256 {
+                let count = used(index * 256 + at as u64);
+                geometry.counts.set(&mut data, at, u64::from(count));
+            }
+            data
+        };
+        (refs, read)
+    }
+
+    /// Asks for clusters until they are there, reading what is needed.
+    fn ask(refs: &mut Refs, read: impl Fn(u64) -> Vec<u8>, want: u64) -> Range<u64> {
+        for _ in 0..1000 {
+            match refs.claim(want, true) {
+                Ok(claim) => return claim.clusters,
+                Err(Need::Block(index)) => {
+                    let room = refs.insert(index, read(index), false);
+                    assert!(room.is_some(), "nothing is dirty");
+                }
+                Err(need) => panic!("{need:?}"),
+            }
+        }
+        panic!("the search does not end");
+    }
+
+    #[test]
+    fn a_search_ends_whose_blocks_are_not_all_kept() {
+        let (mut refs, read) = stored(40, |cluster| cluster % 64 != 7 && cluster < 9000);
+        let found = ask(&mut refs, &read, 3);
+        assert_eq!(found, 9000..9003);
+        // What becomes free is found, also together with what was.
+        for cluster in [300, 301] {
+            while let Err(Need::Block(index)) = refs.set(cluster, 0) {
+                refs.insert(index, read(index), true);
+            }
+        }
+        assert_eq!(ask(&mut refs, &read, 2), 300..302);
+        assert_eq!(ask(&mut refs, &read, 1), 7..8);
+    }
+
+    #[test]
+    fn a_row_is_found_that_more_blocks_count_than_are_kept() {
+        let (mut refs, read) = stored(40, |cluster| cluster < 1000 || cluster == 2000);
+        assert_eq!(ask(&mut refs, &read, 3000), 2001..5001);
+        assert!(refs.blocks.len() > refs.capacity());
+        for block in refs.blocks.values_mut() {
+            block.dirty = Dirty::default();
+        }
+        refs.trim();
+        assert_eq!(refs.blocks.len(), refs.capacity());
+    }
+
+    #[test]
+    fn blocks_go_that_nobody_uses() {
+        let (mut refs, read) = stored(8, |_| true);
+        for index in 0..4 {
+            refs.insert(index, read(index), false);
+        }
+        refs.set(5, 3).expect("it is there");
+        refs.clean();
+        assert_eq!(refs.blocks.len(), 4, "all were used");
+        assert_eq!(refs.get(300), Ok(1));
+        refs.clean();
+        let left: Vec<u64> = refs.blocks.keys().copied().collect();
+        assert_eq!(left, [0, 1], "what is not stored, and what was used");
+        refs.set_capacity(1);
+        let left: Vec<u64> = refs.blocks.keys().copied().collect();
+        assert_eq!(left, [0]);
+    }
+
+    #[test]
+    fn nothing_counts_what_no_block_counts() {
+        let (mut refs, _) = stored(4, |_| true);
+        assert_eq!(refs.get(4 * 256), Ok(0));
+        assert_eq!(refs.set(4 * 256, 1), Err(Need::Nothing(4)));
+        refs.table.push(0);
+        assert_eq!(refs.set(4 * 256, 1), Err(Need::Nothing(4)));
+    }
+
+    #[test]
+    fn new_blocks_do_not_fill_the_memory() {
+        let mut refs = refs(9, 4096);
+        refs.set_capacity(8);
+        let mut most = 0;
+        for _ in 0..60_000 {
+            if refs.is_overfull() {
+                for block in refs.blocks.values_mut() {
+                    block.dirty = Dirty::default();
+                }
+                refs.trim();
+            }
+            while let Err(Need::Block(index)) = refs.claim(1, true) {
+                panic!("{index} was made just now");
+            }
+            most = most.max(refs.blocks.len());
+        }
+        assert!(most <= 17, "{most}");
+    }
+
     #[test]
     fn the_table_grows_no_longer_than_can_be_opened() {
         let most = Limits::REFCOUNT_TABLE_BYTES / 8;

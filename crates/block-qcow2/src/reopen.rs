@@ -71,11 +71,14 @@ impl PreparedReopen for Prepared {
         let replaced = self.caches.map(|caches| caches.commit(image, reopen));
         let left = replaced.and_then(Result::err);
         image.lock().refs.set_capacity(self.settings.blocks);
-        *image.settings.lock() = self.settings;
+        let interval = self.settings.clean_interval;
+        let before = std::mem::replace(&mut *image.settings.lock(), self.settings);
         if let Some(options) = self.options {
             *driver.options.lock() = options;
         }
-        driver.start_cleaning(reopen, &node);
+        if before.clean_interval != interval {
+            driver.start_cleaning(reopen, &node);
+        }
         let becomes_writable = self.becomes_writable;
         if !becomes_writable && left.is_none() {
             return None;

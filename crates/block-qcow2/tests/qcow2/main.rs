@@ -1,5 +1,6 @@
 //! The driver, with QEMU's own tools beside it.
 
+mod caches;
 mod crash;
 mod creating;
 mod hostile;
