@@ -9,6 +9,7 @@
 //! whole interval the section waits for the requests that are there.
 
 use std::any::Any;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -116,7 +117,9 @@ impl Caches {
         image: &Image,
         section: &mut Drained<'_>,
     ) -> Result<(), GraphError> {
-        section.io(async |request: Request<'_>| image.commit(request, Goal::Durable).await)?;
+        if image.is_dirty() {
+            section.io(async |request: Request<'_>| image.commit(request, Goal::Durable).await)?;
+        }
         let left = self.replace(image, |cell, slices| section.set(cell, slices));
         // Whoever was faster has changed something again.
         left.map_err(|_| GraphError::Refused {
@@ -208,7 +211,9 @@ impl Qcow2 {
         let Ok(wanted) = told.settle(&image.geometry, image.size(), false, false) else {
             return;
         };
-        if wanted.has_caches_of(&image.settings.lock()) {
+        if wanted.has_caches_of(&image.settings.lock())
+            || self.is_to_be_fitted.swap(true, Ordering::AcqRel)
+        {
             return;
         }
         let name = node.name().to_owned();
@@ -230,6 +235,7 @@ fn fit(section: &mut Drained<'_>) -> Result<(), GraphError> {
         return Ok(());
     };
     let image = &driver.image;
+    driver.is_to_be_fitted.store(false, Ordering::Release);
     let told = driver.options.lock().clone();
     let lazy = image.lock().header.compatible;
     let lazy = lazy.contains(Compatible::LAZY_REFCOUNTS);

@@ -1,6 +1,7 @@
 //! What the block layer asks of an image.
 
 use std::any::Any;
+use std::sync::atomic::AtomicBool;
 
 use block_common::error::errno;
 use block_common::sync::Mutex;
@@ -32,6 +33,8 @@ pub struct Qcow2 {
     pub(crate) options: Mutex<Qcow2Options>,
     /// Who replaces what only a drained section may.
     pub(crate) main: MainLoop,
+    /// They are going to replace the caches: there is another length.
+    pub(crate) is_to_be_fitted: AtomicBool,
     /// Looks for what nobody uses.
     pub(crate) cleaner: Mutex<Option<JoinHandle<()>>>,
 }
@@ -108,7 +111,11 @@ impl DriverIo for Qcow2 {
             let text = "The amendment was prepared for another driver";
             return IoFuture::failed(IoError::refused(errno::EINVAL, text));
         };
-        IoFuture::new(async move { self.image.amend(request, amendment).await })
+        IoFuture::new(async move {
+            self.image.amend(request, amendment).await?;
+            self.fit_caches(request.node());
+            Ok(())
+        })
     }
 
     fn can_store_bitmap<'r>(
@@ -147,7 +154,9 @@ impl DriverIo for Qcow2 {
             if request.node().is_writable() && self.image.is_dirty() {
                 return Ok(());
             }
-            self.image.reload(request).await
+            self.image.reload(request).await?;
+            self.fit_caches(request.node());
+            Ok(())
         })
     }
 

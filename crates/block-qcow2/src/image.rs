@@ -355,8 +355,10 @@ impl Image {
             let state = self.lock();
             (state.freed.len(), state.refs.is_overfull())
         };
-        if waiting > MANY || overfull {
+        if waiting > MANY {
             self.commit(request, crate::commit::Goal::Durable).await?;
+        } else if overfull {
+            self.make_room(request).await?;
         }
         let claim = self
             .with_refs(request, |refs| refs.claim(want, exact))

@@ -1,6 +1,7 @@
 //! Opening an image.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use block_common::error::errno;
 use block_common::sync::Mutex;
@@ -218,6 +219,7 @@ impl Qcow2Image {
             image: Image::new(geometry, &l1, slices, state, settings),
             options: Mutex::new(self.options),
             main: bql.main_loop(),
+            is_to_be_fitted: AtomicBool::new(false),
             cleaner: Mutex::default(),
         };
         let node = builder.open(bql, Arc::new(driver))?;

@@ -459,7 +459,9 @@ impl Snapshots for Qcow2 {
         let Some((_, snapshot)) = found else {
             return Err(IoError::from_errno(errno::ENOENT).into());
         };
-        Ok(section.io(async |request: Request<'_>| image.go_to(request, &snapshot).await)?)
+        section.io(async |request: Request<'_>| image.go_to(request, &snapshot).await)?;
+        self.fit_caches(section.node().io());
+        Ok(())
     }
 
     fn delete(&self, section: &mut Drained<'_>, which: SnapshotKey<'_>) -> Result<(), GraphError> {

@@ -2,18 +2,22 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use block_drivers::File;
 use block_gs::{
-    BlockDriver, BqlGuard, Drained, GraphError, IoThread, Node, NodeBuilder, NodeOptions,
-    PreparedReopen, ReopenOptions, ReopenTo, Role, SnapshotInfo,
+    BlockDriver, BqlGuard, Drained, GraphError, IoError, IoThread, Node, NodeBuilder, NodeOptions,
+    Perm, PreparedReopen, ReopenOptions, ReopenTo, Role, SnapshotInfo,
 };
-use block_io::aio::{ContextThread, Wait};
-use block_io::{Buffer, Destination, DriverIo, IoFuture, Request, Source, WriteFlags};
-use block_qcow2::{Cached, CreateOptions, Qcow2, Qcow2Options};
+use block_io::aio::{ContextThread, Wait, sleep};
+use block_io::{Buffer, Destination, DriverIo, IoFuture, Request, Source, Truncation, WriteFlags};
+use block_qcow2::{Cached, CreateOptions, Qcow2, Qcow2Image, Qcow2Options};
 
 use crate::support::{
-    Tool, backend, create, disk, flush, in_layer, open, open_with, pattern, qemu_reads, read, write,
+    READ_WRITE, Tool, backend, create, disk, flush, in_layer, open, open_with, pattern, qemu_reads,
+    read, write,
 };
 use crate::writing::Random;
 
@@ -234,7 +238,7 @@ fn a_longer_image_gets_larger_caches() {
         create(bql, &path, &options);
         let node = open(bql, &path, false).expect("opened");
         assert_eq!(cached(bql, &node).places, 2);
-        let perm = crate::support::READ_WRITE | block_gs::Perm::RESIZE;
+        let perm = READ_WRITE | Perm::RESIZE;
         let disk = backend(bql, &node, perm).expect("nobody objects");
         write(bql, &disk, 0, &[3; 4096]).expect("written");
         let none = block_io::Preallocation::Off;
@@ -258,7 +262,7 @@ fn until(bql: &mut BqlGuard, node: &Node, wanted: impl Fn(&Cached) -> bool) -> C
         if wanted(&found) {
             return found;
         }
-        bql.run_for(std::time::Duration::from_millis(20));
+        bql.run_for(Duration::from_millis(20));
     }
 }
 
@@ -300,7 +304,7 @@ fn what_nobody_uses_gives_its_memory_back() {
         reopen(bql, &node, &never).expect("reopened");
         read(bql, &disk, 0, 4096).expect("read");
         let stopped = cached(bql, &node);
-        bql.run_for(std::time::Duration::from_millis(2500));
+        bql.run_for(Duration::from_millis(2500));
         assert_eq!(cached(bql, &node), stopped, "nobody looks any more");
     });
 }
@@ -328,7 +332,7 @@ fn memory_goes_back_wherever_the_node_is_at_home() {
         let driver = node.driver::<Qcow2>().expect("an image");
         let mut section = node.drain(bql);
         let before = section.io(async |request: Request<'_>| driver.cached(request));
-        let pause = async || block_io::aio::sleep(std::time::Duration::from_millis(2500)).await;
+        let pause = async || sleep(Duration::from_millis(2500)).await;
         section.block_on(pause());
         let after = section.io(async |request: Request<'_>| driver.cached(request));
         assert_eq!(after, before);
@@ -380,6 +384,139 @@ fn a_snapshot_of_what_is_not_counted_is_refused() {
     });
 }
 
+/// Passes everything on, and keeps writes to some places waiting, which fail
+/// when they are let go.
+struct Held {
+    places: Mutex<Vec<u64>>,
+    waiting: AtomicU64,
+}
+
+impl DriverIo for Held {
+    fn read<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        into: Destination<'r>,
+    ) -> IoFuture<'r> {
+        request.file().expect("a child").read(offset, into)
+    }
+
+    fn write<'r>(
+        &'r self,
+        request: Request<'r>,
+        offset: u64,
+        from: Source<'r>,
+        flags: WriteFlags,
+    ) -> IoFuture<'r> {
+        let is_held = move || {
+            let places = self.places.lock().expect("nobody panics");
+            places.iter().any(|place| offset / 4096 == place / 4096)
+        };
+        if !is_held() {
+            let file = request.file().expect("a child");
+            return file.write_with(offset, from, flags);
+        }
+        IoFuture::new(async move {
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+            while is_held() {
+                sleep(Duration::from_millis(1)).await;
+            }
+            Err(IoError::from_errno(5))
+        })
+    }
+
+    fn truncate<'r>(&'r self, request: Request<'r>, to: Truncation) -> IoFuture<'r> {
+        let file = request.file().expect("a child");
+        IoFuture::new(async move { file.truncate(to.length, to.exact, to.preallocation).await })
+    }
+
+    fn flush<'r>(&'r self, request: Request<'r>) -> IoFuture<'r> {
+        request.file().expect("a child").flush()
+    }
+
+    fn length<'r>(&'r self, request: Request<'r>) -> IoFuture<'r, u64> {
+        IoFuture::ready(request.file().map(|file| file.node().length()))
+    }
+}
+
+impl BlockDriver for Held {
+    fn format_name(&self) -> &'static str {
+        "held"
+    }
+
+    fn is_filter(&self) -> bool {
+        true
+    }
+}
+
+/// Where the second-level tables of an image are.
+fn tables(path: &Path) -> Vec<u64> {
+    let image = fs::read(path).expect("read");
+    let word = |at: usize| u64::from_be_bytes(image[at..at + 8].try_into().expect("eight"));
+    let entries = u32::from_be_bytes(image[36..40].try_into().expect("four")) as usize;
+    let first = word(40) as usize;
+    let table = (0..entries).map(|index| word(first + index * 8) & 0x00ff_ffff_ffff_fe00);
+    table.collect()
+}
+
+#[test]
+fn places_are_free_again_when_their_tables_went_while_they_were_stored() {
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        let options = CreateOptions {
+            cluster_size: 4096,
+            ..CreateOptions::new(8 << 20)
+        };
+        create(bql, &path, &options);
+        let file = File::new(&path).open(bql, "").expect("opened");
+        let role = Role::FILTERED | Role::PRIMARY;
+        let held = NodeBuilder::new("").child("file", &file, role);
+        let driver = Held {
+            places: Mutex::default(),
+            waiting: AtomicU64::new(0),
+        };
+        let held = held.open(bql, Arc::new(driver)).expect("opened");
+        let image = Qcow2Image::read(bql, &held).expect("an image");
+        let image = image.settings(sizes(0, Some(512), 0));
+        let node = image.open(bql, "").expect("opened");
+        assert_eq!(cached(bql, &node).places, 2);
+        let perm = READ_WRITE | Perm::RESIZE;
+        let disk = backend(bql, &node, perm).expect("nobody objects");
+        for offset in [4 << 20, 6 << 20] {
+            write(bql, &disk, offset, &[1; 4096]).expect("written");
+        }
+        flush(bql, &disk).expect("flushed");
+        for offset in [4 << 20, 6 << 20] {
+            write(bql, &disk, offset + 8192, &[2; 4096]).expect("written");
+        }
+        let driver = held.driver::<Held>().expect("it is one");
+        *driver.places.lock().expect("nobody panics") = tables(&path).split_off(2);
+        let root = disk.root();
+        let flushed = root.clone();
+        let flushed = bql
+            .context()
+            .spawn(async move { flushed.flush().await.is_err() });
+        while driver.waiting.load(Ordering::Relaxed) == 0 {
+            bql.run_for(Duration::from_millis(1));
+        }
+        let shorter = root.clone();
+        let none = block_io::Preallocation::Off;
+        let shorter = bql
+            .context()
+            .spawn(async move { shorter.truncate(2 << 20, true, none).await });
+        // It waits for its turn to store what it has done.
+        bql.run_for(Duration::from_millis(200));
+        driver.places.lock().expect("nobody panics").clear();
+        assert!(bql.block_on(flushed), "it was not stored");
+        bql.block_on(shorter).expect("shorter");
+        for offset in [0, 1 << 20] {
+            write(bql, &disk, offset, &[3; 4096]).expect("written");
+            assert!(read(bql, &disk, offset, 4096).expect("read") == [3; 4096]);
+        }
+        flush(bql, &disk).expect("flushed");
+    });
+}
+
 /// How an image is made, and how far apart its clusters are used.
 struct Shape {
     options: CreateOptions,
@@ -416,7 +553,7 @@ fn random_requests(shape: &Shape) {
         let threads: Vec<ContextThread> = (0..THREADS)
             .map(|number| ContextThread::spawn(&format!("t{number}")).expect("a thread"))
             .collect();
-        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stop = Arc::new(AtomicBool::new(false));
         let root = disk.root();
         let work = threads.iter().zip(0..).map(|(thread, me)| {
             let (root, stop) = (root.clone(), Arc::clone(&stop));
@@ -424,7 +561,7 @@ fn random_requests(shape: &Shape) {
                 let mut random = Random(me + 1);
                 let mut model = vec![vec![0u8; cluster as usize]; CLUSTERS as usize];
                 for step in 0u64.. {
-                    if step > 300 && stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    if step > 300 && stop.load(Ordering::Relaxed) {
                         break;
                     }
                     let number = random.next(CLUSTERS);
@@ -468,7 +605,7 @@ fn random_requests(shape: &Shape) {
         let start = cached(bql, &node).cleanings;
         for turn in 0.. {
             reopen(bql, &node, &turns[turn % turns.len()]).expect("reopened");
-            bql.run_for(std::time::Duration::from_millis(5));
+            bql.run_for(Duration::from_millis(5));
             if turn > 40 && cached(bql, &node).cleanings >= start + 2 {
                 break;
             }
@@ -476,7 +613,7 @@ fn random_requests(shape: &Shape) {
                 break;
             }
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        stop.store(true, Ordering::Relaxed);
         let models: Vec<_> = work.into_iter().map(|work| bql.block_on(work)).collect();
         drop((disk, node));
         bql.poll(Wait::No);

@@ -6,9 +6,11 @@
 //! | `both` | running a line on both |
 //! | `formats` | several steps with images of a format |
 //! | `alone` | what there is nothing to compare with |
+//! | `caches` | sizes of qcow2's caches, also with `qemu-io` |
 
 mod alone;
 mod both;
+mod caches;
 mod formats;
 mod lines;
 
