@@ -186,8 +186,31 @@ pub(super) static QCOW2: Driver = Driver {
             let settings = settings(reopening)?;
             Ok(options.settings(settings))
         },
+        overrule,
     },
 };
+
+/// A new template is not one for single checks that were asked for before, and
+/// sizes of caches are those of one time: a new sum overrules its parts, and an
+/// old sum is none of new parts.
+fn overrule(now: &Options, before: &mut Options) {
+    let template = [OVERLAP.name, OVERLAP_TEMPLATE.name];
+    if template.iter().any(|name| now.get(name).is_some()) {
+        let checks = OVERLAPS.iter().map(|(key, _)| key.name);
+        for name in checks.chain(template) {
+            before.remove(name);
+        }
+    }
+    match now.get(CACHE.name) {
+        Some(_) => {
+            before.remove(L2_CACHE.name);
+            before.remove(COUNT_CACHE.name);
+        }
+        None => {
+            before.remove(CACHE.name);
+        }
+    }
+}
 
 /// Whoever has options of the driver.
 trait Given {
