@@ -477,7 +477,7 @@ fn places_are_free_again_when_their_tables_went_while_they_were_stored() {
         };
         let held = held.open(bql, Arc::new(driver)).expect("opened");
         let image = Qcow2Image::read(bql, &held).expect("an image");
-        let image = image.settings(sizes(0, Some(512), 0));
+        let image = image.settings(sizes(0, Some(4096), 0));
         let node = image.open(bql, "").expect("opened");
         assert_eq!(cached(bql, &node).places, 2);
         let perm = READ_WRITE | Perm::RESIZE;
