@@ -227,6 +227,8 @@ impl Image {
         if slices.find(key).is_some() {
             return Ok(true);
         }
+        // Whoever asks: the table may be given up while it is read.
+        let _here = self.grace.enter();
         let Some(offset) = self.slice_offset(request, key) else {
             return Ok(true);
         };

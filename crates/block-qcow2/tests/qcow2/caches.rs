@@ -384,11 +384,31 @@ fn a_snapshot_of_what_is_not_counted_is_refused() {
     });
 }
 
-/// Passes everything on, and keeps writes to some places waiting, which fail
-/// when they are let go.
+/// Passes everything on, and keeps some requests waiting.
+#[derive(Default)]
 struct Held {
+    /// Writes there wait, and fail when they are let go.
     places: Mutex<Vec<u64>>,
+    /// The next read there waits, and is done when it is let go.
+    read: Mutex<Option<u64>>,
+    /// It waits.
+    reads: AtomicBool,
     waiting: AtomicU64,
+}
+
+impl Held {
+    fn over(bql: &mut BqlGuard, file: &Node) -> Node {
+        let role = Role::FILTERED | Role::PRIMARY;
+        let held = NodeBuilder::new("").child("file", file, role);
+        held.open(bql, Arc::new(Held::default())).expect("opened")
+    }
+
+    /// Runs the main loop until a request waits.
+    fn until_waiting(&self, bql: &mut BqlGuard) {
+        while self.waiting.load(Ordering::Relaxed) == 0 {
+            bql.run_for(Duration::from_millis(1));
+        }
+    }
 }
 
 impl DriverIo for Held {
@@ -398,7 +418,20 @@ impl DriverIo for Held {
         offset: u64,
         into: Destination<'r>,
     ) -> IoFuture<'r> {
-        request.file().expect("a child").read(offset, into)
+        let file = request.file().expect("a child");
+        let is_held = |place: &mut u64| offset == *place;
+        let mut read = self.read.lock().expect("nobody panics");
+        if read.take_if(is_held).is_none() {
+            return file.read(offset, into);
+        }
+        self.reads.store(true, Ordering::Relaxed);
+        IoFuture::new(async move {
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+            while self.reads.load(Ordering::Relaxed) {
+                sleep(Duration::from_millis(1)).await;
+            }
+            file.read(offset, into).await
+        })
     }
 
     fn write<'r>(
@@ -469,13 +502,7 @@ fn places_are_free_again_when_their_tables_went_while_they_were_stored() {
         };
         create(bql, &path, &options);
         let file = File::new(&path).open(bql, "").expect("opened");
-        let role = Role::FILTERED | Role::PRIMARY;
-        let held = NodeBuilder::new("").child("file", &file, role);
-        let driver = Held {
-            places: Mutex::default(),
-            waiting: AtomicU64::new(0),
-        };
-        let held = held.open(bql, Arc::new(driver)).expect("opened");
+        let held = Held::over(bql, &file);
         let image = Qcow2Image::read(bql, &held).expect("an image");
         let image = image.settings(sizes(0, Some(4096), 0));
         let node = image.open(bql, "").expect("opened");
@@ -496,9 +523,7 @@ fn places_are_free_again_when_their_tables_went_while_they_were_stored() {
         let flushed = bql
             .context()
             .spawn(async move { flushed.flush().await.is_err() });
-        while driver.waiting.load(Ordering::Relaxed) == 0 {
-            bql.run_for(Duration::from_millis(1));
-        }
+        driver.until_waiting(bql);
         let shorter = root.clone();
         let none = block_io::Preallocation::Off;
         let shorter = bql
@@ -514,6 +539,56 @@ fn places_are_free_again_when_their_tables_went_while_they_were_stored() {
             assert!(read(bql, &disk, offset, 4096).expect("read") == [3; 4096]);
         }
         flush(bql, &disk).expect("flushed");
+    });
+}
+
+#[test]
+fn a_table_is_not_used_anew_while_somebody_reads_it() {
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        let options = CreateOptions {
+            cluster_size: 4096,
+            ..CreateOptions::new(2 << 20)
+        };
+        create(bql, &path, &options);
+        let data = pattern(4096, 1);
+        let node = open(bql, &path, false).expect("opened");
+        {
+            let disk = disk(bql, &node);
+            write(bql, &disk, 0, &data).expect("written");
+        }
+        drop(node);
+        bql.poll(Wait::No);
+        // The table is used once, and nothing says so.
+        let table = tables(&path)[0];
+        let mut image = fs::read(&path).expect("read");
+        let l1 = u64::from_be_bytes(image[40..48].try_into().expect("eight")) as usize;
+        image[l1..l1 + 8].copy_from_slice(&table.to_be_bytes());
+        fs::write(&path, &image).expect("written");
+
+        let file = File::new(&path).open(bql, "").expect("opened");
+        let held = Held::over(bql, &file);
+        let image = Qcow2Image::read(bql, &held).expect("an image");
+        let image = image.settings(sizes(1 << 20, Some(512), 0));
+        let node = image.open(bql, "").expect("opened");
+        let disk = disk(bql, &node);
+        let driver = held.driver::<Held>().expect("it is one");
+        *driver.read.lock().expect("nobody panics") = Some(table);
+        let root = disk.root().clone();
+        let asked = bql
+            .context()
+            .spawn(async move { root.is_allocated_above(None, 0, 4096).await.is_ok() });
+        driver.until_waiting(bql);
+        // Another slice of the table: the table is moved.
+        for number in 0..8 {
+            write(bql, &disk, (1 << 20) + number * 4096, &[7; 4096]).expect("written");
+            flush(bql, &disk).expect("flushed");
+            flush(bql, &disk).expect("flushed");
+        }
+        assert_ne!(tables(&path)[0], table);
+        driver.reads.store(false, Ordering::Relaxed);
+        assert!(bql.block_on(asked), "there is data");
+        assert!(read(bql, &disk, 0, 4096).expect("read") == data);
     });
 }
 
