@@ -59,7 +59,7 @@ pub struct Qcow2Options {
     pub l2_cache_entry_size: Option<u64>,
     /// `refcount-cache-size`, in bytes.
     pub refcount_cache_size: Option<u64>,
-    /// `cache-clean-interval`, in seconds.
+    /// `cache-clean-interval`, in seconds; 0 for never.
     pub cache_clean_interval: Option<u64>,
     /// `lazy-refcounts`.
     pub lazy_refcounts: Option<bool>,
