@@ -83,7 +83,7 @@ impl Image {
             self.mark_dirty(request).await?;
         }
         let file = request.file()?;
-        let mut batch = self.take_batch(goal);
+        let mut batch = self.take_batch(request, goal);
         if batch.is_empty() {
             return match goal {
                 Goal::Durable | Goal::Clean => self.flush_data(request).await,
@@ -327,8 +327,9 @@ impl Image {
         Ok(())
     }
 
-    fn take_batch(&self, goal: Goal) -> Batch<'_> {
+    fn take_batch(&self, request: Request<'_>, goal: Goal) -> Batch<'_> {
         let mut batch = Batch::new(self);
+        let slices = self.slices.get(request);
         let state = &mut *self.lock();
         if !state.counts_may_wait(goal) {
             batch.take_counts(state);
@@ -338,11 +339,10 @@ impl Image {
             if known.dirty.is_clean() {
                 continue;
             }
-            let Some(offset) = self
-                .slices
-                .key(place)
-                .and_then(|key| self.slice_offset(key))
-            else {
+            let key = slices.key(place);
+            let Some(offset) = key.and_then(|key| self.slice_offset(request, key)) else {
+                // Its table was given up while it was being stored.
+                known.dirty = Dirty::default();
                 continue;
             };
             let dirty = std::mem::take(known).dirty;
@@ -350,7 +350,7 @@ impl Image {
                 dirty: Dirty::default(),
                 writing: true,
             };
-            let words = self.slices.contents(place);
+            let words = slices.contents(place);
             for range in dirty.ranges(words.len() * 8) {
                 let words = &words[range.start / 8..range.end / 8];
                 let bytes = words
@@ -390,7 +390,7 @@ impl State {
     fn counts_may_wait(&self, goal: Goal) -> bool {
         goal == Goal::Durable
             && self.counts_are_lazy()
-            && self.refs.blocks.len() <= self.refs.capacity
+            && self.refs.blocks.len() <= self.refs.capacity()
     }
 
     /// Stored counts may be behind those in memory.
@@ -497,6 +497,7 @@ impl Batch<'_> {
                 block.writing = false;
             }
         }
+        state.refs.trim();
         self.table.clear();
         self.moved = None;
     }

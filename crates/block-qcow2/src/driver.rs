@@ -1,14 +1,16 @@
 //! What the block layer asks of an image.
 
 use std::any::Any;
+use std::sync::atomic::AtomicBool;
 
 use block_common::error::errno;
 use block_common::sync::Mutex;
 use block_common::{BlockLimits, Value};
 use block_gs::{
-    BlockDriver, BqlGuard, Drained, GraphError, HeaderBacking, Measurement, Node, NodeView,
-    PreparedReopen, ReopenTo, Snapshots,
+    BlockDriver, BqlGuard, Drained, GraphError, HeaderBacking, MainLoop, Measurement, Node,
+    NodeView, PreparedReopen, ReopenTo, Snapshots,
 };
+use block_io::aio::JoinHandle;
 use block_io::dirty::StoredBitmap;
 use block_io::{
     AmendReady, BackingName, BlockStatus, Capabilities, CheckResult, Destination, DriverInfo,
@@ -29,6 +31,12 @@ pub struct Qcow2 {
     pub(crate) image: Image,
     /// What the user has said.
     pub(crate) options: Mutex<Qcow2Options>,
+    /// Who replaces what only a drained section may.
+    pub(crate) main: MainLoop,
+    /// They are going to replace the caches: there is another length.
+    pub(crate) is_to_be_fitted: AtomicBool,
+    /// Looks for what nobody uses.
+    pub(crate) cleaner: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl DriverIo for Qcow2 {
@@ -87,7 +95,11 @@ impl DriverIo for Qcow2 {
     }
 
     fn truncate<'r>(&'r self, request: Request<'r>, to: Truncation) -> IoFuture<'r> {
-        IoFuture::new(async move { self.image.truncate(request, to).await })
+        IoFuture::new(async move {
+            self.image.truncate(request, to).await?;
+            self.fit_caches(request.node());
+            Ok(())
+        })
     }
 
     fn check<'r>(
@@ -107,7 +119,9 @@ impl DriverIo for Qcow2 {
         IoFuture::new(async move {
             self.image
                 .amend(request, amendment, &|done, all| ready.tell(done, all))
-                .await
+                .await?;
+            self.fit_caches(request.node());
+            Ok(())
         })
     }
 
@@ -152,7 +166,9 @@ impl DriverIo for Qcow2 {
             reloaded.map_err(|error| {
                 let text = format!("Could not reopen qcow2 layer: {error}");
                 IoError::refused(error.errno(), text)
-            })
+            })?;
+            self.fit_caches(request.node());
+            Ok(())
         })
     }
 
@@ -277,6 +293,10 @@ impl BlockDriver for Qcow2 {
         options.cluster_size = geometry.cluster_size();
         options.extended_l2 = geometry.has_subclusters();
         Ok(options.measure(0)?)
+    }
+
+    fn close(&self, _bql: &mut BqlGuard) {
+        self.stop_cleaning();
     }
 
     /// Everything is stored, and the bitmaps are let go.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use block_common::error::errno;
 use block_common::sync::{Mutex, MutexGuard};
 use block_io::engine::Overlaps;
-use block_io::{Buffer, IoError, Request};
+use block_io::{Buffer, GraphCell, IoError, Request};
 
 use crate::cache::{PlaceId, Slices};
 use crate::dirty::Dirty;
@@ -36,7 +36,9 @@ pub(crate) struct Image {
     /// What the guest sees, in bytes.
     pub size: AtomicU64,
     pub l1: L1,
-    pub slices: Slices,
+    /// Replaced when a reopen says how many there are to be, and when
+    /// memory goes back.
+    pub slices: GraphCell<Slices>,
     pub grace: Grace,
     /// Locked for a few steps, never while waiting.
     state: Mutex<State>,
@@ -127,6 +129,8 @@ pub(crate) struct State {
     pub unused: Vec<Range<u64>>,
     /// Another header than this one may be stored.
     pub unsure: Option<Unsure>,
+    /// How often it was looked for what nobody uses.
+    pub cleanings: u64,
 }
 
 /// One place of the cache.
@@ -135,6 +139,13 @@ pub(crate) struct PlaceState {
     pub dirty: Dirty,
     /// What was dirty is being stored.
     pub writing: bool,
+}
+
+impl PlaceState {
+    /// Whether what is there is stored as it is.
+    pub fn may_go(&self) -> bool {
+        self.dirty.is_clean() && !self.writing
+    }
 }
 
 /// Clusters that lost one use each.
@@ -146,7 +157,7 @@ pub(crate) struct Freed {
 }
 
 impl State {
-    pub fn new(header: Header, refs: Refs, places: usize) -> State {
+    pub fn new(header: Header, refs: Refs, places: Vec<PlaceState>) -> State {
         State {
             header,
             is_behind: false,
@@ -155,11 +166,12 @@ impl State {
             bitmaps: Vec::new(),
             snapshot_bytes: 0,
             l1_dirty: BTreeSet::new(),
-            places: vec![PlaceState::default(); places],
+            places,
             freed: Vec::new(),
             released: VecDeque::new(),
             unused: Vec::new(),
             unsure: None,
+            cleanings: 0,
         }
     }
 
@@ -195,7 +207,7 @@ impl Image {
     pub fn new(
         geometry: Geometry,
         l1: &[u64],
-        slices: Slices,
+        slices: GraphCell<Slices>,
         state: State,
         settings: Settings,
     ) -> Image {
@@ -239,29 +251,29 @@ impl Image {
 
     /// How many entries a slice has, as a power of two.
     #[inline]
-    pub fn slice_bits(&self) -> u32 {
+    pub fn slice_bits(&self, request: Request<'_>) -> u32 {
         // An entry has one word or two.
-        self.slices.word_bits() - (self.geometry.words_per_entry as u32 - 1)
+        self.slices.get(request).word_bits() - (self.geometry.words_per_entry as u32 - 1)
     }
 
     /// Which slice describes an offset of the guest, and which entry of it.
     #[inline]
-    pub fn slice_of(&self, offset: u64) -> (u64, usize) {
-        let bits = self.slice_bits();
+    pub fn slice_of(&self, request: Request<'_>, offset: u64) -> (u64, usize) {
+        let bits = self.slice_bits(request);
         let cluster = offset >> self.geometry.cluster_bits;
         (cluster >> bits, (cluster & ((1 << bits) - 1)) as usize)
     }
 
     /// Which first-level entry a slice belongs to.
-    fn l1_of_slice(&self, key: u64) -> u64 {
-        key >> (self.geometry.l2_bits - self.slice_bits())
+    fn l1_of_slice(&self, request: Request<'_>, key: u64) -> u64 {
+        key >> (self.geometry.l2_bits - self.slice_bits(request))
     }
 
     /// Where a slice is stored. `None` where there is no table.
-    pub fn slice_offset(&self, key: u64) -> Option<u64> {
-        let table = self.l1.table(self.l1_of_slice(key));
-        let per_table = 1u64 << (self.geometry.l2_bits - self.slice_bits());
-        let bytes = self.slices.words() as u64 * 8;
+    pub fn slice_offset(&self, request: Request<'_>, key: u64) -> Option<u64> {
+        let table = self.l1.table(self.l1_of_slice(request, key));
+        let per_table = 1u64 << (self.geometry.l2_bits - self.slice_bits(request));
+        let bytes = self.slices.get(request).words() as u64 * 8;
         (table != 0).then(|| table + (key & (per_table - 1)) * bytes)
     }
 
@@ -279,13 +291,16 @@ impl Image {
     /// As [`load_slice`](Image::load_slice), if there is room.
     async fn try_load_slice(&self, request: Request<'_>, key: u64) -> Result<bool, IoError> {
         let _turn = self.loads.enter(key..key + 1, true).await;
-        if self.slices.find(key).is_some() {
+        let slices = self.slices.get(request);
+        if slices.find(key).is_some() {
             return Ok(true);
         }
-        let Some(offset) = self.slice_offset(key) else {
+        // Whoever asks: the table may be given up while it is read.
+        let _here = self.grace.enter();
+        let Some(offset) = self.slice_offset(request, key) else {
             return Ok(true);
         };
-        let index = self.l1_of_slice(key);
+        let index = self.l1_of_slice(request, key);
         let table = self.l1.table(index);
         if self.geometry.in_cluster(table) != 0 {
             let text = format!(
@@ -294,27 +309,24 @@ impl Image {
             );
             return Err(self.corrupted(request, &text).await);
         }
-        let bytes = self.slices.words() * 8;
+        let bytes = slices.words() * 8;
         let mut buffer = Buffer::zeroed(bytes);
         request.file()?.read(offset, buffer.destination()).await?;
-        Ok(self.install(key, &buffer).is_some())
+        Ok(self.install(slices, key, &buffer).is_some())
     }
 
     /// Puts a slice into a place, if one is free or holds nothing that has to
     /// be stored first.
-    fn install(&self, key: u64, buffer: &Buffer) -> Option<()> {
+    fn install(&self, slices: &Slices, key: u64, buffer: &Buffer) -> Option<()> {
         let state = self.lock();
-        let may_go = |place: &PlaceId| {
-            let place = &state.places[*place];
-            place.dirty.is_clean() && !place.writing
-        };
-        let places = || self.slices.places_of(key).filter(may_go);
-        let empty = places().find(|place| self.slices.key(*place).is_none());
-        let unused = || places().find(|place| !self.slices.take_used(*place));
+        let may_go = |place: &PlaceId| state.places[*place].may_go();
+        let places = || slices.places_of(key).filter(may_go);
+        let empty = places().find(|place| slices.key(*place).is_none());
+        let unused = || places().find(|place| !slices.take_used(*place));
         let place = empty.or_else(unused).or_else(|| places().next())?;
         let words = buffer.as_slice().chunks_exact(8);
         let words = words.map(|word| be64(word, 0));
-        self.slices.put(place, key, words);
+        slices.put(place, key, words);
         Some(())
     }
 
@@ -358,6 +370,7 @@ impl Image {
             match tried {
                 Ok(done) => return Ok(done),
                 Err(Need::Table(wanted)) => self.lock().refs.grow(wanted)?,
+                Err(Need::Nothing(index)) => return Err(not_counted(index)),
                 Err(Need::Block(index)) => {
                     if !self.load_block(request, index, false).await? {
                         self.make_room(request).await?;
@@ -378,6 +391,7 @@ impl Image {
             match tried {
                 Ok(done) => return Ok(done),
                 Err(Need::Table(wanted)) => self.lock().refs.grow(wanted)?,
+                Err(Need::Nothing(index)) => return Err(not_counted(index)),
                 Err(Need::Block(index)) => {
                     self.load_block(request, index, true).await?;
                 }
@@ -429,9 +443,14 @@ impl Image {
         exact: bool,
         what: Option<&str>,
     ) -> Result<Claimed<'_>, IoError> {
-        let waiting = self.lock().freed.len();
+        let (waiting, overfull) = {
+            let state = self.lock();
+            (state.freed.len(), state.refs.is_overfull())
+        };
         if waiting > MANY {
             self.commit(request, crate::commit::Goal::Durable).await?;
+        } else if overfull {
+            self.make_room(request).await?;
         }
         let claim = self
             .with_refs(request, |refs| refs.claim(want, exact))
@@ -458,7 +477,8 @@ impl Image {
     /// waiting and no cluster before it is free.
     pub fn claim_fresh(&self) -> Option<Claimed<'_>> {
         let state = &mut *self.lock();
-        if state.freed.len() > MANY || !state.refs.next_is_fresh() {
+        let full = state.freed.len() > MANY || state.refs.is_overfull();
+        if full || !state.refs.next_is_fresh() {
             return None;
         }
         let claim = state.refs.claim(1, true).ok()?;
@@ -588,10 +608,11 @@ impl Image {
     }
 
     /// Forgets everything that was read. Nothing may be in flight.
-    pub fn forget(&self) {
+    pub fn forget(&self, request: Request<'_>) {
+        let slices = self.slices.get(request);
         let mut state = self.lock();
-        for place in 0..self.slices.len() {
-            self.slices.clear(place);
+        for place in 0..slices.len() {
+            slices.clear(place);
             state.places[place] = PlaceState::default();
         }
         state.refs.forget();
@@ -601,6 +622,17 @@ impl Image {
         state.unused.clear();
         state.unsure = None;
     }
+}
+
+/// A cluster is in use, and there is no block that could count it. Nothing the
+/// image says of its counts is to be trusted.
+#[cold]
+fn not_counted(block: u64) -> IoError {
+    let text = format!(
+        "A cluster is in use that nothing counts (reftable index: {})",
+        Hex(block)
+    );
+    IoError::refused(errno::EIO, text)
 }
 
 /// Clusters that are counted and that nothing uses yet. Dropped, they are

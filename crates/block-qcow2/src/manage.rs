@@ -25,7 +25,7 @@ impl Image {
         let discard = self.settings.lock().pass_discard_snapshot;
         self.convert(request, 0..end, Become::Nothing, discard)
             .await?;
-        self.drop_tables(0, discard);
+        self.drop_tables(request, 0, discard);
         self.commit(request, Goal::Durable).await
     }
 
@@ -80,7 +80,7 @@ impl Image {
         }
         let says = stored.header.compatible;
         let says = says.contains(Compatible::LAZY_REFCOUNTS);
-        self.forget();
+        self.forget(request);
         self.take_over(stored);
         self.settings.lock().lazy_refcounts = lazy.unwrap_or(says);
         self.note_metadata();

@@ -118,7 +118,7 @@ impl Image {
     /// be said without waiting. Says less than [`lookup`](Image::lookup), with
     /// a third of the instructions.
     #[inline(always)]
-    pub fn plain(&self, offset: u64, bytes: u64) -> Option<Plain> {
+    pub fn plain(&self, request: Request<'_>, offset: u64, bytes: u64) -> Option<Plain> {
         let geometry = &self.geometry;
         let skip = geometry.in_cluster(offset);
         if skip + bytes > geometry.plain_size {
@@ -127,7 +127,10 @@ impl Image {
         if self.l1.table(geometry.l1_index(offset)) == 0 {
             return Some(Plain::Unallocated);
         }
-        let word = self.slices.word(offset >> geometry.cluster_bits)?;
+        let word = self
+            .slices
+            .get(request)
+            .word(offset >> geometry.cluster_bits)?;
         if word & geometry.odd != 0 {
             return None;
         }
@@ -139,8 +142,8 @@ impl Image {
 
     /// The run at `offset`, of at most `bytes` bytes, if that can be said
     /// without waiting.
-    pub fn lookup(&self, offset: u64, bytes: u64) -> Option<Run> {
-        if let Some(plain) = self.plain(offset, bytes) {
+    pub fn lookup(&self, request: Request<'_>, offset: u64, bytes: u64) -> Option<Run> {
+        if let Some(plain) = self.plain(request, offset, bytes) {
             let (kind, host, own) = match plain {
                 Plain::Data(host, own) => (Kind::Data, host, own),
                 Plain::Unallocated => (Kind::Unallocated, 0, false),
@@ -162,10 +165,11 @@ impl Image {
                 own: false,
             });
         }
-        let (key, index) = self.slice_of(offset);
+        let (key, index) = self.slice_of(request, offset);
         let skip = geometry.in_cluster(offset);
         let run = self
             .slices
+            .get(request)
             .read(key, |words| geometry.run(words, index, skip, bytes))?;
         // In a data file everything is where the guest has it.
         let is_elsewhere = !geometry.keeps_data && run.kind.is_stored() && run.host != offset;
@@ -184,13 +188,16 @@ impl Image {
     /// When a table cannot be read, or says what cannot be.
     pub async fn map(&self, request: Request<'_>, offset: u64, bytes: u64) -> Result<Run, IoError> {
         loop {
-            match self.lookup(offset, bytes) {
+            match self.lookup(request, offset, bytes) {
                 Some(Run {
                     kind: Kind::Invalid,
                     ..
                 }) => return Err(self.invalid(request, offset).await),
                 Some(run) => return Ok(run),
-                None => self.load_slice(request, self.slice_of(offset).0).await?,
+                None => {
+                    self.load_slice(request, self.slice_of(request, offset).0)
+                        .await?
+                }
             }
         }
     }
@@ -207,19 +214,22 @@ impl Image {
         bytes: u64,
     ) -> Result<Run, IoError> {
         loop {
-            match self.lookup(offset, bytes) {
+            match self.lookup(request, offset, bytes) {
                 Some(run) if run.kind == Kind::Invalid => {
                     return Err(self.invalid_to_write(request, offset).await);
                 }
                 Some(run) => return Ok(run),
-                None => self.load_slice(request, self.slice_of(offset).0).await?,
+                None => {
+                    self.load_slice(request, self.slice_of(request, offset).0)
+                        .await?
+                }
             }
         }
     }
 
     #[cold]
     async fn invalid_to_write(&self, request: Request<'_>, offset: u64) -> IoError {
-        let entry = self.entry(offset);
+        let entry = self.entry(request, offset);
         let host = entry.host();
         if !entry.is_own() || self.geometry.in_cluster(host) == 0 {
             return self.invalid(request, offset).await;
@@ -234,11 +244,12 @@ impl Image {
     }
 
     /// The entry of a cluster of the guest, if its slice is in memory.
-    fn entry(&self, offset: u64) -> Entry {
-        let (key, at) = self.slice_of(offset);
+    fn entry(&self, request: Request<'_>, offset: u64) -> Entry {
+        let (key, at) = self.slice_of(request, offset);
         let per_entry = self.geometry.words_per_entry;
         let entry = self
             .slices
+            .get(request)
             .read(key, |words| entry_at(words, at, per_entry));
         entry.unwrap_or_default()
     }
@@ -249,7 +260,7 @@ impl Image {
         let geometry = &self.geometry;
         let table = self.l1.table(geometry.l1_index(offset));
         let index = (offset >> geometry.cluster_bits) & ((1 << geometry.l2_bits) - 1);
-        let entry = self.entry(offset);
+        let entry = self.entry(request, offset);
         let place = format!("(L2 offset: {}, L2 index: {})", Hex(table), Hex(index));
         let kind = entry.kind(geometry.has_subclusters(), 0, geometry.keeps_data);
         let text = if kind.is_zero() && geometry.version < 3 {

@@ -1,16 +1,17 @@
 //! Opening an image.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use block_common::error::errno;
 use block_common::sync::Mutex;
 use block_gs::{
     BqlGuard, Drained, GraphError, HeaderBacking, Node, NodeBuilder, NodeOptions, Role,
 };
-use block_io::{Buffer, IoError, Repairs, Request, Unheard};
+use block_io::{Buffer, GraphCell, IoError, Repairs, Request, Unheard};
 
 use crate::bitmaps;
-use crate::cache::Slices;
+use crate::clean::Caches;
 use crate::driver::Qcow2;
 use crate::format::bytes::be64;
 use crate::format::header::{Autoclear, Compatible, Header, Incompatible};
@@ -204,8 +205,7 @@ impl Qcow2Image {
             }
             _ => {}
         }
-        let slices = Slices::new(settings.slices, settings.slice_bytes / 8);
-        let places = slices.len();
+        let Caches { slices, places } = Caches::new(&settings)?;
         let Stored {
             header,
             l1,
@@ -220,7 +220,6 @@ impl Qcow2Image {
         let mut state = State::new(header, refs, places);
         state.snapshots = snapshots;
         state.snapshot_bytes = snapshot_bytes;
-        let image = Image::new(geometry, &l1, slices, state, settings);
         let role = match has_data_file {
             true => Role::METADATA | Role::PRIMARY,
             false => Role::IMAGE,
@@ -234,11 +233,18 @@ impl Qcow2Image {
         if let Some(backing) = &self.backing {
             builder = builder.child("backing", backing, Role::COW);
         }
+        let slices = GraphCell::new(builder.uid(), slices);
         let driver = Qcow2 {
-            image,
+            image: Image::new(geometry, &l1, slices, state, settings),
             options: Mutex::new(self.options),
+            main: bql.main_loop(),
+            is_to_be_fitted: AtomicBool::new(false),
+            cleaner: Mutex::default(),
         };
         let node = builder.open(bql, Arc::new(driver))?;
+        if let Some(driver) = node.driver::<Qcow2>() {
+            driver.start_cleaning(bql, &node);
+        }
         if !self.node.inactive {
             come_to_life(&mut node.drain(bql), self.to_be_checked)?;
         }

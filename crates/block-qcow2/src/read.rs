@@ -44,7 +44,7 @@ impl Image {
     ) -> IoFuture<'r> {
         let bytes = into.len() as u64;
         let here = self.grace.enter();
-        match self.plain(offset, bytes) {
+        match self.plain(request, offset, bytes) {
             Some(Plain::Data(host, _)) => {
                 if let Ok(data) = request.file() {
                     return inside(here, data.read(host, into));
@@ -69,7 +69,7 @@ impl Image {
         here: Inside<'r>,
     ) -> IoFuture<'r> {
         let bytes = into.len() as u64;
-        if let Some(run) = self.lookup(offset, bytes)
+        if let Some(run) = self.lookup(request, offset, bytes)
             && run.bytes == bytes
         {
             match run.kind {

@@ -4,6 +4,7 @@ use block_common::error::errno;
 use block_gs::{AfterReopen, Drained, GraphError, PreparedReopen, ReopenCommit, ReopenTo};
 use block_io::Request;
 
+use crate::clean::Caches;
 use crate::commit::Goal;
 use crate::driver::Qcow2;
 use crate::format::FormatError;
@@ -11,12 +12,12 @@ use crate::format::header::{Compatible, Incompatible};
 use crate::open::become_writable;
 use crate::options::{Qcow2Options, Settings};
 
-/// What takes effect when the reopen does. The sizes of the caches are those
-/// of the image's opening; others are checked and count when it is next
-/// opened.
+/// What takes effect when the reopen does.
 struct Prepared {
     options: Option<Qcow2Options>,
     settings: Settings,
+    /// Other ones than the image has.
+    caches: Option<Caches>,
     access: Access,
 }
 
@@ -75,10 +76,14 @@ impl Qcow2 {
             let store = async |request: Request<'_>| image.commit(request, Goal::Durable).await;
             section.io(store)?;
         }
+        let caches = section.io(async |request: Request<'_>| {
+            Caches::unless_there(image, request, &settings).await
+        })?;
         Ok(Box::new(Prepared {
             options,
             settings,
             access,
+            caches,
         }))
     }
 }
@@ -92,22 +97,43 @@ fn refused(error: &impl ToString) -> GraphError {
 
 impl PreparedReopen for Prepared {
     fn commit(self: Box<Self>, reopen: &mut ReopenCommit<'_>) -> AfterReopen {
-        if let Some(driver) = reopen.node().driver::<Qcow2>() {
-            *driver.image.settings.lock() = self.settings;
-            driver.image.note_metadata();
-            if let Some(options) = self.options {
-                *driver.options.lock() = options;
+        let node = reopen.node().clone();
+        let driver = node.driver::<Qcow2>()?;
+        let image = &driver.image;
+        // Everything was stored; should another node's reopen have changed
+        // something since, it is stored first.
+        let replaced = self.caches.map(|caches| caches.commit(image, reopen));
+        let left = replaced.and_then(Result::err);
+        image.lock().refs.set_capacity(self.settings.blocks);
+        let interval = self.settings.clean_interval;
+        let before = std::mem::replace(&mut *image.settings.lock(), self.settings);
+        if let Some(options) = self.options {
+            *driver.options.lock() = options;
+        }
+        if before.clean_interval != interval {
+            driver.start_cleaning(reopen, &node);
+        }
+        driver.image.note_metadata();
+        let access = self.access;
+        if access == Access::Stays && left.is_none() {
+            return None;
+        }
+        Some(Box::new(move |section| {
+            let node = section.node().clone();
+            if let Some(caches) = left
+                && let Some(driver) = node.driver::<Qcow2>()
+            {
+                // Those that are there do as well.
+                let _ = caches.store_and_replace(&driver.image, section);
             }
-        }
-        match self.access {
-            Access::Stays => None,
-            Access::Lost => Some(Box::new(|section| {
-                section.set_stored_bitmaps_read_only(true);
-            })),
-            Access::Gained => Some(Box::new(|section| {
+            match access {
+                Access::Stays => {}
+                Access::Lost => section.set_stored_bitmaps_read_only(true),
                 // The node is writable; a write will say what is wrong.
-                let _ = become_writable(section);
-            })),
-        }
+                Access::Gained => {
+                    let _ = become_writable(section);
+                }
+            }
+        }))
     }
 }

@@ -76,7 +76,7 @@ impl Image {
             self.convert(request, edge..end, Become::Nothing, true)
                 .await?;
         }
-        self.drop_tables(self.geometry.l1_entries(new), true);
+        self.drop_tables(request, self.geometry.l1_entries(new), true);
         self.set_size(request, new).await?;
         if !self.geometry.keeps_data {
             let data = request.child("data-file")?;
@@ -88,7 +88,8 @@ impl Image {
     }
 
     /// Gives up second-level tables from `first` on; they describe nothing.
-    pub fn drop_tables(&self, first: u64, discard: bool) {
+    pub fn drop_tables(&self, request: Request<'_>, first: u64, discard: bool) {
+        let slices = self.slices.get(request);
         let state = &mut *self.lock();
         let last = u64::from(state.header.l1_size);
         for index in first..last {
@@ -96,11 +97,11 @@ impl Image {
             if entry & OFFSET == 0 {
                 continue;
             }
-            let per_table = 1u64 << (self.geometry.l2_bits - self.slice_bits());
+            let per_table = 1u64 << (self.geometry.l2_bits - self.slice_bits(request));
             for key in index * per_table..(index + 1) * per_table {
-                if let Some(place) = self.slices.find(key) {
+                if let Some(place) = slices.find(key) {
                     state.places[place].dirty = Default::default();
-                    self.slices.clear(place);
+                    slices.clear(place);
                 }
             }
             self.l1.set(index, 0);
@@ -216,7 +217,7 @@ impl Image {
         let bits = self.geometry.cluster_bits;
         let mut at = from;
         while at < to {
-            let most = self.to_slice_end(at).min(to - at).min(STEP);
+            let most = self.to_slice_end(request, at).min(to - at).min(STEP);
             let around = self.clusters_around(&(at..at + most));
             let _turn = self.turns.enter(around.clone(), true).await;
             self.own_table(request, self.geometry.l1_index(at)).await?;

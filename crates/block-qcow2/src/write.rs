@@ -52,7 +52,7 @@ impl Image {
         }
         let bytes = from.len() as u64;
         let here = self.grace.enter();
-        let here = match self.plain(offset, bytes) {
+        let here = match self.plain(request, offset, bytes) {
             Some(Plain::Data(host, true)) if self.is_only_data(host, bytes) => {
                 match request.file() {
                     Ok(file) => return inside(here, file.write(host, from)),
@@ -65,7 +65,7 @@ impl Image {
             },
             _ => here,
         };
-        if let Some(run) = self.lookup(offset, bytes)
+        if let Some(run) = self.lookup(request, offset, bytes)
             && run.bytes == bytes
             && run.kind == Kind::Data
             && run.own
@@ -107,7 +107,7 @@ impl Image {
             return Err(here);
         };
         // Only who has the turn changes it from now on.
-        if self.plain(offset, from.len() as u64) != Some(Plain::Unallocated) {
+        if self.plain(request, offset, from.len() as u64) != Some(Plain::Unallocated) {
             return Err(here);
         }
         let Some(claimed) = self.claim_fresh() else {
@@ -119,7 +119,7 @@ impl Image {
             return Err(here);
         }
         let outcome = match file.write(host + skip, from).into_ready() {
-            Ok(Ok(())) if self.try_link(first, host) => {
+            Ok(Ok(())) if self.try_link(request, first, host) => {
                 claimed.keep();
                 return Ok(IoFuture::done());
             }
@@ -130,8 +130,9 @@ impl Image {
         Ok(IoFuture::new(async move {
             let (_here, _turn) = (here, turn);
             outcome.await?;
-            while !self.try_link(first, host) {
-                self.load_slice(request, self.slice_of(first).0).await?;
+            while !self.try_link(request, first, host) {
+                self.load_slice(request, self.slice_of(request, first).0)
+                    .await?;
             }
             claimed.keep();
             Ok(())
@@ -140,8 +141,8 @@ impl Image {
 
     /// Lets the cluster of the guest at `first` be the one at `host`, if its
     /// slice is in memory.
-    fn try_link(&self, first: u64, host: u64) -> bool {
-        self.try_change_entries(first, 1, &mut |_, old, state| {
+    fn try_link(&self, request: Request<'_>, first: u64, host: u64) -> bool {
+        self.try_change_entries(request, first, 1, &mut |_, old, state| {
             self.free_entry(old, state, false);
             Entry {
                 word: host | COPIED,
@@ -168,7 +169,7 @@ impl Image {
             } else {
                 // Parts are cut where a slice ends, so that they are linked
                 // in one step.
-                let most = self.to_slice_end(offset).min(bytes).min(MOST);
+                let most = self.to_slice_end(request, offset).min(bytes).min(MOST);
                 let (piece, _) = from.split_at(most as usize);
                 self.write_new(request, offset, piece).await?
             };
@@ -179,8 +180,8 @@ impl Image {
     }
 
     /// How many bytes of the guest there are up to the end of the slice.
-    pub fn to_slice_end(&self, offset: u64) -> u64 {
-        let coverage = self.geometry.cluster_size() << self.slice_bits();
+    pub fn to_slice_end(&self, request: Request<'_>, offset: u64) -> u64 {
+        let coverage = self.geometry.cluster_size() << self.slice_bits(request);
         coverage - (offset & (coverage - 1))
     }
 
@@ -205,9 +206,12 @@ impl Image {
         self.own_table(request, self.geometry.l1_index(offset))
             .await?;
         let plan = loop {
-            match self.plan(&range) {
+            match self.plan(request, &range) {
                 Some(plan) => break plan,
-                None => self.load_slice(request, self.slice_of(offset).0).await?,
+                None => {
+                    self.load_slice(request, self.slice_of(request, offset).0)
+                        .await?
+                }
             }
         };
         let bits = geometry.cluster_bits;
@@ -253,17 +257,17 @@ impl Image {
     }
 
     /// How to write the beginning of `range`, if its slice is in memory.
-    fn plan(&self, range: &Range<u64>) -> Option<Plan> {
+    fn plan(&self, request: Request<'_>, range: &Range<u64>) -> Option<Plan> {
         let geometry = &self.geometry;
         let bytes = range.end - range.start;
-        let run = self.lookup(range.start, bytes)?;
+        let run = self.lookup(request, range.start, bytes)?;
         if run.kind == Kind::Invalid || (run.kind == Kind::Data && run.own) {
             return Some(Plan::InPlace(run));
         }
-        let (key, index) = self.slice_of(range.start);
+        let (key, index) = self.slice_of(request, range.start);
         let around = self.clusters_around(range);
         let most = ((around.end - around.start) >> geometry.cluster_bits) as usize;
-        self.slices.read(key, |words| {
+        self.slices.get(request).read(key, |words| {
             let entry = |number: usize| entry_at(words, index + number, geometry.words_per_entry);
             let first = entry(0);
             let stored = |entry: Entry| {
@@ -445,8 +449,9 @@ impl Image {
         count: u64,
         mut change: impl FnMut(u64, Entry, &mut State) -> Entry,
     ) -> Result<(), IoError> {
-        while !self.try_change_entries(first, count, &mut change) {
-            self.load_slice(request, self.slice_of(first).0).await?;
+        while !self.try_change_entries(request, first, count, &mut change) {
+            self.load_slice(request, self.slice_of(request, first).0)
+                .await?;
         }
         Ok(())
     }
@@ -454,18 +459,20 @@ impl Image {
     /// As [`change_entries`](Image::change_entries), if the slice is in memory.
     fn try_change_entries(
         &self,
+        request: Request<'_>,
         first: u64,
         count: u64,
         change: &mut impl FnMut(u64, Entry, &mut State) -> Entry,
     ) -> bool {
-        let (key, index) = self.slice_of(first);
+        let (key, index) = self.slice_of(request, first);
         let per_entry = self.geometry.words_per_entry;
         let state = &mut *self.lock();
-        let Some(place) = self.slices.find(key) else {
+        let slices = self.slices.get(request);
+        let Some(place) = slices.find(key) else {
             return false;
         };
-        let length = self.slices.words() * 8;
-        self.slices.change(place, |words| {
+        let length = slices.words() * 8;
+        slices.change(place, |words| {
             for number in 0..count {
                 let at = index + number as usize;
                 let old = entry_at(words, at, per_entry);

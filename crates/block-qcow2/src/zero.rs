@@ -137,7 +137,7 @@ impl Image {
         let has_backing = request.backing().is_ok();
         while range.start < range.end {
             let start = range.start;
-            let end = range.end.min(start + self.to_slice_end(start));
+            let end = range.end.min(start + self.to_slice_end(request, start));
             range.start = end;
             let part = start..end;
             let around = self.clusters_around(&part);

@@ -7,9 +7,11 @@
 //! | `check` | images that were damaged |
 //! | `formats` | several steps with images of a format |
 //! | `alone` | what there is nothing to compare with |
+//! | `caches` | sizes of qcow2's caches, also with `qemu-io` |
 
 mod alone;
 mod both;
+mod caches;
 mod check;
 mod formats;
 mod lines;
