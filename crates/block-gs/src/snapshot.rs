@@ -189,9 +189,13 @@ impl Drained<'_> {
     pub fn goto_snapshot(&mut self, id: &str) -> Result<(), GraphError> {
         let gone = self.at_keeper(|snapshots, section| {
             let gone = snapshots.goto(section, id);
-            // It may be another length although something failed after that.
-            let refreshed = refresh(section);
-            gone.and(refreshed)
+            if gone.is_err() {
+                // It may be another length although something failed after that.
+                let length = async |request: Request<'_>| request.refresh_length().await;
+                let _ = section.io(length);
+            }
+            gone?;
+            refresh(section)
         });
         match gone {
             None => Err(refused(
@@ -280,9 +284,9 @@ impl Drained<'_> {
 /// What was kept of the old contents goes, the length first of all.
 fn refresh(section: &mut Drained<'_>) -> Result<(), GraphError> {
     section.io(async |request: Request<'_>| -> Result<(), IoError> {
-        request.invalidate_cache().await?;
+        let looked = request.invalidate_cache().await;
         request.refresh_length().await?;
-        Ok(())
+        looked
     })?;
     Ok(())
 }
