@@ -10,7 +10,7 @@ use block_io::{Activity, Buffer, Request};
 use crate::described::Described;
 use crate::drivers::{self, Child, Driver, Key};
 use crate::general::{self, General, inherit};
-use crate::{OpenError, Options, Value, for_filename, probe, schema, values};
+use crate::{OpenError, Options, Value, for_filename, overlay, probe, schema, values};
 
 /// Opens the node that `options` describe, and the children described in
 /// them (`bdrv_open`), as [`Opener::open`] does that allows everything and
@@ -130,14 +130,22 @@ impl Opener {
     /// [guarded](block_drivers::RawOptions::guarded): a guest cannot make it
     /// look like one later.
     ///
+    /// With `snapshot` the node is an overlay in a [temporary
+    /// file](crate::TemporaryFile) above what the options describe, which is
+    /// only read: what is written goes with the node.
+    ///
     /// Needs the exclusive proof because new nodes enter the graph. Children
     /// live as long as the node; the node as long as its handle or something
     /// above it.
     ///
     /// # Errors
     /// [`OpenError`]; no node is left behind then.
-    pub fn open(&mut self, bql: &mut BqlGuard, options: Options) -> Result<Node, OpenError> {
-        let opened = open_level(self, bql, options, None);
+    pub fn open(&mut self, bql: &mut BqlGuard, mut options: Options) -> Result<Node, OpenError> {
+        let discards = values::switch(&mut options, overlay::SNAPSHOT)?.unwrap_or(false);
+        let opened = match discards {
+            true => overlay::open_below_overlay(self, bql, options),
+            false => open_image(self, bql, options),
+        };
         if opened.is_err() {
             // Children that were opened already, and their names, go now.
             bql.poll(Wait::No);
@@ -190,6 +198,15 @@ struct Within<'p> {
     /// Whether the child has to be a protocol, so that a file name without a
     /// driver is one's.
     protocol: bool,
+}
+
+/// Opens a node that is nobody's child.
+pub(crate) fn open_image(
+    opener: &mut Opener,
+    bql: &mut BqlGuard,
+    options: Options,
+) -> Result<Node, OpenError> {
+    open_level(opener, bql, options, None)
 }
 
 fn open_level(
