@@ -179,10 +179,7 @@ mod tests {
                     "qom-type=rng,id=g",
                     "Parameter 'qom-type' does not accept value 'rng'",
                 ),
-                (
-                    "qom-type=iothread,id=g",
-                    "invalid object type: iothread",
-                ),
+                ("qom-type=iothread,id=g", "invalid object type: iothread"),
                 (
                     "qom-type=throttle-group,id=g,x-bps-read=a",
                     "Parameter 'x-bps-read' expects integer",

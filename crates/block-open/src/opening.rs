@@ -130,24 +130,37 @@ impl Opener {
     /// [guarded](block_drivers::RawOptions::guarded): a guest cannot make it
     /// look like one later.
     ///
-    /// With `snapshot` the node is an overlay in a [temporary
-    /// file](crate::TemporaryFile) above what the options describe, which is
-    /// only read: what is written goes with the node.
-    ///
     /// Needs the exclusive proof because new nodes enter the graph. Children
     /// live as long as the node; the node as long as its handle or something
     /// above it.
     ///
     /// # Errors
     /// [`OpenError`]; no node is left behind then.
-    pub fn open(&mut self, bql: &mut BqlGuard, mut options: Options) -> Result<Node, OpenError> {
-        let discards = values::switch(&mut options, overlay::SNAPSHOT)?.unwrap_or(false);
-        let opened = match discards {
-            true => overlay::open_below_overlay(self, bql, options),
-            false => open_image(self, bql, options),
-        };
+    pub fn open(&mut self, bql: &mut BqlGuard, options: Options) -> Result<Node, OpenError> {
+        let opened = open_image(self, bql, options);
         if opened.is_err() {
             // Children that were opened already, and their names, go now.
+            bql.poll(Wait::No);
+        }
+        opened
+    }
+
+    /// As [`open`](Opener::open), for reading only, with a `qcow2` overlay
+    /// above it in a [temporary file](crate::TemporaryFile)
+    /// (`BDRV_O_SNAPSHOT`): what is written goes with the node, which is the
+    /// overlay. It is read-only only if the options say so.
+    ///
+    /// Needs the exclusive proof because new nodes enter the graph.
+    ///
+    /// # Errors
+    /// Those of [`open`](Opener::open); when the overlay cannot be made.
+    pub fn open_discarding(
+        &mut self,
+        bql: &mut BqlGuard,
+        options: Options,
+    ) -> Result<Node, OpenError> {
+        let opened = overlay::open_below_overlay(self, bql, options);
+        if opened.is_err() {
             bql.poll(Wait::No);
         }
         opened

@@ -5,13 +5,7 @@ use block_gs::{BqlGuard, GraphError, Node};
 use crate::opening::open_image;
 use crate::{ImageSpec, OpenError, Opener, Options, TemporaryFile, Value, general, values};
 
-/// Says that what is written to the image goes with the node.
-pub(crate) const SNAPSHOT: &str = "snapshot";
-
-/// Opens what `options` describe for reading only, and a `qcow2` overlay above
-/// it in a [`TemporaryFile`] (`bdrv_append_temp_snapshot`). The overlay is what
-/// the caller sees: it is written without regard for what is durable, because
-/// nobody looks at it after a crash.
+/// See [`Opener::open_discarding`].
 pub(crate) fn open_below_overlay(
     opener: &mut Opener,
     bql: &mut BqlGuard,

@@ -47,6 +47,7 @@ mod refs;
 mod reopen;
 mod snapshots;
 mod status;
+mod steps;
 mod truncate;
 mod write;
 mod zero;

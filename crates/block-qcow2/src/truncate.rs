@@ -9,6 +9,7 @@ use crate::commit::Goal;
 use crate::format::entry::{ALL_ZERO, COPIED, Entry, OFFSET, ZERO};
 use crate::format::{FormatError, Limits};
 use crate::image::Image;
+use crate::steps::step;
 use crate::zero::Become;
 
 /// How much is preallocated at once, in bytes.
@@ -157,6 +158,7 @@ impl Image {
         }
         self.commit(request, Goal::Durable).await?;
         let bits = self.geometry.cluster_bits;
+        step(request, "l1_grow_alloc_table").await;
         let claimed = self
             .claim(request, self.geometry.clusters_of(entries * 8), true)
             .await?;
@@ -176,8 +178,10 @@ impl Image {
             (state.header.l1_offset, state.header.l1_size)
         };
         let file = request.file()?;
+        step(request, "l1_grow_write_table").await;
         file.write(claimed.offset(), table.source()).await?;
         file.flush().await?;
+        step(request, "l1_grow_activate_table").await;
         let moved = (claimed.offset(), entries as u32);
         {
             let header = &mut self.lock().header;

@@ -73,7 +73,10 @@ mod tests {
             ("data=123456", Ok(())),
             ("data=YWJj,format=base64", Ok(())),
             ("", Err("Either 'file' or 'data' must be provided")),
-            ("file=a,data=b", Err("'file' and 'data' are mutually exclusive")),
+            (
+                "file=a,data=b",
+                Err("'file' and 'data' are mutually exclusive"),
+            ),
             (
                 "data=a!,format=base64",
                 Err("Base64 data contains invalid characters"),

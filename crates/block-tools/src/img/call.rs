@@ -7,8 +7,8 @@ use block_gs::{BqlGuard, GraphError};
 use block_io::IoError;
 use block_open::OpenError;
 
-use crate::keyed;
 use crate::getopt::{self, Known, OptionError, Parsed};
+use crate::keyed;
 
 /// A subcommand.
 pub(super) struct Command {
@@ -208,9 +208,7 @@ impl<'c> Call<'c> {
                 super::say(&self.help());
                 Err(Failed::Exit(0))
             }
-            "object" => {
-                keyed::add_object(bql, value).map_err(|error| because("", &error))
-            }
+            "object" => keyed::add_object(bql, value).map_err(|error| because("", &error)),
             _ => each(name, value),
         }
     }

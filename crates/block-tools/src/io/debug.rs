@@ -46,7 +46,6 @@ pub(super) static COMMANDS: &[Command] = &[
     },
     Command {
         words: (1, Some(1)),
-        usage: Some(""),
         without_file: true,
         ..Command::new("sleep", "waits for the given value in milliseconds", sleep)
     },

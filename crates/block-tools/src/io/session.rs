@@ -258,11 +258,11 @@ fn open_image(bql: &mut BqlGuard, file: Option<&str>, with: OpenWith) -> Result<
             }
         }
     }
-    if with.snapshot {
-        options.set("snapshot", true);
-    }
     let mut opener = Opener::new();
-    let opened = opener.open(bql, options);
+    let opened = match with.snapshot {
+        true => opener.open_discarding(bql, options),
+        false => opener.open(bql, options),
+    };
     for warning in opener.take_warnings() {
         eprintln!("{warning}");
     }
