@@ -21,6 +21,7 @@ use crate::format::bytes::put64;
 use crate::format::header::Incompatible;
 use crate::image::{Freed, Image, PlaceState, State};
 use crate::refs::{NewTable, Refs};
+use crate::steps::step;
 
 /// How far to go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +76,9 @@ impl Image {
                 Goal::Written => Ok(()),
             };
         }
+        for event in batch.steps_of_counts() {
+            step(request, event).await;
+        }
         write_all(file, &batch.block_data).await?;
         let refers = batch.refers();
         if refers {
@@ -83,10 +87,17 @@ impl Image {
         if let Some((plan, data)) = &batch.moved {
             self.move_table(request, plan, data).await?;
         } else if !batch.table.is_empty() {
+            step(request, "refblock_alloc_hookup").await;
             write_all(file, &batch.table_data).await?;
             file.flush().await?;
         }
         batch.counts_are_stored();
+        if !batch.l1.is_empty() {
+            step(request, "l1_update").await;
+        }
+        if !batch.slices.is_empty() {
+            step(request, "l2_update").await;
+        }
         write_all(file, &batch.mapping).await?;
         if goal == Goal::Durable {
             match refers {
@@ -99,6 +110,9 @@ impl Image {
             self.give_back(request).await?;
             let mut batch = Batch::new(self);
             batch.take_blocks(&mut self.lock());
+            for event in batch.steps_of_counts() {
+                step(request, event).await;
+            }
             write_all(file, &batch.block_data).await?;
             batch.counts_are_stored();
         } else {
@@ -129,8 +143,10 @@ impl Image {
     ) -> Result<(), IoError> {
         let offset = plan.clusters.start << self.geometry.cluster_bits;
         let file = request.file()?;
+        step(request, "refblock_alloc_write_table").await;
         file.write(offset, Buffer::from(data).source()).await?;
         file.flush().await?;
+        step(request, "refblock_alloc_switch_table").await;
         let clusters = (plan.clusters.end - plan.clusters.start) as u32;
         let before = {
             let header = &mut self.lock().header;
@@ -224,6 +240,7 @@ impl Image {
                 // The file need not be able to.
                 let _ = request.file()?.discard(run.start << bits, bytes).await;
             }
+            step(request, "cluster_free").await;
             // A count that is zero already was wrong before; a check says so.
             if count > 0 {
                 let change = |refs: &mut Refs| refs.set_all(run.clone(), count - 1);
@@ -354,6 +371,20 @@ async fn write_all(file: Request<'_>, pieces: &[Piece]) -> Result<(), IoError> {
 }
 
 impl Batch<'_> {
+    /// What a node for debugging hears of before the counts are written.
+    fn steps_of_counts(&self) -> &'static [&'static str] {
+        match (self.block_data.is_empty(), &self.moved) {
+            (_, Some(_)) => &[
+                "reftable_grow",
+                "refblock_alloc_write_blocks",
+                "refblock_update_part",
+            ],
+            (true, None) => &[],
+            (false, None) if self.table.is_empty() => &["refblock_update_part"],
+            (false, None) => &["refblock_alloc_write", "refblock_update_part"],
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.blocks.is_empty() && self.moved.is_none() && !self.refers()
     }

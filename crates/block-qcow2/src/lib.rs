@@ -50,6 +50,7 @@ mod refs;
 mod reopen;
 mod snapshots;
 mod status;
+mod steps;
 mod switch;
 mod truncate;
 mod write;

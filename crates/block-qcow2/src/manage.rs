@@ -12,12 +12,16 @@ use crate::format::header::{Incompatible, MAX_BACKING_NAME};
 use crate::geometry::Geometry;
 use crate::image::Image;
 use crate::open::Stored;
+use crate::steps::step;
 use crate::zero::Become;
 
 impl Image {
     /// Gives up everything that the image has on top of its backing image.
     pub async fn make_empty(&self, request: Request<'_>) -> Result<(), IoError> {
         self.check_sane()?;
+        for event in ["l1_update", "empty_image_prepare", "reftable_update"] {
+            step(request, event).await;
+        }
         let size = self.geometry.cluster_size();
         let end = self.size().next_multiple_of(size);
         // It is what an external snapshot leaves behind.
@@ -107,6 +111,7 @@ impl Image {
     ) -> Result<(), IoError> {
         self.check_sane()?;
         let _here = self.grace.enter();
+        step(request, "vmstate_save").await;
         let offset = self.vm_state_at(position, from.len() as u64)?;
         let entries = self.geometry.l1_entries(offset + from.len() as u64);
         self.grow_l1(request, entries).await?;
@@ -121,6 +126,7 @@ impl Image {
         into: Destination<'_>,
     ) -> Result<(), IoError> {
         let _here = self.grace.enter();
+        step(request, "vmstate_load").await;
         let offset = self.vm_state_at(position, into.len() as u64)?;
         self.read_here(request, offset, into).await
     }
