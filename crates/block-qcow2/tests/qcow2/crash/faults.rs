@@ -26,6 +26,8 @@ struct Running {
     snapshots: bool,
     value: u64,
     allowed: Allowed,
+    /// And if whatever was not flushed may be lost.
+    kept: Allowed,
     /// Snapshots that may be there, and what they may show; whether they must
     /// be.
     taken: BTreeMap<String, (Allowed, bool)>,
@@ -48,6 +50,7 @@ impl Running {
             snapshots,
             value: 0,
             allowed: vec![vec![0]; (create.size / SECTOR) as usize],
+            kept: vec![vec![0]; (create.size / SECTOR) as usize],
             taken: BTreeMap::new(),
         }
     }
@@ -77,6 +80,9 @@ impl Running {
                 allowed.clear();
             }
             allowed.push(*value);
+        }
+        for (kept, value) in self.kept[from as usize..].iter_mut().zip(values) {
+            kept.push(*value);
         }
     }
 
@@ -154,6 +160,7 @@ impl Running {
                 let gone_to = self.node.drain(bql).goto_snapshot(name).is_ok();
                 for (at, allowed) in self.allowed.iter_mut().enumerate() {
                     let then = then.get(at).cloned().unwrap_or(vec![0]);
+                    self.kept[at].extend(then.iter().copied());
                     match gone_to {
                         true => *allowed = then,
                         false => allowed.extend(then),
@@ -172,7 +179,11 @@ impl Running {
                     Err(_) => self.taken.get_mut(name).expect("known").1 = false,
                 }
             }
-            _ => drop(bql.block_on(root.flush())),
+            _ => {
+                if bql.block_on(root.flush()).is_ok() {
+                    self.kept = self.allowed.clone();
+                }
+            }
         }
     }
 
@@ -435,9 +446,10 @@ fn fail_at(event: &str, once: bool, errno: i32, seed: u64) {
         let sizes = (size, running.size());
         let low = sizes.0.min(sizes.1) as usize;
         let high = sizes.0.max(sizes.1) as usize;
-        running.allowed[low..high]
+        running.kept[low..high]
             .iter_mut()
-            .for_each(|allowed| allowed.push(0));
+            .for_each(|kept| kept.push(0));
+        running.allowed = running.kept.clone();
         check(bql, &running.node, true, &name);
         let seen = running.look(bql, &running.device, &name);
         for (allowed, value) in running.allowed.iter_mut().zip(&seen) {
