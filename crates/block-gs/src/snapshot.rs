@@ -185,8 +185,14 @@ impl Drained<'_> {
     /// included (`bdrv_snapshot_goto`).
     ///
     /// # Errors
-    /// [`GraphError::Refused`] where none are kept; the driver's.
+    /// [`GraphError::Refused`] where none are kept, or the node has dirty
+    /// bitmaps, which would not note what changes; the driver's.
     pub fn goto_snapshot(&mut self, id: &str) -> Result<(), GraphError> {
+        let node = self.node().clone();
+        if node.bitmaps(self).next().is_some() {
+            let text = "Device has active dirty bitmaps";
+            return Err(refused(errno::EBUSY, text.into()));
+        }
         let gone = self.at_keeper(|snapshots, section| {
             let gone = snapshots.goto(section, id);
             if gone.is_err() {
