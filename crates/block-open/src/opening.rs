@@ -10,7 +10,7 @@ use block_io::{Activity, Buffer, Request};
 use crate::described::Described;
 use crate::drivers::{self, Child, Driver, Key};
 use crate::general::{self, General, inherit};
-use crate::{OpenError, Options, Value, for_filename, probe, schema, values};
+use crate::{OpenError, Options, Value, for_filename, overlay, probe, schema, values};
 
 /// Opens the node that `options` describe, and the children described in
 /// them (`bdrv_open`), as [`Opener::open`] does that allows everything and
@@ -148,9 +148,30 @@ impl Opener {
     /// # Errors
     /// [`OpenError`]; no node is left behind then.
     pub fn open(&mut self, bql: &mut BqlGuard, options: Options) -> Result<Node, OpenError> {
-        let opened = open_level(self, bql, options, None);
+        let opened = open_image(self, bql, options);
         if opened.is_err() {
             // Children that were opened already, and their names, go now.
+            bql.poll(Wait::No);
+        }
+        opened
+    }
+
+    /// As [`open`](Opener::open), for reading only, with a `qcow2` overlay
+    /// above it in a [temporary file](crate::TemporaryFile)
+    /// (`BDRV_O_SNAPSHOT`): what is written goes with the node, which is the
+    /// overlay. It is read-only only if the options say so.
+    ///
+    /// Needs the exclusive proof because new nodes enter the graph.
+    ///
+    /// # Errors
+    /// Those of [`open`](Opener::open); when the overlay cannot be made.
+    pub fn open_discarding(
+        &mut self,
+        bql: &mut BqlGuard,
+        options: Options,
+    ) -> Result<Node, OpenError> {
+        let opened = overlay::open_below_overlay(self, bql, options);
+        if opened.is_err() {
             bql.poll(Wait::No);
         }
         opened
@@ -201,6 +222,15 @@ struct Within<'p> {
     /// Whether the child has to be a protocol, so that a file name without a
     /// driver is one's.
     protocol: bool,
+}
+
+/// Opens a node that is nobody's child.
+pub(crate) fn open_image(
+    opener: &mut Opener,
+    bql: &mut BqlGuard,
+    options: Options,
+) -> Result<Node, OpenError> {
+    open_level(opener, bql, options, None)
 }
 
 fn open_level(

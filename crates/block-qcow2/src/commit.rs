@@ -28,6 +28,7 @@ use crate::format::header::{Compatible, Incompatible};
 use crate::image::{Freed, Image, PlaceState, State};
 use crate::options::OverlapChecks;
 use crate::refs::{NewTable, Refs};
+use crate::steps::step;
 use crate::switch::Extent;
 
 /// How far to go.
@@ -93,6 +94,9 @@ impl Image {
         self.check_pieces(request, &batch.block_data).await?;
         self.check_pieces(request, &batch.table_data).await?;
         self.check_pieces(request, &batch.mapping).await?;
+        for event in batch.steps_of_counts() {
+            step(request, event).await;
+        }
         write_all(file, &batch.block_data).await?;
         let refers = batch.refers();
         if refers {
@@ -101,10 +105,17 @@ impl Image {
         if let Some((plan, data)) = &batch.moved {
             self.move_table(request, plan, data).await?;
         } else if !batch.table.is_empty() {
+            step(request, "refblock_alloc_hookup").await;
             write_all(file, &batch.table_data).await?;
             file.flush().await?;
         }
         batch.counts_are_stored();
+        if !batch.l1.is_empty() {
+            step(request, "l1_update").await;
+        }
+        if !batch.slices.is_empty() {
+            step(request, "l2_update").await;
+        }
         write_all(file, &batch.mapping).await?;
         if goal != Goal::Written {
             match refers {
@@ -121,6 +132,9 @@ impl Image {
                 if !state.counts_may_wait(goal) {
                     batch.take_blocks(state);
                 }
+            }
+            for event in batch.steps_of_counts() {
+                step(request, event).await;
             }
             write_all(file, &batch.block_data).await?;
             batch.counts_are_stored();
@@ -221,8 +235,10 @@ impl Image {
     ) -> Result<(), IoError> {
         let offset = plan.clusters.start << self.geometry.cluster_bits;
         let file = request.file()?;
+        step(request, "refblock_alloc_write_table").await;
         file.write(offset, Buffer::from(data).source()).await?;
         file.flush().await?;
+        step(request, "refblock_alloc_switch_table").await;
         let clusters = (plan.clusters.end - plan.clusters.start) as u32;
         for cluster in plan.clusters.clone() {
             self.filter.add(cluster);
@@ -317,6 +333,7 @@ impl Image {
                 // The file need not be able to.
                 let _ = request.file()?.discard(run.start << bits, bytes).await;
             }
+            step(request, "cluster_free").await;
             // A count that is zero already was wrong before; a check says so.
             if count > 0 {
                 let change = |refs: &mut Refs| refs.set_all(run.clone(), count - 1);
@@ -476,6 +493,20 @@ async fn write_all(file: Request<'_>, pieces: &[Piece]) -> Result<(), IoError> {
 }
 
 impl Batch<'_> {
+    /// What a node for debugging hears of before the counts are written.
+    fn steps_of_counts(&self) -> &'static [&'static str] {
+        match (self.block_data.is_empty(), &self.moved) {
+            (_, Some(_)) => &[
+                "reftable_grow",
+                "refblock_alloc_write_blocks",
+                "refblock_update_part",
+            ],
+            (true, None) => &[],
+            (false, None) if self.table.is_empty() => &["refblock_update_part"],
+            (false, None) => &["refblock_alloc_write", "refblock_update_part"],
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.blocks.is_empty() && self.moved.is_none() && !self.refers()
     }

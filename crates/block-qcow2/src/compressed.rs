@@ -9,6 +9,7 @@ use crate::format::entry::{CompressedRange, Entry};
 use crate::image::Image;
 use crate::options::not_for;
 use crate::refs::Claim;
+use crate::steps::step;
 
 impl Image {
     /// Writes whole clusters, each packed if it gets shorter. The last one of
@@ -66,6 +67,7 @@ impl Image {
         self.own_table(request, self.geometry.l1_index(offset))
             .await?;
         let bytes = packed.len() as u64;
+        step(request, "cluster_alloc_bytes").await;
         let start = self
             .with_refs(request, |refs| refs.claim_bytes(bytes))
             .await?;
@@ -87,6 +89,8 @@ impl Image {
         let buffer = Buffer::from(&*packed);
         self.check_overlap(request, range.start, range.bytes)
             .await?;
+        step(request, "l2_update_compressed").await;
+        step(request, "write_compressed").await;
         request.file()?.write(range.start, buffer.source()).await?;
         self.change_entries(request, offset, 1, |_, old, state| {
             self.free_entry(old, state, false);

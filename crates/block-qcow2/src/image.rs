@@ -24,6 +24,7 @@ use crate::l1::L1;
 use crate::options::Settings;
 use crate::overlap::Filter;
 use crate::refs::{Claim, Need, Refs};
+use crate::steps::step;
 use crate::switch::Unsure;
 
 /// How many clusters may wait to be given back before they are.
@@ -311,6 +312,7 @@ impl Image {
         }
         let bytes = slices.words() * 8;
         let mut buffer = Buffer::zeroed(bytes);
+        step(request, "l2_load").await;
         request.file()?.read(offset, buffer.destination()).await?;
         Ok(self.install(slices, key, &buffer).is_some())
     }
@@ -354,6 +356,7 @@ impl Image {
             return Err(self.corrupted(request, &text).await);
         }
         let mut buffer = Buffer::zeroed(self.geometry.cluster_size() as usize);
+        step(request, "refblock_load").await;
         request.file()?.read(offset, buffer.destination()).await?;
         let data = buffer.as_slice().to_vec();
         Ok(self.lock().refs.insert(index, data, urgent).is_some())
@@ -452,6 +455,9 @@ impl Image {
         } else if overfull {
             self.make_room(request).await?;
         }
+        for event in ["cluster_alloc", "refblock_load", "refblock_alloc"] {
+            step(request, event).await;
+        }
         let claim = self
             .with_refs(request, |refs| refs.claim(want, exact))
             .await?;
@@ -520,10 +526,12 @@ impl Image {
                 );
                 return Err(self.corrupted(request, &text).await);
             }
+            step(request, "l2_alloc_cow_read").await;
             file.read(offset, table.destination()).await?;
         }
         let bytes = self.geometry.cluster_size();
         self.check_overlap(request, claimed.offset(), bytes).await?;
+        step(request, "l2_alloc_write").await;
         file.write(claimed.offset(), table.source()).await?;
         let discard = self.settings.lock().pass_discard_other;
         let mut state = self.lock();

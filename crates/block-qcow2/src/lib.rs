@@ -52,6 +52,7 @@ mod refs;
 mod reopen;
 mod snapshots;
 mod status;
+mod steps;
 mod switch;
 mod truncate;
 mod write;

@@ -12,6 +12,7 @@ use crate::format::header::{Compatible, Incompatible, MAX_BACKING_NAME};
 use crate::geometry::Geometry;
 use crate::image::Image;
 use crate::open::{Stored, Strictness};
+use crate::steps::step;
 use crate::switch::Extent;
 use crate::zero::Become;
 
@@ -19,6 +20,9 @@ impl Image {
     /// Gives up everything that the image has on top of its backing image.
     pub async fn make_empty(&self, request: Request<'_>) -> Result<(), IoError> {
         self.get_ready(request).await?;
+        for event in ["l1_update", "empty_image_prepare", "reftable_update"] {
+            step(request, event).await;
+        }
         let size = self.geometry.cluster_size();
         let end = self.size().next_multiple_of(size);
         // It is what an external snapshot leaves behind.
@@ -117,6 +121,7 @@ impl Image {
     ) -> Result<(), IoError> {
         self.check_sane()?;
         let _here = self.grace.enter();
+        step(request, "vmstate_save").await;
         let offset = self.vm_state_at(position, from.len() as u64)?;
         let entries = self.geometry.l1_entries(offset + from.len() as u64);
         self.grow_l1(request, entries).await?;
@@ -131,6 +136,7 @@ impl Image {
         into: Destination<'_>,
     ) -> Result<(), IoError> {
         let _here = self.grace.enter();
+        step(request, "vmstate_load").await;
         let offset = self.vm_state_at(position, into.len() as u64)?;
         self.read_here(request, offset, into).await
     }

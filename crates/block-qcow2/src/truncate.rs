@@ -9,6 +9,7 @@ use crate::commit::Goal;
 use crate::format::Limits;
 use crate::format::entry::{ALL_ZERO, COPIED, Entry, OFFSET, ZERO};
 use crate::image::Image;
+use crate::steps::step;
 use crate::switch::Extent;
 use crate::zero::Become;
 
@@ -173,6 +174,7 @@ impl Image {
         }
         self.commit(request, Goal::Durable).await?;
         let bits = self.geometry.cluster_bits;
+        step(request, "l1_grow_alloc_table").await;
         let claimed = self
             .claim(request, self.geometry.clusters_of(entries * 8), true)
             .await?;
@@ -190,8 +192,10 @@ impl Image {
         let (into, _) = table.destination().split_at(length as usize * 8);
         file.read(at, into).await?;
         let old = (at, length as u32);
+        step(request, "l1_grow_write_table").await;
         file.write(claimed.offset(), table.source()).await?;
         file.flush().await?;
+        step(request, "l1_grow_activate_table").await;
         let moved = (claimed.offset(), entries as u32);
         self.switch_header(request, Extent::Fields, vec![claimed], |header| {
             (header.l1_offset, header.l1_size) = moved;

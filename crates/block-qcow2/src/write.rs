@@ -14,6 +14,7 @@ use crate::grace::Inside;
 use crate::image::{Claimed, Image, State};
 use crate::map::{Plain, Run};
 use crate::read::inside;
+use crate::steps::{is_heard, step};
 
 /// How much is allocated at once, at most, in bytes.
 const MOST: u64 = 8 << 20;
@@ -55,6 +56,7 @@ impl Image {
         let here = match self.plain(request, offset, bytes) {
             Some(Plain::Data(host, true)) if self.is_only_data(host, bytes) => {
                 match request.file() {
+                    Ok(file) if file.hears_events() => here,
                     Ok(file) => return inside(here, file.write(host, from)),
                     Err(error) => return IoFuture::failed(error),
                 }
@@ -71,6 +73,7 @@ impl Image {
             && run.own
             && self.is_only_data(run.host, bytes)
             && let Ok(data) = self.data(request)
+            && !is_heard(request)
         {
             return inside(here, data.write(run.host, from));
         }
@@ -97,7 +100,7 @@ impl Image {
             return Err(here);
         };
         let owned = self.l1.get(self.geometry.l1_index(offset)) & COPIED != 0;
-        if !owned || request.backing().is_ok() {
+        if !owned || request.backing().is_ok() || file.hears_events() {
             return Err(here);
         }
         let skip = self.geometry.in_cluster(offset);
@@ -164,6 +167,7 @@ impl Image {
             let done = if run.kind == Kind::Data && run.own {
                 let (piece, _) = from.split_at(run.bytes as usize);
                 self.check_overlap(request, run.host, run.bytes).await?;
+                step(request, "write_aio").await;
                 self.data(request)?.write(run.host, piece).await?;
                 run.bytes
             } else {
@@ -224,6 +228,7 @@ impl Image {
             Plan::InPlace(run) => {
                 let (piece, _) = from.split_at(run.bytes as usize);
                 self.check_overlap(request, run.host, run.bytes).await?;
+                step(request, "write_aio").await;
                 self.data(request)?.write(run.host, piece).await?;
                 return Ok(run.bytes);
             }
@@ -312,17 +317,24 @@ impl Image {
         self.check_overlap(request, at(start), end - start).await?;
         let (before, after) = (start..part.start, part.end..end);
         if before.is_empty() && after.is_empty() {
+            step(request, "write_aio").await;
             data.write(at(start), piece).await?;
             return Ok(start..end);
         }
         // Where nothing is stored and nothing is below there are zeroes.
         let zero = !whole && request.backing().is_err();
         if zero && fresh {
+            step(request, "cluster_alloc_space").await;
+            step(request, "write_aio").await;
             data.write(at(part.start), piece).await?;
             return Ok(start..end);
         }
         let before_data = self.old(request, &before, fresh, zero).await?;
         let after_data = self.old(request, &after, fresh, zero).await?;
+        step(request, "write_aio").await;
+        if before_data.is_some() || after_data.is_some() {
+            step(request, "cow_write").await;
+        }
         let mut vector = SourceVec::new();
         if let Some(before) = &before_data {
             vector.push(before.source());
@@ -361,6 +373,7 @@ impl Image {
         if !zero {
             let inside = self.size().saturating_sub(range.start).min(bytes);
             let (into, _) = buffer.destination().split_at(inside as usize);
+            step(request, "cow_read").await;
             self.read_runs(request, range.start, into).await?;
         }
         Ok(Some(buffer))

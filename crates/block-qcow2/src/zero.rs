@@ -36,7 +36,8 @@ impl Image {
     ) -> Result<(), IoError> {
         self.get_ready(request).await?;
         let _here = self.grace.enter();
-        if self.without_zeroes.load(Ordering::Acquire) {
+        let without_zeroes = self.without_zeroes.load(Ordering::Acquire);
+        if without_zeroes && request.backing().is_ok() {
             return Err(IoError::NotSupported);
         }
         let unit = self.geometry.subcluster_size();
@@ -63,6 +64,8 @@ impl Image {
         }
         let to =
             match flags.contains(WriteFlags::MAY_UNMAP) && !self.settings.lock().discard_no_unref {
+                // What has no cluster reads as zeroes.
+                _ if without_zeroes => Become::Discarded,
                 true => Become::ZeroUnmapped,
                 false => Become::Zero,
             };
@@ -154,7 +157,8 @@ impl Image {
             let has_table = self.l1.table(index) != 0;
             let nothing_to_do = match to {
                 Become::Nothing => true,
-                _ => !has_backing,
+                Become::Discarded => !has_backing,
+                Become::Zero | Become::ZeroUnmapped => false,
             };
             if !has_table && nothing_to_do {
                 // Jump over what the missing table describes.
@@ -244,7 +248,7 @@ impl Image {
             (Become::Nothing, kind) => kind == Kind::Unallocated,
             (_, Kind::Zero) => true,
             (_, Kind::ZeroStored) => to == Become::Zero,
-            (_, Kind::Unallocated) => !has_backing,
+            (Become::Discarded, Kind::Unallocated) => !has_backing,
             _ => false,
         };
         Ok(same && run.bytes == part.end - part.start)
@@ -271,7 +275,7 @@ impl Image {
         if to == Become::Nothing {
             return Entry::default();
         }
-        if is_empty && !has_backing {
+        if is_empty && !has_backing && to == Become::Discarded {
             // It reads as zeroes already.
             return old;
         }

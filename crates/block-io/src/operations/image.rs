@@ -120,6 +120,13 @@ impl<'r> Request<'r> {
         }
     }
 
+    /// Whether the node wants to hear of [steps](Request::debug_event): for
+    /// drivers above, which have ways that are too short for steps.
+    #[inline]
+    pub fn hears_events(self) -> bool {
+        self.node().flags().contains(NodeFlags::HEARS_EVENTS)
+    }
+
     /// Reports a step of the layer's own work. A driver that fails it fails
     /// the requests that follow, not the step.
     pub(super) async fn report(self, event: &'static str) {

@@ -167,7 +167,7 @@ impl Session<'_> {
                 self.qemu(&["snapshot", "-q", "-c", &name, &text]);
                 self.snapshots.push((name, self.model.clone()));
             }
-            1 if !self.snapshots.is_empty() => {
+            1 if !self.snapshots.is_empty() && self.bitmaps.is_empty() => {
                 let (name, then) = self.snapshots[0].clone();
                 self.qemu(&["snapshot", "-q", "-a", &name, &text]);
                 self.model = then;
@@ -294,6 +294,12 @@ impl Session<'_> {
             1 if !self.snapshots.is_empty() => {
                 let (name, then) = self.snapshots[0].clone();
                 self.log.push(format!("go to {name}"));
+                if !self.bitmaps.is_empty() {
+                    let refused = section(bql).goto_snapshot(&name).expect_err("bitmaps");
+                    let text = "Device has active dirty bitmaps";
+                    assert_eq!(refused.to_string(), text);
+                    return;
+                }
                 section(bql).goto_snapshot(&name).expect("gone to");
                 self.model = then;
             }
@@ -407,6 +413,10 @@ impl Session<'_> {
 
     /// Every snapshot has what it had.
     fn look_at_snapshots(&mut self) {
+        let text = self.text().to_owned();
+        for name in std::mem::take(&mut self.bitmaps) {
+            self.qemu(&["bitmap", "-f", "qcow2", "--remove", &text, &name]);
+        }
         for (name, then) in self.snapshots.clone() {
             let text = self.text().to_owned();
             self.qemu(&["snapshot", "-q", "-a", &name, &text]);

@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use block_drivers::blkdebug::{Blkdebug, EVENTS, InjectError};
 use block_gs::{Backend, BqlGuard, Node, Perm, SnapshotInfo, SnapshotKey};
 use block_io::{IoError, Preallocation, Repairs, Request, WriteFlags};
 use block_qcow2::{CreateOptions, Qcow2Options};
 
 use super::model::{filled, numbers};
 use super::recorder::{Disk, EIO, ENOSPC, Fault, SECTOR};
-use super::workload::{image_over, make};
+use super::workload::{image_at, image_over, make};
 use crate::support::{READ_WRITE, Tool, backend, in_layer, read, write};
 use crate::writing::Random;
 
@@ -25,12 +26,49 @@ struct Running {
     snapshots: bool,
     value: u64,
     allowed: Allowed,
+    /// And if whatever was not flushed may be lost.
+    kept: Allowed,
     /// Snapshots that may be there, and what they may show; whether they must
     /// be.
     taken: BTreeMap<String, (Allowed, bool)>,
 }
 
 impl Running {
+    fn new(
+        bql: &mut BqlGuard,
+        node: Node,
+        create: &CreateOptions,
+        seed: u64,
+        snapshots: bool,
+    ) -> Running {
+        let device = backend(bql, &node, READ_WRITE).expect("nobody objects");
+        Running {
+            node,
+            device,
+            random: Random(seed),
+            cluster: create.cluster_size / SECTOR,
+            snapshots,
+            value: 0,
+            allowed: vec![vec![0]; (create.size / SECTOR) as usize],
+            kept: vec![vec![0]; (create.size / SECTOR) as usize],
+            taken: BTreeMap::new(),
+        }
+    }
+
+    /// Goes on with another node for the same image.
+    fn reopened(self, bql: &mut BqlGuard, open: impl FnOnce(&mut BqlGuard) -> Node) -> Running {
+        let Running { node, device, .. } = self;
+        drop((node, device));
+        bql.poll(block_io::aio::Wait::No);
+        let node = open(bql);
+        let device = backend(bql, &node, READ_WRITE).expect("nobody objects");
+        Running {
+            node,
+            device,
+            ..self
+        }
+    }
+
     fn size(&self) -> u64 {
         self.node.io().length() / SECTOR
     }
@@ -42,6 +80,9 @@ impl Running {
                 allowed.clear();
             }
             allowed.push(*value);
+        }
+        for (kept, value) in self.kept[from as usize..].iter_mut().zip(values) {
+            kept.push(*value);
         }
     }
 
@@ -119,6 +160,7 @@ impl Running {
                 let gone_to = self.node.drain(bql).goto_snapshot(name).is_ok();
                 for (at, allowed) in self.allowed.iter_mut().enumerate() {
                     let then = then.get(at).cloned().unwrap_or(vec![0]);
+                    self.kept[at].extend(then.iter().copied());
                     match gone_to {
                         true => *allowed = then,
                         false => allowed.extend(then),
@@ -137,7 +179,11 @@ impl Running {
                     Err(_) => self.taken.get_mut(name).expect("known").1 = false,
                 }
             }
-            _ => drop(bql.block_on(root.flush())),
+            _ => {
+                if bql.block_on(root.flush()).is_ok() {
+                    self.kept = self.allowed.clone();
+                }
+            }
         }
     }
 
@@ -225,19 +271,8 @@ fn fail_once(
         l2_cache_size: Some(create.cluster_size.min(2048)),
         ..Default::default()
     };
-    let node = image_over(bql, disk, options.clone());
-    let device = backend(bql, &node, READ_WRITE).expect("nobody objects");
-    let count = create.size / SECTOR;
-    let mut running = Running {
-        node,
-        device,
-        random: Random(seed),
-        cluster: create.cluster_size / SECTOR,
-        snapshots,
-        value: 0,
-        allowed: vec![vec![0]; count as usize],
-        taken: BTreeMap::new(),
-    };
+    let node = image_over(bql, disk, options);
+    let mut running = Running::new(bql, node, create, seed, snapshots);
     for _ in 0..6 {
         running.step(bql);
     }
@@ -368,4 +403,81 @@ fn requests_fail_with_subclusters_and_data_files() {
         ..small()
     };
     fail_everywhere(&create, 9, false, ONCE);
+}
+
+/// Lets what follows one of the steps that QEMU names fail, while all sorts of
+/// things are done, and then looks at what is left.
+fn fail_at(event: &str, once: bool, errno: i32, seed: u64) {
+    in_layer(|bql, _| {
+        let create = CreateOptions {
+            cluster_size: 512,
+            refcount_bits: 64,
+            ..CreateOptions::new(1 << 20)
+        };
+        let name = format!("{event}, once: {once}, errno {errno}");
+        let files = make(bql, &create);
+        let disk = Disk::new(files, seed);
+        let options = Qcow2Options {
+            l2_cache_size: Some(2048),
+            ..Default::default()
+        };
+        let node = image_over(bql, &disk, options.clone());
+        let mut running = Running::new(bql, node, &create, seed, true);
+        for _ in 0..6 {
+            running.step(bql);
+        }
+        let mut rule = InjectError::at(event.parse().expect("an event"));
+        (rule.once, rule.errno, rule.immediately) = (once, errno, seed.is_multiple_of(2));
+        let mut is_open = true;
+        running = running.reopened(bql, |bql| {
+            let file = disk.open(bql, 0);
+            let debug = Blkdebug::over(&file).inject_error(rule);
+            let debug = debug.open(bql, "").expect("opened");
+            let opened = image_at(bql, &disk, &debug, options);
+            is_open = opened.is_ok();
+            opened.unwrap_or_else(|_| image_over(bql, &disk, Qcow2Options::default()))
+        });
+        for _ in 0..if is_open { 40 } else { 0 } {
+            running.step(bql);
+        }
+        let size = running.size();
+        running = running.reopened(bql, |bql| image_over(bql, &disk, Qcow2Options::default()));
+        // A truncation that failed may have reached the file.
+        let sizes = (size, running.size());
+        let low = sizes.0.min(sizes.1) as usize;
+        let high = sizes.0.max(sizes.1) as usize;
+        running.kept[low..high]
+            .iter_mut()
+            .for_each(|kept| kept.push(0));
+        running.allowed = running.kept.clone();
+        check(bql, &running.node, true, &name);
+        let seen = running.look(bql, &running.device, &name);
+        for (allowed, value) in running.allowed.iter_mut().zip(&seen) {
+            *allowed = vec![*value];
+        }
+        let repair = async |request: Request<'_>| {
+            let repairs = Repairs::LEAKS | Repairs::ERRORS;
+            request.check(repairs).await?;
+            request.check(Repairs::empty()).await
+        };
+        let found = running.node.drain(bql).io(repair).expect("looked at");
+        assert_eq!((found.corruptions, found.leaks), (0, 0), "{name}");
+        running.taken.clear();
+        for _ in 0..15 {
+            running.step(bql);
+        }
+        running.look(bql, &running.device, &name);
+    });
+}
+
+#[test]
+fn requests_fail_after_any_step() {
+    for (number, event) in EVENTS.iter().enumerate() {
+        if *event == "none" {
+            continue;
+        }
+        let once = number % 2 == 0;
+        fail_at(event, once, EIO, number as u64);
+        fail_at(event, !once, ENOSPC, number as u64 + 1);
+    }
 }

@@ -11,7 +11,7 @@ use std::task::Poll;
 
 use block_common::Value;
 use block_drivers::Raw;
-use block_gs::{Backend, BqlGuard, IoThread, Node, Perm, SnapshotInfo, SnapshotKey};
+use block_gs::{Backend, BqlGuard, GraphError, IoThread, Node, Perm, SnapshotInfo, SnapshotKey};
 use block_io::{BackingName, Preallocation, Repairs, Request, Root, WriteFlags};
 use block_qcow2::{CreateOptions, Qcow2Image, Qcow2Options};
 
@@ -85,7 +85,17 @@ pub fn make(bql: &mut BqlGuard, create: &CreateOptions) -> Vec<Vec<u8>> {
 /// Opens the image that is in these files.
 pub fn image_over(bql: &mut BqlGuard, disk: &Arc<Disk>, options: Qcow2Options) -> Node {
     let file = disk.open(bql, IMAGE);
-    let mut image = Qcow2Image::read(bql, &file).expect("an image");
+    image_at(bql, disk, &file, options).expect("opened")
+}
+
+/// As [`image_over`], where `file` shows the file of the image.
+pub fn image_at(
+    bql: &mut BqlGuard,
+    disk: &Arc<Disk>,
+    file: &Node,
+    options: Qcow2Options,
+) -> Result<Node, GraphError> {
+    let mut image = Qcow2Image::read(bql, file)?;
     if image.has_data_file() {
         let data = disk.open(bql, DATA);
         let data = Raw::over(&data).open(bql, "").expect("opened");
@@ -99,11 +109,7 @@ pub fn image_over(bql: &mut BqlGuard, disk: &Arc<Disk>, options: Qcow2Options) -
         unmap: true,
         ..Default::default()
     };
-    image
-        .settings(options)
-        .options(node)
-        .open(bql, "")
-        .expect("opened")
+    image.settings(options).options(node).open(bql, "")
 }
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
