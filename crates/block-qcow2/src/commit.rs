@@ -376,9 +376,7 @@ impl State {
 
     /// Stored counts may be behind those in memory.
     pub fn counts_are_lazy(&self) -> bool {
-        self.is_behind
-            && self.refs.table_dirty.is_empty()
-            && self.refs.moved.is_none()
+        self.is_behind && self.refs.table_dirty.is_empty() && self.refs.moved.is_none()
     }
 }
 

@@ -61,11 +61,7 @@ impl Image {
     /// Forgets what was read, and reads it again: somebody else has had the
     /// image. Nothing is in flight. `lazy` is what a user has said of lazy
     /// counts.
-    pub async fn reload(
-        &self,
-        request: Request<'_>,
-        lazy: Option<bool>,
-    ) -> Result<(), IoError> {
+    pub async fn reload(&self, request: Request<'_>, lazy: Option<bool>) -> Result<(), IoError> {
         let stored = Stored::read(request.file()?).await?;
         if !self.geometry.is_like(&Geometry::of(&stored.header)) {
             let text = "The image is another one than before";

@@ -6,8 +6,8 @@ use block_common::error::errno;
 use block_io::{Buffer, IoError, Preallocation, Request, Truncation, WriteFlags};
 
 use crate::commit::Goal;
-use crate::format::entry::{ALL_ZERO, COPIED, Entry, OFFSET, ZERO};
 use crate::format::Limits;
+use crate::format::entry::{ALL_ZERO, COPIED, Entry, OFFSET, ZERO};
 use crate::image::Image;
 use crate::switch::Extent;
 use crate::zero::Become;

@@ -114,7 +114,8 @@ impl Drained<'_> {
         for id in &gone {
             io(self, key).remove(self.access(), *id);
         }
-        self.named_bitmaps().retain(|named| !gone.contains(&named.id));
+        self.named_bitmaps()
+            .retain(|named| !gone.contains(&named.id));
         self.publish_bitmaps();
     }
 

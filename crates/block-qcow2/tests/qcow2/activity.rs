@@ -5,10 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use block_drivers::{Chance, File, Inject, Injector, RequestKind};
-use block_gs::{
-    Backend, BqlGuard, IoThread, Node, NodeOptions, Perm, ReopenOptions,
-    SnapshotInfo,
-};
+use block_gs::{Backend, BqlGuard, IoThread, Node, NodeOptions, Perm, ReopenOptions, SnapshotInfo};
 use block_io::aio::Wait;
 use block_io::{BackendEvent, Buffer, ImageCorrupted};
 use block_qcow2::{CreateOptions, Qcow2Image, Qcow2Options};
@@ -255,7 +252,9 @@ fn what_another_process_has_done_meanwhile_is_seen() {
                 flags(&qemu_img, &path),
                 named(&[("b", false), ("broken", true)])
             );
-            write(bql, &guest, 0, &[1; 512]).expect_err("not ours").errno();
+            write(bql, &guest, 0, &[1; 512])
+                .expect_err("not ours")
+                .errno();
             // The other one writes, frees, and notes it.
             let byte = round as u8 + 1;
             let first = format!("write -P {byte} 8M 1M");
@@ -270,7 +269,10 @@ fn what_another_process_has_done_meanwhile_is_seen() {
             }
             node.activate(bql).expect("taken back");
             assert_eq!(dirty(bql, &node, "b"), Some((noted, true, false)));
-            assert_eq!(dirty(bql, &node, "broken").map(|known| known.1), Some(false));
+            assert_eq!(
+                dirty(bql, &node, "broken").map(|known| known.1),
+                Some(false)
+            );
             assert_eq!(node.view(bql).length(), model.len() as u64);
             let seen = read(bql, &guest, 0, model.len()).expect("read");
             assert!(seen == model, "round {round}");
@@ -304,11 +306,14 @@ fn an_image_that_is_no_longer_one_is_not_taken_back() {
         for (at, byte, said) in [
             (0, 0, "Image is not in qcow2 format"),
             (79, 2, "Image is corrupt"),
-            (99, 3, "another one than before"),
+            (79, 16, "another one than before"),
         ] {
             damage(at, byte);
             let refused = node.activate(bql).expect_err("no image").to_string();
-            assert!(refused.starts_with("Could not reopen qcow2 layer: "), "{refused}");
+            assert!(
+                refused.starts_with("Could not reopen qcow2 layer: "),
+                "{refused}"
+            );
             assert!(refused.contains(said), "{refused}");
             assert!(node.view(bql).is_inactive());
         }
@@ -341,7 +346,10 @@ fn an_image_opened_inactive_comes_to_life_later() {
             inactive: true,
             ..NodeOptions::default()
         };
-        let file = File::new(&path).options(inactive).open(bql, "").expect("opened");
+        let file = File::new(&path)
+            .options(inactive)
+            .open(bql, "")
+            .expect("opened");
         let image = Qcow2Image::read(bql, &file).expect("an image");
         let node = image.options(inactive).open(bql, "").expect("opened");
         assert_eq!(dirty(bql, &node, "b"), None, "they are not ours");
@@ -523,7 +531,10 @@ fn damage_is_told_once_as_long_as_it_is_only_read_and_once_when_it_is_marked() {
         let open_named = |bql: &mut BqlGuard, read_only: bool| {
             let file = File::new(&path).read_only(read_only).open(bql, "");
             let image = Qcow2Image::read(bql, &file.expect("opened")).expect("an image");
-            let node = image.read_only(read_only).open(bql, "image").expect("opened");
+            let node = image
+                .read_only(read_only)
+                .open(bql, "image")
+                .expect("opened");
             let perm = match read_only {
                 true => Perm::CONSISTENT_READ,
                 false => READ_WRITE,
@@ -535,28 +546,43 @@ fn damage_is_told_once_as_long_as_it_is_only_read_and_once_when_it_is_marked() {
         let mut expected = ImageCorrupted {
             device: "guest".into(),
             node_name: "image".into(),
-            message: "Cluster allocation offset 0x50200 unaligned (L2 offset: 0x40000, L2 index: 0)"
-                .into(),
+            message:
+                "Cluster allocation offset 0x50200 unaligned (L2 offset: 0x40000, L2 index: 0)"
+                    .into(),
             offset: None,
             size: None,
             fatal: false,
         };
         let open_pair = open_named(bql, true);
         for _ in 0..2 {
-            read(bql, &open_pair.1, 0, 512).expect_err("nowhere").errno();
+            read(bql, &open_pair.1, 0, 512)
+                .expect_err("nowhere")
+                .errno();
         }
         let events = take(bql);
         expected.message = events[0].message.clone();
-        assert!(expected.message.contains("unaligned"), "{}", expected.message);
+        assert!(
+            expected.message.contains("unaligned"),
+            "{}",
+            expected.message
+        );
         assert_eq!(events, [expected.clone()]);
         drop(open_pair);
         end(bql);
-        assert_eq!(std::fs::read(&path).expect("read")[79], 0, "it is not marked");
+        assert_eq!(
+            std::fs::read(&path).expect("read")[79],
+            0,
+            "it is not marked"
+        );
         let open_pair = open_named(bql, false);
         for _ in 0..2 {
-            read(bql, &open_pair.1, 0, 512).expect_err("nowhere").errno();
+            read(bql, &open_pair.1, 0, 512)
+                .expect_err("nowhere")
+                .errno();
         }
-        write(bql, &open_pair.1, 1 << 20, &[1; 512]).expect_err("nobody writes it").errno();
+        write(bql, &open_pair.1, 1 << 20, &[1; 512])
+            .expect_err("nobody writes it")
+            .errno();
         expected.fatal = true;
         assert_eq!(take(bql), [expected.clone()]);
         assert_eq!(std::fs::read(&path).expect("read")[79], 2, "it is marked");
@@ -567,7 +593,9 @@ fn damage_is_told_once_as_long_as_it_is_only_read_and_once_when_it_is_marked() {
         bytes[l2..l2 + 8].copy_from_slice(&(l1 as u64 | 1 << 63).to_be_bytes());
         std::fs::write(&path, bytes).expect("written");
         let open_pair = open_named(bql, false);
-        write(bql, &open_pair.1, 1024, &[1; 512]).expect_err("that is metadata").errno();
+        write(bql, &open_pair.1, 1024, &[1; 512])
+            .expect_err("that is metadata")
+            .errno();
         assert_eq!(
             take(bql),
             [ImageCorrupted {

@@ -26,7 +26,7 @@ enum Step {
 }
 
 /// A file in memory that remembers in which order it was written.
-pub(super) struct Recorder {
+struct Recorder {
     state: Mutex<State>,
 }
 
@@ -37,7 +37,7 @@ struct State {
 }
 
 impl Recorder {
-    pub(super) fn new(bytes: Vec<u8>, seed: u64) -> Arc<Recorder> {
+    fn new(bytes: Vec<u8>, seed: u64) -> Arc<Recorder> {
         let state = State {
             bytes,
             steps: Vec::new(),
@@ -46,11 +46,6 @@ impl Recorder {
         Arc::new(Recorder {
             state: Mutex::new(state),
         })
-    }
-
-    /// What is in the file.
-    pub(super) fn bytes(&self) -> Vec<u8> {
-        self.lock().bytes.clone()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -144,7 +139,7 @@ fn over(bql: &mut BqlGuard, recorder: &Arc<Recorder>) -> Node {
     NodeBuilder::new("").open(bql, driver).expect("opened")
 }
 
-pub(super) fn image_over(bql: &mut BqlGuard, recorder: &Arc<Recorder>, options: Qcow2Options) -> Node {
+fn image_over(bql: &mut BqlGuard, recorder: &Arc<Recorder>, options: Qcow2Options) -> Node {
     let file = over(bql, recorder);
     let image = Qcow2Image::read(bql, &file).expect("an image");
     let node = block_gs::NodeOptions {

@@ -8,7 +8,7 @@ use block_gs::{BqlGuard, GraphError, Node, NodeOptions, ReopenOptions};
 use block_io::{Repairs, Request};
 use block_qcow2::{CreateOptions, Qcow2Image, Qcow2Options};
 
-use crate::crash::{Plan, Recorder, crash, image_over, plan};
+use crate::crash::{Plan, crash, plan};
 use crate::support::{
     Tool, create, disk, flush, in_layer, open, open_with, pattern, qemu_reads, read, write,
 };
@@ -53,10 +53,14 @@ pub fn repaired(
     std::fs::write(&path, &bytes).expect("written");
     let text = path.to_str().expect("text");
     let check = qemu_img.run(["check", "-q", "-f", "qcow2", "-r", "all", text]);
-    assert_eq!(check.status.code(), Some(0), "{name}: QEMU cannot repair it");
+    assert_eq!(
+        check.status.code(),
+        Some(0),
+        "{name}: QEMU cannot repair it"
+    );
     let theirs = qemu_reads(qemu_img, &path);
-    let recorder = Recorder::new(bytes, 0);
-    let node = image_over(bql, &recorder, Qcow2Options::default());
+    std::fs::write(&path, &bytes).expect("written");
+    let node = open(bql, &path, false).expect("repaired");
     {
         let disk = disk(bql, &node);
         let ours = read(bql, &disk, 0, theirs.len()).expect("read");
@@ -64,7 +68,7 @@ pub fn repaired(
     }
     drop(node);
     end(bql);
-    let bytes = recorder.bytes();
+    let bytes = std::fs::read(&path).expect("read");
     assert_eq!(bytes[79] & 1, 0, "{name}: it is repaired");
     bytes
 }
@@ -187,8 +191,25 @@ fn what_qemu_left_dirty_is_read_as_it_is_and_repaired_to_be_written() {
     in_layer(|bql, directory| {
         let path = directory.path().join("image");
         let text = path.to_str().expect("text");
-        qemu_img.succeed(["create", "-q", "-f", "qcow2", "-o", "lazy_refcounts=on", text, "8M"]);
-        let commands = ["-c", "write -P 0x5a 0 1M", "-c", "flush", "-c", "sigraise 9", text];
+        qemu_img.succeed([
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-o",
+            "lazy_refcounts=on",
+            text,
+            "8M",
+        ]);
+        let commands = [
+            "-c",
+            "write -P 0x5a 0 1M",
+            "-c",
+            "flush",
+            "-c",
+            "sigraise 9",
+            text,
+        ];
         qemu_io.run(commands);
         assert!(says_dirty(&path));
         let node = open(bql, &path, true).expect("opened");
@@ -290,7 +311,8 @@ fn old_images_cannot_have_lazy_counts() {
             ..CreateOptions::new(1 << 20)
         };
         create(bql, &path, &old);
-        let text = "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level";
+        let text =
+            "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level";
         let refused = open_with(bql, &path, false, told(true)).expect_err("too old");
         assert_eq!(refused.to_string(), text);
         let node = open(bql, &path, false).expect("opened");
@@ -308,8 +330,13 @@ fn a_flush_that_fails_leaves_the_image_dirty_and_the_node_as_it_is() {
         let path = directory.path().join("image");
         create(bql, &path, &lazy());
         let injector = Injector::new(1);
-        let file = block_drivers::File::new(&path).open(bql, "").expect("opened");
-        let file = Inject::over(&file).injector(&injector).open(bql, "").expect("opened");
+        let file = block_drivers::File::new(&path)
+            .open(bql, "")
+            .expect("opened");
+        let file = Inject::over(&file)
+            .injector(&injector)
+            .open(bql, "")
+            .expect("opened");
         let node = Qcow2Image::read(bql, &file).expect("an image");
         let node = node.open(bql, "").expect("opened");
         let disk = disk(bql, &node);
@@ -320,7 +347,10 @@ fn a_flush_that_fails_leaves_the_image_dirty_and_the_node_as_it_is() {
             write(bql, &disk, 1 << 20, &[1; 65536]).expect("written");
             injector.set_errors(kind, Chance::ALWAYS, 5);
             let refused = reopen(bql, &node, false, told(false)).expect_err("not stored");
-            assert!(refused.to_string().contains("Input/output error"), "{refused}");
+            assert!(
+                refused.to_string().contains("Input/output error"),
+                "{refused}"
+            );
             injector.stop();
             assert!(says_dirty(&path));
             flush(bql, &disk).expect("flushed");
@@ -361,7 +391,9 @@ fn an_amendment_makes_counts_exact_before_it_says_so() {
             flush(bql, &disk).expect("flushed");
             assert!(says_dirty(&path));
             let options = Value::map([(key, Value::from(value))]);
-            node.drain(bql).amend_options(&options, false).expect("amended");
+            node.drain(bql)
+                .amend_options(&options, false)
+                .expect("amended");
             let text = path.to_str().expect("text");
             assert!(value == "0.10" || !says_dirty(&path));
             qemu_img.succeed(["check", "-q", "-U", text]);
