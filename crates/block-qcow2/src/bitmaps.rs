@@ -171,6 +171,14 @@ impl Image {
         let count = self.size().div_ceil(per_cluster).max(1);
         let file = request.file()?;
         let bad = |text: String| IoError::refused(errno::EINVAL, text);
+        let no_room = |error: IoError| {
+            let text = format!("Failed to allocate clusters for bitmap '{}'", bitmap.name);
+            IoError::refused(error.errno(), format!("{text}: {error}"))
+        };
+        let not_written = |error: IoError| {
+            let text = format!("Failed to write bitmap '{}' to file: {error}", bitmap.name);
+            IoError::refused(error.errno(), text)
+        };
         let mut table = vec![0u8; (self.geometry.clusters_of(count * 8) << shift) as usize];
         for number in 0..count {
             let start = (number * per_cluster).min(length);
@@ -184,17 +192,19 @@ impl Image {
             let to = &mut buffer.as_mut_slice()[..wanted as usize];
             let written = bits.serialize_part(start..end, to);
             written.map_err(|error| bad(error.to_string()))?;
-            let claimed = self.claim(request, 1, true).await?;
-            file.write(claimed.offset(), buffer.source()).await?;
+            let claimed = self.claim(request, 1, true).await.map_err(no_room)?;
+            let written = file.write(claimed.offset(), buffer.source()).await;
+            written.map_err(not_written)?;
             let at = number as usize * 8;
             table[at..at + 8].copy_from_slice(&Part::At(claimed.offset()).word().to_be_bytes());
             all.push(claimed);
         }
-        let claimed = self
-            .claim(request, table.len() as u64 >> shift, true)
-            .await?;
-        file.write(claimed.offset(), Buffer::from(&*table).source())
-            .await?;
+        let clusters = table.len() as u64 >> shift;
+        let claimed = self.claim(request, clusters, true).await;
+        let claimed = claimed.map_err(no_room)?;
+        let table = Buffer::from(&*table);
+        let written = file.write(claimed.offset(), table.source()).await;
+        written.map_err(not_written)?;
         let entry = BitmapEntry {
             table_offset: claimed.offset(),
             table_size: count as u32,
