@@ -122,7 +122,7 @@ impl Image {
         let mut opener = Opener::new().without_backing(with.no_backing);
         let opened = opener.open(bql, options);
         for warning in opener.take_warnings() {
-            whisper(&format!("{warning}\n"));
+            whisper(&format!("{}\n", warning.told_by("qemu-img")));
         }
         let node = opened?;
         let (perm, shared) = with.perms();

@@ -5,12 +5,14 @@
 //! | `lines` | what both must answer alike |
 //! | `both` | running a line on both |
 //! | `formats` | several steps with images of a format |
+//! | `scripts` | scripts that call `qemu-io` too |
 //! | `alone` | what there is nothing to compare with |
 
 mod alone;
 mod both;
 mod formats;
 mod lines;
+mod scripts;
 
 /// One test a subcommand: each line of it leads to the same output, the same
 /// exit code, and the same files.
