@@ -59,6 +59,19 @@ pub enum Warning {
     /// Nobody said what an image is that can be written, and it looks like
     /// none of the formats. The file.
     ProbedRaw(String),
+    /// An empty name says that there is to be no backing image, as of old. The
+    /// name of the option.
+    EmptyName(&'static str),
+}
+
+impl Warning {
+    /// What the tool called `tool` prints.
+    pub fn told_by(&self, tool: &str) -> String {
+        match self {
+            Warning::ProbedRaw(_) => self.to_string(),
+            Warning::EmptyName(_) => format!("{tool}: warning: {self}"),
+        }
+    }
 }
 
 /// In QEMU's words, in lines.
@@ -71,6 +84,10 @@ impl fmt::Display for Warning {
                  \x20        Automatically detecting the format is dangerous for raw images, write \
                  operations on block 0 will be restricted.\n         Specify the 'raw' format \
                  explicitly to remove the restrictions."
+            ),
+            Warning::EmptyName(option) => write!(
+                f,
+                "Use of \"{option}\": \"\" is deprecated; use \"{option}\": null instead"
             ),
         }
     }
@@ -277,10 +294,20 @@ fn open_level(
         let protocol = driver.is_format && !child.role.contains(Role::COW)
             || within.is_some_and(|within| within.protocol);
         let is_described = options.has_below(child.name);
+        let is_backing = child.role.contains(Role::COW);
+        if is_backing && options.get(child.name) == Some(&Value::Text(String::new())) {
+            opener.warnings.push(Warning::EmptyName(child.name));
+            options.set(child.name, Value::Null);
+        }
         if !is_described && options.get(child.name) == Some(&Value::Null) {
             without.push(child.name);
         }
-        if let Some(node) = open_child(opener, bql, &mut options, child, protocol)? {
+        let opened = open_child(opener, bql, &mut options, child, protocol);
+        let opened = opened.map_err(|error| match is_backing {
+            true => OpenError::Below(Box::new(error)),
+            false => error,
+        })?;
+        if let Some(node) = opened {
             if is_described {
                 heirs.push(node.clone());
             }
@@ -462,6 +489,11 @@ impl Opening<'_> {
 
     pub fn bql(&self) -> &BqlGuard {
         self.bql
+    }
+
+    /// What was said for an option, as it was said.
+    pub fn as_given(&self, key: &Key) -> Option<&Value> {
+        self.given.get(key.name)
     }
 
     /// Whether nobody has said which driver it is.

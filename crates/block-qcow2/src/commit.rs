@@ -498,6 +498,7 @@ impl Batch<'_> {
         match (self.block_data.is_empty(), &self.moved) {
             (_, Some(_)) => &[
                 "reftable_grow",
+                "refblock_alloc_write",
                 "refblock_alloc_write_blocks",
                 "refblock_update_part",
             ],

@@ -126,7 +126,7 @@ impl Image {
             .to_be_checked(with.to_be_checked);
         let opened = opener.open(bql, options);
         for warning in opener.take_warnings() {
-            whisper(&format!("{warning}\n"));
+            whisper(&format!("{}\n", warning.told_by("qemu-img")));
         }
         let node = opened?;
         let (perm, shared) = with.perms();

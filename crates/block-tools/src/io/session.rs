@@ -264,7 +264,7 @@ fn open_image(bql: &mut BqlGuard, file: Option<&str>, with: OpenWith) -> Result<
         false => opener.open(bql, options),
     };
     for warning in opener.take_warnings() {
-        eprintln!("{warning}");
+        eprintln!("{}", warning.told_by("qemu-io"));
     }
     let mut node = opened.map_err(|error| error.to_string())?;
     if with.copy_on_read && with.writes {
