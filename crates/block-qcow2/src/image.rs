@@ -47,6 +47,8 @@ pub(crate) struct Image {
     block_loads: Overlaps,
     /// Who makes which second-level table.
     pub tables: Overlaps,
+    /// Who stores a packed cluster, in the order in which they came.
+    pub packing: Overlaps,
     /// Who stores what is dirty, or writes the header.
     pub commits: Overlaps,
     /// Something is wrong with the image: nothing is written any more.
@@ -148,6 +150,7 @@ impl Image {
             loads: Overlaps::new(),
             block_loads: Overlaps::new(),
             tables: Overlaps::new(),
+            packing: Overlaps::new(),
             commits: Overlaps::new(),
             is_corrupt: AtomicBool::new(false),
             settings: Mutex::new(settings),
