@@ -13,7 +13,9 @@ use crate::steps::step;
 
 impl Image {
     /// Writes whole clusters, each packed if it gets shorter. The last one of
-    /// the image may be cut off by its end.
+    /// the image may be cut off by its end. Writes that are under way at the
+    /// same time are packed at the same time, and stored in the order in which
+    /// they came.
     ///
     /// # Errors
     /// `EINVAL` for parts of clusters; `ENOTSUP` for an image with a data
@@ -44,7 +46,9 @@ impl Image {
             let mut data = vec![0; size as usize];
             piece.copy_to_slice(&mut data[..bytes as usize]);
             let compression = self.lock().header.compression;
+            let in_order = self.packing.enter(0..1, true);
             let packed = run_blocking(move || codec::pack(compression, &data)).await;
+            let _turn = in_order.await;
             match packed {
                 Some(packed) => self.write_packed(request, offset, packed).await?,
                 None => self.write_runs(request, offset, piece).await?,

@@ -51,6 +51,8 @@ pub(crate) struct Image {
     block_loads: Overlaps,
     /// Who makes which second-level table.
     pub tables: Overlaps,
+    /// Who stores a packed cluster, in the order in which they came.
+    pub packing: Overlaps,
     /// Who stores what is dirty, or writes the header.
     pub commits: Overlaps,
     /// What keeps the image from being written.
@@ -223,6 +225,7 @@ impl Image {
             loads: Overlaps::new(),
             block_loads: Overlaps::new(),
             tables: Overlaps::new(),
+            packing: Overlaps::new(),
             commits: Overlaps::new(),
             standing: Standing::default(),
             settings: Mutex::new(settings),

@@ -13,7 +13,6 @@ use block_io::{Buffer, GraphCell, IoError, Repairs, Request, Unheard};
 use crate::bitmaps;
 use crate::clean::Caches;
 use crate::driver::Qcow2;
-use crate::format::bytes::be64;
 use crate::format::header::{Autoclear, Compatible, Header, Incompatible};
 use crate::format::snapshot::{self, Snapshot};
 use crate::format::{FormatError, Limits, check_table};
@@ -330,7 +329,7 @@ impl Stored {
         let file_length = file.length().await?;
         let head = read_bytes(file, 0, HEAD, "Could not read qcow2 header").await?;
         let cluster_size = Header::cluster_size_of(&head)?;
-        let head = match cluster_size > HEAD {
+        let head = match cluster_size > HEAD && !Header::is_all_in(&head) {
             true => read_bytes(file, 0, cluster_size, "Could not read qcow2 header").await?,
             false => head,
         };
@@ -446,10 +445,20 @@ pub(crate) async fn read_bytes(
     length: usize,
     text: &'static str,
 ) -> Result<Vec<u8>, IoError> {
+    let read = read_buffer(file, offset, length, text).await?;
+    Ok(read.as_slice().to_vec())
+}
+
+async fn read_buffer(
+    file: Request<'_>,
+    offset: u64,
+    length: usize,
+    text: &'static str,
+) -> Result<Buffer, IoError> {
     let mut buffer = Buffer::zeroed(length);
     let read = file.read(offset, buffer.destination()).await;
     read.map_err(|error| IoError::refused(error.errno(), format!("{text}: {error}")))?;
-    Ok(buffer.as_slice().to_vec())
+    Ok(buffer)
 }
 
 /// Reads a table. What is beyond the end of the file is zero, and not read.
@@ -475,6 +484,43 @@ pub(crate) async fn read_there(
     text: &'static str,
 ) -> Result<Vec<u64>, IoError> {
     let there = file_length.saturating_sub(offset).min(count * 8) as usize;
-    let bytes = read_bytes(file, offset, there, text).await?;
-    Ok(bytes.chunks(8).map(|word| be64(word, 0)).collect())
+    let bytes = read_buffer(file, offset, there, text).await?;
+    Ok(words_of(bytes.as_slice()))
+}
+
+/// The words of a table; a last one that is cut off is zero.
+fn words_of(bytes: &[u8]) -> Vec<u64> {
+    /// So many words at a time.
+    const ROW: usize = 64;
+    // Most of most tables is zero, and memory that is not written to is not
+    // taken from the system.
+    let mut words = vec![0; bytes.len().div_ceil(8)];
+    let (stored, _) = bytes.as_chunks::<8>();
+    for (row, stored) in words.chunks_mut(ROW).zip(stored.chunks(ROW)) {
+        let any = stored
+            .iter()
+            .fold(0, |any, word| any | u64::from_ne_bytes(*word));
+        if any != 0 {
+            for (word, stored) in row.iter_mut().zip(stored) {
+                *word = u64::from_be_bytes(*stored);
+            }
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::bytes::be64;
+
+    #[test]
+    fn a_table_is_read_word_by_word_however_long() {
+        for length in [0, 1, 8, 63, 64, 511, 512, 513, 5000] {
+            let byte = |at: usize| if at % 700 < 40 { at as u8 } else { 0 };
+            let bytes: Vec<u8> = (0..length).map(byte).collect();
+            let words: Vec<u64> = bytes.chunks(8).map(|word| be64(word, 0)).collect();
+            assert_eq!(words_of(&bytes), words, "{length}");
+        }
+    }
 }

@@ -87,8 +87,13 @@ impl Image {
             }
         }
         // Most of a table are blocks that there are not yet.
-        for entry in state.refs.table.iter().filter(|entry| **entry != 0) {
-            self.filter.add((entry & OFFSET) >> bits);
+        for some in state.refs.table.chunks(16) {
+            if some.iter().fold(0, |any, entry| any | entry) == 0 {
+                continue;
+            }
+            for entry in some.iter().filter(|entry| **entry != 0) {
+                self.filter.add((entry & OFFSET) >> bits);
+            }
         }
         for index in 0..u64::from(state.header.l1_size) {
             self.filter.add(self.l1.table(index) >> bits);

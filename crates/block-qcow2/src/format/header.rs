@@ -197,6 +197,33 @@ impl Header {
         Ok(1 << cluster_bits)
     }
 
+    /// Whether all that there is to read is in `head`, the beginning of the
+    /// first cluster: the rest of the cluster need not be read.
+    pub fn is_all_in(head: &[u8]) -> bool {
+        let mut at = match be32(head, 4) {
+            2 => V2_LENGTH,
+            _ => be32(head, 100) as usize,
+        };
+        let (name, name_length) = (be64(head, 8), be32(head, 16));
+        let end = match name {
+            0 => usize::MAX,
+            name => usize::try_from(name).unwrap_or(usize::MAX),
+        };
+        while at < end {
+            if at.saturating_add(8) > head.len() {
+                return false;
+            }
+            let (kind, length) = (be32(head, at), be32(head, at + 4) as usize);
+            at += 8;
+            if kind == extension::END {
+                break;
+            }
+            at = at.saturating_add(length.next_multiple_of(8));
+        }
+        let name_end = name.saturating_add(u64::from(name_length));
+        at <= head.len() && (name == 0 || name_end <= head.len() as u64)
+    }
+
     /// Reads the fields of the header; the extensions are left for
     /// [`read_extensions`](Header::read_extensions). `head` is the first
     /// cluster; what the file lacks of it reads as zeroes.
@@ -640,7 +667,14 @@ mod tests {
                 header.compatible = Compatible::LAZY_REFCOUNTS;
                 header.unknown_fields = vec![7; 8];
             }
-            let mut again = read(&whole(&header)).expect("well formed");
+            let all = whole(&header);
+            for beginning in [1024, 300, 120].map(|bytes| &all[..bytes]) {
+                if Header::is_all_in(beginning) {
+                    prop_assert_eq!(read(beginning).ok(), read(&all).ok());
+                }
+            }
+            prop_assert!(Header::is_all_in(&all));
+            let mut again = read(&all).expect("well formed");
             again.header_length = header.header_length;
             again.backing_name = (0, 0);
             prop_assert_eq!(again, header);
