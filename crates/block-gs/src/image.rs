@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use block_common::error::errno;
 use block_common::{GraphError, IoError, Perm, Value};
-use block_io::{AmendReady, NodeFlags};
+use block_io::{AmendProgress, AmendReady, NodeFlags};
 
 use crate::driver::BlockDriver;
 use crate::layer::LayerShared;
@@ -361,6 +361,26 @@ impl Drained<'_> {
     pub fn amend_options(&mut self, options: &Value, force: bool) -> Result<(), GraphError> {
         let node = self.node().clone();
         let prepared = self.with_guard(|bql| node.prepare_amend(bql, options, force))?;
+        self.amend_prepared(prepared)
+    }
+
+    /// As [`amend_options`](Drained::amend_options), and tells `progress` how
+    /// far it is.
+    ///
+    /// # Errors
+    /// Those of [`amend_options`](Drained::amend_options).
+    pub fn amend_options_telling(
+        &mut self,
+        options: &Value,
+        force: bool,
+        progress: Box<AmendProgress>,
+    ) -> Result<(), GraphError> {
+        let node = self.node().clone();
+        let prepared = self.with_guard(|bql| node.prepare_amend(bql, options, force))?;
+        self.amend_prepared(prepared.telling(progress))
+    }
+
+    fn amend_prepared(&mut self, prepared: Amendment) -> Result<(), GraphError> {
         let outcome = self.io(async |request| request.amend(prepared.ready()?).await);
         self.with_guard(|bql| prepared.end(bql));
         Ok(outcome?)
@@ -368,6 +388,12 @@ impl Drained<'_> {
 }
 
 impl Amendment {
+    /// Lets `progress` be told how far it is.
+    pub fn telling(mut self, progress: Box<AmendProgress>) -> Self {
+        self.ready = self.ready.take().map(|ready| ready.telling(progress));
+        self
+    }
+
     /// What [`Request::amend`](block_io::Request::amend) needs.
     ///
     /// # Errors

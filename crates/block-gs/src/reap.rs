@@ -11,7 +11,7 @@ use block_io::Request;
 use crate::graph::section::{Scope, Section};
 use crate::graph::write;
 use crate::graph::{BackendKey, EdgeKey, NodeKey, ParentKey};
-use crate::{BqlGuard, Node, bitmaps, buffers, context_change, owner_io, permissions};
+use crate::{BqlGuard, Node, buffers, context_change, owner_io, permissions};
 
 /// Forgets an edge that has been taken out: its child's other parents may do
 /// more now, and it may have been the last.
@@ -58,10 +58,11 @@ pub(crate) fn delete_node(bql: &mut BqlGuard, key: NodeKey) {
         // Nobody is left to whom the error could be reported; what the
         // writers cared about they have flushed themselves.
         let farewell = Farewell(&mut scope, key);
-        let stored = bitmaps::to_store(farewell.0.bql, key);
-        if !stored.is_empty() {
-            let store = async |request: Request<'_>| bitmaps::store(request, &stored).await;
-            let _ = owner_io::run(farewell.0.bql, &node, &farewell.0.section, store);
+        // What another process owns is not stored here.
+        if !node.view(farewell.0.bql).is_inactive() {
+            let _ = node.drain(farewell.0.bql).store_bitmaps();
+            let driver = Arc::clone(&farewell.0.bql.graph().node(key).driver);
+            let _ = driver.inactivate(&mut node.drain(farewell.0.bql));
         }
         let flush = async |request: Request<'_>| request.flush().await;
         let _ = owner_io::run(farewell.0.bql, &node, &farewell.0.section, flush);

@@ -210,10 +210,16 @@ impl Queue {
         let mut given = given;
         match (&queued, keep) {
             (Some(queued), _) => {
-                explicit.add_missing(queued.described.explicit.clone());
+                let mut said = queued.described.explicit.clone();
+                (before.driver.reopen.overrule)(&explicit, &mut said);
+                explicit.add_missing(said);
                 given.add_missing(queued.given.clone());
             }
-            (None, Keep::Old) => explicit.add_missing(before.explicit.clone()),
+            (None, Keep::Old) => {
+                let mut said = before.explicit.clone();
+                (before.driver.reopen.overrule)(&explicit, &mut said);
+                explicit.add_missing(said);
+            }
             (None, Keep::Nothing) => {}
         }
         let mut options = explicit.clone();
@@ -221,7 +227,9 @@ impl Queue {
             inherit(within.parent, within.role, &mut options);
         }
         if keep == Keep::Old {
-            options.add_missing(before.options.clone());
+            let mut were = before.options.clone();
+            (before.driver.reopen.overrule)(&options, &mut were);
+            options.add_missing(were);
         }
         let backing_missing = keep == Keep::Nothing
             && options.get("backing").is_none()

@@ -4,10 +4,19 @@ use block_io::{IoFuture, Request};
 
 use crate::commit::Goal;
 use crate::image::Image;
+use crate::steps::{is_heard, step};
 
 impl Image {
     /// Makes durable what was written.
     pub fn flush<'r>(&'r self, request: Request<'r>) -> IoFuture<'r> {
+        if is_heard(request) {
+            return IoFuture::new(async move {
+                step(request, "flush_to_os").await;
+                self.commit(request, Goal::Written).await?;
+                step(request, "flush_to_disk").await;
+                self.commit(request, Goal::Durable).await
+            });
+        }
         if !self.is_dirty() {
             return match self.geometry.keeps_data {
                 true => match request.file() {
@@ -20,19 +29,15 @@ impl Image {
         IoFuture::new(async move { self.commit(request, Goal::Durable).await })
     }
 
-    /// Whether something is not stored yet.
+    /// Whether something is not stored yet that a flush has to store.
     pub fn is_dirty(&self) -> bool {
         let state = self.lock();
         !state.l1_dirty.is_empty()
             || !state.freed.is_empty()
             || !state.released.is_empty()
             || !state.unused.is_empty()
-            || !state.refs.table_dirty.is_empty()
-            || state
-                .refs
-                .blocks
-                .values()
-                .any(|block| !block.dirty.is_clean() || block.writing)
+            || state.unsure.is_some()
+            || (!state.counts_are_lazy() && state.refs.is_dirty())
             || state
                 .places
                 .iter()

@@ -49,6 +49,17 @@ impl Geometry {
         }
     }
 
+    /// Whether it is the same but for what an amendment changes.
+    pub fn is_like(&self, other: &Geometry) -> bool {
+        let other = Geometry {
+            version: self.version,
+            counts: self.counts,
+            block_bits: self.block_bits,
+            ..*other
+        };
+        *self == other
+    }
+
     #[inline]
     pub fn cluster_size(&self) -> u64 {
         1 << self.cluster_bits

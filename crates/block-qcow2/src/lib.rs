@@ -6,10 +6,12 @@
 //! | `geometry`, `options` | what follows from the header; what a user can say |
 //! | `image` | what requests share, and the lock |
 //! | `l1`, `cache`, `map` | where the bytes of the guest are, found without a lock |
+//! | `clean` | caches of other sizes, and memory that goes back |
 //! | `read`, `write`, `compressed`, `zero`, `status` | requests |
 //! | `refs`, `grace`, `commit`, `flush` | what is free, since when, and in which order changes are stored |
 //! | `overlap`, `check` | what must not be overwritten; looking for what is wrong |
-//! | `truncate`, `snapshots`, `bitmaps`, `amend`, `manage`, `reopen` | changes of the image as a whole |
+//! | `truncate`, `snapshots`, `bitmaps`, `amend`, `recount`, `expand`, `manage`, `reopen` | changes of the image as a whole |
+//! | `switch` | the one write that makes such a change |
 //! | `create`, `open`, `driver` | making images, opening them, and what the layer asks |
 //!
 //! An image is read with [`Qcow2Image::read`], which says which other images it
@@ -25,12 +27,14 @@ mod amend;
 mod bitmaps;
 mod cache;
 mod check;
+mod clean;
 mod codec;
 mod commit;
 mod compressed;
 mod create;
 mod dirty;
 mod driver;
+mod expand;
 mod flush;
 pub mod format;
 mod geometry;
@@ -43,13 +47,18 @@ mod open;
 mod options;
 mod overlap;
 mod read;
+mod recount;
 mod refs;
 mod reopen;
 mod snapshots;
 mod status;
+mod steps;
+mod switch;
 mod truncate;
 mod write;
 mod zero;
+pub use check::{Qcow2Finding, Verdict};
+pub use clean::Cached;
 pub use create::CreateOptions;
 pub use driver::Qcow2;
 pub use open::{Qcow2Image, probe};

@@ -59,7 +59,7 @@ pub struct Qcow2Options {
     pub l2_cache_entry_size: Option<u64>,
     /// `refcount-cache-size`, in bytes.
     pub refcount_cache_size: Option<u64>,
-    /// `cache-clean-interval`, in seconds.
+    /// `cache-clean-interval`, in seconds; 0 for never.
     pub cache_clean_interval: Option<u64>,
     /// `lazy-refcounts`.
     pub lazy_refcounts: Option<bool>,
@@ -93,6 +93,14 @@ pub(crate) struct Settings {
     pub discard_no_unref: bool,
     pub overlap_checks: OverlapChecks,
     pub clean_interval: u64,
+}
+
+impl Settings {
+    /// Whether the caches are as large.
+    pub fn has_caches_of(&self, other: &Settings) -> bool {
+        let sizes = |of: &Settings| (of.slices, of.slice_bytes, of.blocks);
+        sizes(self) == sizes(other)
+    }
 }
 
 fn refused(message: impl Into<String>) -> GraphError {
@@ -131,6 +139,12 @@ impl Qcow2Options {
                 "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level",
             ));
         }
+        let discard_no_unref = self.discard_no_unref.unwrap_or(false);
+        if discard_no_unref && geometry.version < 3 {
+            return Err(refused(
+                "discard-no-unref is only supported since qcow2 version 3",
+            ));
+        }
         // No image needs more than this, whatever is said.
         let l2_entries = size
             .div_ceil(slice_coverage(geometry, slice_bytes))
@@ -146,7 +160,7 @@ impl Qcow2Options {
             pass_discard_request: self.pass_discard_request.unwrap_or(unmap),
             pass_discard_snapshot: self.pass_discard_snapshot.unwrap_or(true),
             pass_discard_other: self.pass_discard_other.unwrap_or(false),
-            discard_no_unref: self.discard_no_unref.unwrap_or(false),
+            discard_no_unref,
             overlap_checks: self.overlap_checks()?,
             clean_interval,
         })

@@ -16,8 +16,9 @@ use crate::driver::Qcow2;
 use crate::format::Limits;
 use crate::format::entry::{COPIED, CompressedRange, Entry, OFFSET};
 use crate::format::snapshot::{self, Snapshot};
-use crate::image::{Freed, Image};
+use crate::image::{Claimed, Image};
 use crate::open::read_words;
+use crate::switch::Extent;
 use crate::zero::Become;
 
 /// What is done to every use that a first-level table makes of a cluster.
@@ -103,64 +104,57 @@ impl Image {
             instructions: info.instructions.unwrap_or(u64::MAX),
             unknown_extra: Vec::new(),
         });
-        self.replace_snapshots(request, all).await?;
-        claimed.keep();
+        self.replace_snapshots(request, all, Some(claimed)).await?;
         self.note_metadata();
         if info.vm_state_size > 0 {
             // It belongs to the snapshot now.
             let start = self.vm_state_offset();
             let size = self.geometry.cluster_size();
             let end = (start + info.vm_state_size).next_multiple_of(size);
-            self.convert(request, start..end, Become::Nothing).await?;
+            self.convert(request, start..end, Become::Nothing, false)
+                .await?;
         }
         Ok(id)
     }
 
     /// Stores another table of snapshots in place of the one that is there.
-    async fn replace_snapshots(
+    /// `table` is that of the first level which a new one of them has.
+    pub async fn replace_snapshots(
         &self,
         request: Request<'_>,
         all: Vec<Snapshot>,
+        table: Option<Claimed<'_>>,
     ) -> Result<(), IoError> {
         let bits = self.geometry.cluster_bits;
         let bytes = snapshot::write(&all)?;
         let file = request.file()?;
-        let claimed = match bytes.is_empty() {
-            true => None,
-            false => {
-                let clusters = self.geometry.clusters_of(bytes.len() as u64);
-                let claimed = self.claim(request, clusters, true).await?;
-                let mut table = Buffer::zeroed((clusters << bits) as usize);
-                table.as_mut_slice()[..bytes.len()].copy_from_slice(&bytes);
-                file.write(claimed.offset(), table.source()).await?;
-                Some(claimed)
-            }
-        };
+        let mut claimed: Vec<Claimed<'_>> = table.into_iter().collect();
+        let mut offset = 0;
+        if !bytes.is_empty() {
+            let clusters = self.geometry.clusters_of(bytes.len() as u64);
+            let place = self.claim(request, clusters, true).await?;
+            let mut table = Buffer::zeroed((clusters << bits) as usize);
+            table.as_mut_slice()[..bytes.len()].copy_from_slice(&bytes);
+            offset = place.offset();
+            self.check_overlap(request, offset, clusters << bits)
+                .await?;
+            file.write(offset, table.source()).await?;
+            claimed.push(place);
+        }
         let _turn = self.commits.enter(0..1, true).await;
         self.commit_now(request, Goal::Durable).await?;
-        let offset = claimed.as_ref().map_or(0, |claimed| claimed.offset());
-        let before = {
-            let header = &mut self.lock().header;
-            let before = (header.snapshots_offset, header.snapshot_count);
+        let before = self.lock().header.snapshots_offset;
+        let count = all.len() as u32;
+        self.switch_header(request, Extent::Fields, claimed, |header| {
             header.snapshots_offset = offset;
-            header.snapshot_count = all.len() as u32;
-            before
-        };
-        if let Err(error) = self.write_header(request).await {
-            let header = &mut self.lock().header;
-            (header.snapshots_offset, header.snapshot_count) = before;
-            return Err(error);
-        }
-        file.flush().await?;
-        if let Some(claimed) = claimed {
-            claimed.keep();
-        }
+            header.snapshot_count = count;
+        })
+        .await?;
+        let discard = self.settings.lock().pass_discard_snapshot;
         let state = &mut *self.lock();
         let old = self.geometry.clusters_of(state.snapshot_bytes);
-        if old > 0 {
-            let first = before.0 >> bits;
-            state.unused.push(first..first + old);
-        }
+        let first = before >> bits;
+        state.release(first..first + old, discard);
         state.snapshots = all;
         state.snapshot_bytes = bytes.len() as u64;
         Ok(())
@@ -211,18 +205,11 @@ impl Image {
     ) -> Result<(), IoError> {
         if change == Change::Fewer {
             let discard = self.settings.lock().pass_discard_snapshot;
-            let clusters = first..last + 1;
-            let state = &mut *self.lock();
             // Nobody is there who could still use them.
-            match state.released.back_mut() {
-                Some((0, freed)) => freed.push(Freed { clusters, discard }),
-                _ => state
-                    .released
-                    .push_back((0, vec![Freed { clusters, discard }])),
-            }
+            self.lock().release(first..last + 1, discard);
             return Ok(());
         }
-        let most = self.geometry.counts.max();
+        let most = self.geometry_now().counts.max();
         for cluster in first..=last {
             let counted = self
                 .with_refs(request, |refs| {
@@ -291,7 +278,7 @@ impl Image {
     }
 
     /// The first-level table of a snapshot.
-    async fn snapshot_l1(
+    pub async fn snapshot_l1(
         &self,
         request: Request<'_>,
         snapshot: &Snapshot,
@@ -309,7 +296,7 @@ impl Image {
 
     /// Makes the image what it was.
     async fn go_to(&self, request: Request<'_>, snapshot: &Snapshot) -> Result<(), IoError> {
-        self.check_sane()?;
+        self.get_ready(request).await?;
         if !self.geometry.keeps_data {
             return Err(IoError::from_errno(errno::ENOTSUP));
         }
@@ -340,32 +327,27 @@ impl Image {
         self.commit_now(request, Goal::Durable).await?;
         // One sector of the header decides which of them it is.
         let before = {
-            let header = &mut self.lock().header;
-            let before = (header.l1_offset, header.l1_size, header.size);
-            header.l1_offset = claimed.offset();
+            let header = &self.lock().header;
+            (header.l1_offset, header.l1_size)
+        };
+        let offset = claimed.offset();
+        self.switch_header(request, Extent::Fields, vec![claimed], |header| {
+            header.l1_offset = offset;
             header.l1_size = l1.len() as u32;
             header.size = size;
-            before
-        };
-        if let Err(error) = self.write_header(request).await {
-            let header = &mut self.lock().header;
-            (header.l1_offset, header.l1_size, header.size) = before;
-            return Err(error);
-        }
-        claimed.keep();
+        })
+        .await?;
         let old: Vec<u64> = (0..u64::from(before.1))
             .map(|index| self.l1.get(index))
             .collect();
-        self.show(&l1, before.1, size);
+        self.show(request, &l1, before.1, size);
         self.note_metadata();
-        file.flush().await?;
         drop(turn);
         self.count_tree(request, &old, Change::Fewer).await?;
         let first = before.0 >> bits;
         let old_clusters = self.geometry.clusters_of(u64::from(before.1) * 8);
-        if old_clusters > 0 {
-            self.lock().unused.push(first..first + old_clusters);
-        }
+        let discard = self.settings.lock().pass_discard_other;
+        self.lock().release(first..first + old_clusters, discard);
         self.commit(request, Goal::Durable).await?;
         self.mark_copied(request, true).await?;
         self.commit(request, Goal::Durable).await
@@ -373,10 +355,11 @@ impl Image {
 
     /// Shows another first-level table from now on. What was cached is of the
     /// old one.
-    fn show(&self, l1: &[u64], old_entries: u32, size: u64) {
+    fn show(&self, request: Request<'_>, l1: &[u64], old_entries: u32, size: u64) {
+        let slices = self.slices.get(request);
         let state = &mut *self.lock();
-        for place in 0..self.slices.len() {
-            self.slices.clear(place);
+        for place in 0..slices.len() {
+            slices.clear(place);
             state.places[place] = Default::default();
         }
         let entries = l1.len().max(old_entries as usize);
@@ -396,14 +379,13 @@ impl Image {
         }
         let gone = all.remove(at);
         let l1 = self.snapshot_l1(request, &gone).await?;
-        self.replace_snapshots(request, all).await?;
+        self.replace_snapshots(request, all, None).await?;
         self.count_tree(request, &l1, Change::Fewer).await?;
         let bits = self.geometry.cluster_bits;
         let clusters = self.geometry.clusters_of(u64::from(gone.l1_size) * 8);
-        if clusters > 0 {
-            let first = gone.l1_offset >> bits;
-            self.lock().unused.push(first..first + clusters);
-        }
+        let first = gone.l1_offset >> bits;
+        let discard = self.settings.lock().pass_discard_snapshot;
+        self.lock().release(first..first + clusters, discard);
         self.commit(request, Goal::Durable).await?;
         self.mark_copied(request, true).await?;
         self.commit(request, Goal::Durable).await
@@ -458,7 +440,9 @@ impl Snapshots for Qcow2 {
         let Some((_, snapshot)) = found else {
             return Err(IoError::from_errno(errno::ENOENT).into());
         };
-        Ok(section.io(async |request: Request<'_>| image.go_to(request, &snapshot).await)?)
+        section.io(async |request: Request<'_>| image.go_to(request, &snapshot).await)?;
+        self.fit_caches(section.node().io());
+        Ok(())
     }
 
     fn delete(&self, section: &mut Drained<'_>, which: SnapshotKey<'_>) -> Result<(), GraphError> {
@@ -493,7 +477,7 @@ impl Snapshots for Qcow2 {
                 return Err(IoError::from_errno(errno::EINVAL));
             }
             let before = image.lock().header.l1_size;
-            image.show(&l1, before, size);
+            image.show(request, &l1, before, size);
             Ok(())
         });
         Some(loaded.map_err(GraphError::from))

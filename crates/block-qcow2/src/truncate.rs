@@ -6,10 +6,16 @@ use block_common::error::errno;
 use block_io::{Buffer, IoError, Preallocation, Request, Truncation, WriteFlags};
 
 use crate::commit::Goal;
+use crate::format::Limits;
 use crate::format::entry::{ALL_ZERO, COPIED, Entry, OFFSET, ZERO};
-use crate::format::{FormatError, Limits};
 use crate::image::Image;
+use crate::steps::step;
+use crate::switch::Extent;
 use crate::zero::Become;
+
+fn in_words(what: &'static str, error: &IoError) -> IoError {
+    IoError::refused(error.errno(), format!("{what}: {error}"))
+}
 
 /// How much is preallocated at once, in bytes.
 const STEP: u64 = 64 << 20;
@@ -21,7 +27,7 @@ impl Image {
     /// # Errors
     /// In QEMU's words where something cannot be.
     pub async fn truncate(&self, request: Request<'_>, to: Truncation) -> Result<(), IoError> {
-        self.check_sane()?;
+        self.get_ready(request).await?;
         let old = self.size();
         let new = to.length;
         let refuse = |errno, message| Err(IoError::refused(errno, message));
@@ -29,7 +35,8 @@ impl Image {
             return refuse(errno::EINVAL, "The new size must be a multiple of 512");
         }
         let has_snapshots = !self.lock().snapshots.is_empty();
-        if has_snapshots && self.geometry.version < 3 {
+        let is_old = self.lock().header.version < 3;
+        if has_snapshots && is_old {
             return refuse(
                 errno::ENOTSUP,
                 "Can't resize a v2 image which has snapshots",
@@ -44,8 +51,11 @@ impl Image {
             }
             return self.shrink(request, old, new).await;
         }
-        if to.zeroes && self.geometry.version < 3 {
-            return refuse(errno::ENOTSUP, "Failed to zero out the new area");
+        if to.zeroes && is_old {
+            return refuse(
+                errno::ENOTSUP,
+                "Failed to zero out new clusters: Operation not supported",
+            );
         }
         self.grow(request, old, to).await
     }
@@ -63,9 +73,11 @@ impl Image {
         }
         let end = old.next_multiple_of(size);
         if edge < end {
-            self.convert(request, edge..end, Become::Nothing).await?;
+            // Whoever cuts it off wants the space.
+            self.convert(request, edge..end, Become::Nothing, true)
+                .await?;
         }
-        self.drop_tables(self.geometry.l1_entries(new));
+        self.drop_tables(request, self.geometry.l1_entries(new), true);
         self.set_size(request, new).await?;
         if !self.geometry.keeps_data {
             let data = request.child("data-file")?;
@@ -77,7 +89,8 @@ impl Image {
     }
 
     /// Gives up second-level tables from `first` on; they describe nothing.
-    pub fn drop_tables(&self, first: u64) {
+    pub fn drop_tables(&self, request: Request<'_>, first: u64, discard: bool) {
+        let slices = self.slices.get(request);
         let state = &mut *self.lock();
         let last = u64::from(state.header.l1_size);
         for index in first..last {
@@ -85,24 +98,25 @@ impl Image {
             if entry & OFFSET == 0 {
                 continue;
             }
-            let per_table = 1u64 << (self.geometry.l2_bits - self.slice_bits());
+            let per_table = 1u64 << (self.geometry.l2_bits - self.slice_bits(request));
             for key in index * per_table..(index + 1) * per_table {
-                if let Some(place) = self.slices.find(key) {
+                if let Some(place) = slices.find(key) {
                     state.places[place].dirty = Default::default();
-                    self.slices.clear(place);
+                    slices.clear(place);
                 }
             }
             self.l1.set(index, 0);
             state.l1_dirty.insert(index);
             let cluster = (entry & OFFSET) >> self.geometry.cluster_bits;
-            state.free(cluster..cluster + 1, false);
+            state.free(cluster..cluster + 1, discard);
         }
     }
 
     async fn grow(&self, request: Request<'_>, old: u64, to: Truncation) -> Result<(), IoError> {
         let new = to.length;
         let entries = self.geometry.l1_entries(new);
-        self.grow_l1(request, entries).await?;
+        let grown = self.grow_l1(request, entries).await;
+        grown.map_err(|error| in_words("Failed to grow the L1 table", &error))?;
         if !self.geometry.keeps_data && self.lock().header.has_raw_data() {
             let below = match to.preallocation {
                 Preallocation::Metadata => Preallocation::Off,
@@ -121,30 +135,33 @@ impl Image {
             self.write_runs(request, old, zeroes.source()).await?;
             let end = new.next_multiple_of(unit);
             if edge < end {
-                self.convert(request, edge..end, Become::Zero).await?;
+                self.convert(request, edge..end, Become::Zero, false)
+                    .await?;
             }
         }
-        if to.preallocation != Preallocation::Off {
-            self.preallocate(request, old, new, to.preallocation)
-                .await?;
+        let how = match to.preallocation {
+            // As when such an image is made.
+            Preallocation::Off if self.lock().header.has_raw_data() => Preallocation::Metadata,
+            how => how,
+        };
+        if how != Preallocation::Off {
+            self.preallocate(request, old, new, how).await?;
         }
         self.set_size(request, new).await
     }
 
     /// Stores everything, and then the new size.
     async fn set_size(&self, request: Request<'_>, size: u64) -> Result<(), IoError> {
-        self.commit(request, Goal::Durable).await?;
         let _turn = self.commits.enter(0..1, true).await;
-        let before = {
-            let header = &mut self.lock().header;
-            std::mem::replace(&mut header.size, size)
-        };
-        if let Err(error) = self.write_header(request).await {
-            self.lock().header.size = before;
-            return Err(error);
-        }
+        self.commit_now(request, Goal::Durable).await?;
+        let resized = self.switch_header(request, Extent::Fields, Vec::new(), |header| {
+            header.size = size;
+        });
+        resized
+            .await
+            .map_err(|error| in_words("Failed to update the image size", &error))?;
         self.size.store(size, Ordering::Release);
-        request.file()?.flush().await
+        Ok(())
     }
 
     /// Makes room for `entries` entries in the first-level table.
@@ -153,49 +170,42 @@ impl Image {
             return Ok(());
         }
         if entries * 8 > Limits::L1_BYTES {
-            return Err(FormatError::TooBig.into());
+            return Err(IoError::from_errno(27));
         }
         self.commit(request, Goal::Durable).await?;
         let bits = self.geometry.cluster_bits;
+        step(request, "l1_grow_alloc_table").await;
         let claimed = self
             .claim(request, self.geometry.clusters_of(entries * 8), true)
             .await?;
         let _turn = self.commits.enter(0..1, true).await;
         // The counts of the new place come before the header that needs them.
         self.commit_now(request, Goal::Durable).await?;
-        let mut table = Buffer::zeroed((claimed.count() << bits) as usize);
-        let old = {
-            let state = self.lock();
-            for (index, word) in table.as_mut_slice().chunks_exact_mut(8).enumerate() {
-                // What is not stored yet is stored there later.
-                let index = index as u64;
-                if !state.l1_dirty.contains(&index) {
-                    word.copy_from_slice(&self.l1.get(index).to_be_bytes());
-                }
-            }
-            (state.header.l1_offset, state.header.l1_size)
+        let (at, length) = {
+            let header = &self.lock().header;
+            (header.l1_offset, u64::from(header.l1_size))
         };
+        // What is there now, and not what is only in memory: that refers to
+        // what may not be counted yet, and is stored later.
         let file = request.file()?;
+        let mut table = Buffer::zeroed((claimed.count() << bits) as usize);
+        let (into, _) = table.destination().split_at(length as usize * 8);
+        file.read(at, into).await?;
+        let old = (at, length as u32);
+        step(request, "l1_grow_write_table").await;
         file.write(claimed.offset(), table.source()).await?;
         file.flush().await?;
+        step(request, "l1_grow_activate_table").await;
         let moved = (claimed.offset(), entries as u32);
-        {
-            let header = &mut self.lock().header;
+        self.switch_header(request, Extent::Fields, vec![claimed], |header| {
             (header.l1_offset, header.l1_size) = moved;
-        }
-        if let Err(error) = self.write_header(request).await {
-            let header = &mut self.lock().header;
-            (header.l1_offset, header.l1_size) = old;
-            return Err(error);
-        }
-        claimed.keep();
+        })
+        .await?;
         self.note_metadata();
-        file.flush().await?;
         let first = old.0 >> bits;
         let clusters = self.geometry.clusters_of(u64::from(old.1) * 8);
-        if clusters > 0 {
-            self.lock().unused.push(first..first + clusters);
-        }
+        let discard = self.settings.lock().pass_discard_other;
+        self.lock().release(first..first + clusters, discard);
         Ok(())
     }
 
@@ -211,7 +221,7 @@ impl Image {
         let bits = self.geometry.cluster_bits;
         let mut at = from;
         while at < to {
-            let most = self.to_slice_end(at).min(to - at).min(STEP);
+            let most = self.to_slice_end(request, at).min(to - at).min(STEP);
             let around = self.clusters_around(&(at..at + most));
             let _turn = self.turns.enter(around.clone(), true).await;
             self.own_table(request, self.geometry.l1_index(at)).await?;

@@ -1,9 +1,9 @@
 //! What requests do with a file.
 //!
-//! Reads of what is in the page cache are done on the spot, and so is
-//! everything on a file system in memory; see [`Inline`]. All other transfers
-//! go to an engine, and system calls that may wait for a disk to worker
-//! threads.
+//! Reads of what is in the page cache are done on the spot, short writes that
+//! are not likely to wait for the disk, and everything on a file system in
+//! memory; see [`Inline`]. All other transfers go to an engine, and system
+//! calls that may wait for a disk to worker threads.
 
 use std::any::Any;
 use std::fs;
@@ -86,6 +86,7 @@ pub(super) fn file_io(fd: OwnedFd, geometry: &Geometry, how: How) -> FileIo {
     let inline = match geometry.medium {
         _ if is_direct(geometry) => Inline::Never,
         Medium::Memory => Inline::Always,
+        Medium::Disk if geometry.quick_writes => Inline::Patient,
         Medium::Network | Medium::Disk => Inline::NoWait,
     };
     FileIo::new(Arc::new(fd))

@@ -58,5 +58,6 @@ pub(super) static RAW: Driver = Driver {
             };
             Ok(options.settings(settings))
         },
+        ..Reopen::NOTHING
     },
 };

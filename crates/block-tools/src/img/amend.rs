@@ -1,5 +1,7 @@
 //! `amend`: options of an image that is there.
 
+use std::sync::Arc;
+
 use block_gs::BqlGuard;
 
 use super::call::{Call, Command, Failed, because, fail};
@@ -60,7 +62,7 @@ fn run(bql: &mut BqlGuard, call: &Call<'_>) -> Result<u8, Failed> {
     if lists.is_empty() {
         return Err(Failed::Usage("Must specify options (-o)".to_owned()));
     }
-    let progress = Progress::new(progress && !quiet, 1.0);
+    let progress = Arc::new(Progress::new(progress && !quiet, 1.0));
     let help = asks_for_help(&lists);
     if let (true, Some(format)) = (help, &format) {
         return tell_options(format);
@@ -78,7 +80,11 @@ fn run(bql: &mut BqlGuard, call: &Call<'_>) -> Result<u8, Failed> {
     let options = block_open::amendment(format, &lists);
     let options = options.map_err(|error| because("", &error))?;
     progress.is_at(0.0);
-    let amended = image.node.drain(bql).amend_options(&options, force);
+    let told = Arc::clone(&progress);
+    let tell = move |done, all| told.is_at((done as f64 * 100.0 / all as f64) as f32);
+    let mut section = image.node.drain(bql);
+    let amended = section.amend_options_telling(&options, force, Box::new(tell));
+    drop(section);
     progress.is_at(100.0);
     amended.map_err(|error| because("", &error))?;
     image.close(bql);
