@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use block_common::error::errno;
 use block_gs::{
     Backend, BqlGuard, DrainedBackend, GraphError, IoError, Node, Operations, Perm, Transaction,
-    backends,
+    backends, iothreads,
 };
 use block_io::aio::sleep_until;
 use block_io::{Buffer, IoNode, Preallocation, Request, Root, StatusFlags, WriteFlags};
@@ -259,9 +259,9 @@ fn commit_into(
     // The edge through which the image may be emptied, and by which it is
     // drained.
     let perm = Perm::CONSISTENT_READ | Perm::WRITE_UNCHANGED;
-    let source = Backend::new(bql, "", perm, Perm::all())?;
+    let source = beside(bql, overlay, perm)?;
     source.insert(bql, overlay)?;
-    let target = Backend::new(bql, "", Perm::WRITE | Perm::RESIZE, Perm::all())?;
+    let target = beside(bql, base, Perm::WRITE | Perm::RESIZE)?;
     let mut committing = Committing {
         section: source.drain(bql),
         chain,
@@ -273,6 +273,17 @@ fn commit_into(
     drop(committing);
     source.remove(bql);
     outcome
+}
+
+/// An unnamed backend for a node, at home where the node is: it does not take the
+/// node, and whatever else is there, out of an iothread.
+fn beside(bql: &mut BqlGuard, node: &Node, perm: Perm) -> Result<Backend, GraphError> {
+    let backend = Backend::new(bql, "", perm, Perm::all())?;
+    backend.set_allow_context_change(bql, true);
+    let home = node.io().context();
+    let home = iothreads(bql).find(|iothread| *iothread.context() == home);
+    backend.set_iothread(bql, home.as_ref())?;
+    Ok(backend)
 }
 
 /// An overlay that is being committed. Dropping it takes out what was put

@@ -420,6 +420,25 @@ fn an_overlay_that_gets_another_base_before_it_is_drained_keeps_both() {
     });
 }
 
+/// An image that a device uses in an iothread stays there, and is committed all
+/// the same.
+#[test]
+fn an_overlay_is_committed_where_it_is() {
+    in_layer(|bql, directory| {
+        let (path, file) = base(directory, 4096);
+        let below = file.open(bql, "base").expect("opened");
+        let (top, driver) = overlay(bql, "top", 4096, &below);
+        let disk = disk(bql, &top);
+        let iothread = IoThread::create(bql, "io").expect("an iothread");
+        disk.set_iothread(bql, Some(&iothread)).expect("moved");
+        write(bql, &disk, 0, &block(b'a')).expect("written");
+        block_drivers::commit(bql, &top).expect("committed");
+        assert_eq!(driver.blocks(), 0);
+        assert!(letters(&path).starts_with('a'));
+        assert_eq!(below.io().context().name(), "io");
+    });
+}
+
 /// Also between the look at the chain and the change of it.
 #[test]
 fn an_overlay_that_gets_another_base_at_the_last_moment_keeps_both() {

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use block_drivers::{File, Raw};
 use block_gs::{Backend, BqlGuard, GraphError, IoThread, Node, Perm};
+use block_io::aio::Wait;
 
 use super::chain::Chain;
 use super::failure::SetupError;
@@ -301,8 +302,8 @@ impl Group {
                 ..disk
             });
         }
-        let first = &group.disks[0].backend;
-        first.set_iothread(bql, Some(home)).map_err(complain)?;
+        let moved = group.movable(bql, |bql| group.file.set_iothread(bql, Some(home)));
+        moved.map_err(complain)?;
         Ok(group)
     }
 
@@ -332,6 +333,23 @@ impl Group {
             read_only: false,
             tasks_follow: false,
         })
+    }
+
+    /// Does `f` while the group may be moved by anybody. Otherwise it stays in
+    /// its thread, as that of a device does: else whoever lets go of a node
+    /// would take it to the main loop.
+    pub fn movable<R>(&self, bql: &mut BqlGuard, f: impl FnOnce(&mut BqlGuard) -> R) -> R {
+        // What was let go before is gone before.
+        bql.poll(Wait::No);
+        let allow = |bql: &mut BqlGuard, allow| {
+            for disk in &self.disks {
+                disk.backend.set_allow_context_change(bql, allow);
+            }
+        };
+        allow(bql, true);
+        let done = f(bql);
+        allow(bql, false);
+        done
     }
 
     /// The raw files below, if that is what is.
@@ -441,7 +459,6 @@ fn open_backend(
         Perm::CONSISTENT_READ | Perm::WRITE
     };
     let backend = Backend::new(bql, name, perm, Perm::all())?;
-    backend.set_allow_context_change(bql, true);
     backend.insert(bql, node)?;
     Ok(backend)
 }

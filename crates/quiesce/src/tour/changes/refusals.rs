@@ -44,7 +44,7 @@ impl Changer {
         let (outcome, words) = match attempt {
             0 => cycle(bql, &file, &format),
             1 => half_a_transaction(bql, &step, &blank, &format)?,
-            2 => conflict(bql, &step, &blank, &format, at_home)?,
+            2 => group.movable(bql, |bql| conflict(bql, &step, &blank, &format, at_home))?,
             3 => {
                 let file = File::at(other.unwrap_or_default()).read_only(true);
                 let file = step.must(file.open(bql, &blank))?;
