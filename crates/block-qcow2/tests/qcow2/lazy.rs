@@ -423,6 +423,30 @@ fn what_cannot_be_repaired_when_it_becomes_writable_is_not_written() {
 }
 
 #[test]
+fn counts_that_are_in_memory_only_are_not_forgotten() {
+    let Some(qemu_img) = Tool::find("qemu-img") else {
+        return;
+    };
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        create(bql, &path, &lazy());
+        let node = open(bql, &path, false).expect("opened");
+        let disk = disk(bql, &node);
+        let data = pattern(1 << 20, 1);
+        write(bql, &disk, 0, &data).expect("written");
+        flush(bql, &disk).expect("flushed");
+        node.drain(bql)
+            .io(async |request: Request<'_>| request.invalidate_cache().await)
+            .expect("nothing to do");
+        write(bql, &disk, 4 << 20, &pattern(1 << 20, 2)).expect("written");
+        assert!(read(bql, &disk, 0, 1 << 20).expect("read") == data);
+        drop((disk, node));
+        end(bql);
+        qemu_img.succeed(["check", "-q", path.to_str().expect("text")]);
+    });
+}
+
+#[test]
 fn an_amendment_makes_counts_exact_before_it_says_so() {
     let Some(qemu_img) = Tool::find("qemu-img") else {
         return;
