@@ -3,12 +3,13 @@
 use block_io::{IoFuture, Request};
 
 use crate::commit::Goal;
-use crate::image::Image;
+use crate::image::{Image, Standing};
 
 impl Image {
     /// Makes durable what was written.
     pub fn flush<'r>(&'r self, request: Request<'r>) -> IoFuture<'r> {
-        if !self.is_dirty() {
+        // What a repair could not store is not what the guest wrote.
+        if !self.is_dirty() || self.standing.is(Standing::UNREPAIRED) {
             return match self.geometry.keeps_data {
                 true => match request.file() {
                     Ok(file) => file.flush(),
