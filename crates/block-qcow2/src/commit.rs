@@ -25,7 +25,7 @@ use block_io::{Buffer, IoError, Request};
 use crate::dirty::Dirty;
 use crate::format::bytes::put64;
 use crate::format::header::{Compatible, Incompatible};
-use crate::image::{Freed, Image, PlaceState, State};
+use crate::image::{Freed, Image, PlaceState, Standing, State};
 use crate::options::OverlapChecks;
 use crate::refs::{NewTable, Refs};
 use crate::steps::step;
@@ -171,6 +171,10 @@ impl Image {
     /// # Errors
     /// The image is marked still.
     pub async fn mark_clean(&self, request: Request<'_>) -> Result<(), IoError> {
+        if self.standing.is(Standing::UNREPAIRED) {
+            // Nothing was written, and it is to be repaired again.
+            return Ok(());
+        }
         let _turn = self.commits.enter(0..1, true).await;
         self.commit_now(request, Goal::Clean).await?;
         if !self.lock().is_behind {

@@ -158,7 +158,8 @@ impl DriverIo for Qcow2 {
         // The node itself has changed nothing that is not stored unless it is
         // being written.
         IoFuture::new(async move {
-            if request.node().is_writable() && self.image.is_dirty() {
+            let is_ahead = self.image.is_dirty() || self.image.lock().is_behind;
+            if request.node().is_writable() && is_ahead {
                 return Ok(());
             }
             let lazy = self.options.lock().lazy_refcounts;

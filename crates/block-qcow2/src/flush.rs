@@ -3,13 +3,13 @@
 use block_io::{IoFuture, Request};
 
 use crate::commit::Goal;
-use crate::image::Image;
+use crate::image::{Image, Standing};
 use crate::steps::{is_heard, step};
 
 impl Image {
     /// Makes durable what was written.
     pub fn flush<'r>(&'r self, request: Request<'r>) -> IoFuture<'r> {
-        if is_heard(request) {
+        if is_heard(request) && !self.standing.is(Standing::UNREPAIRED) {
             return IoFuture::new(async move {
                 step(request, "flush_to_os").await;
                 self.commit(request, Goal::Written).await?;
@@ -17,7 +17,8 @@ impl Image {
                 self.commit(request, Goal::Durable).await
             });
         }
-        if !self.is_dirty() {
+        // What a repair could not store is not what the guest wrote.
+        if !self.is_dirty() || self.standing.is(Standing::UNREPAIRED) {
             return match self.geometry.keeps_data {
                 true => match request.file() {
                     Ok(file) => file.flush(),

@@ -339,6 +339,77 @@ fn a_flush_that_fails_leaves_the_image_dirty_and_the_node_as_it_is() {
 }
 
 #[test]
+fn what_cannot_be_repaired_when_it_becomes_writable_is_not_written() {
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        create(bql, &path, &lazy());
+        let node = open(bql, &path, false).expect("opened");
+        {
+            let disk = disk(bql, &node);
+            write(bql, &disk, 0, &[1; 65536]).expect("written");
+            flush(bql, &disk).expect("flushed");
+        }
+        let dirty = std::fs::read(&path).expect("read");
+        drop(node);
+        end(bql);
+        std::fs::write(&path, &dirty).expect("written");
+        assert!(says_dirty(&path));
+        let injector = Injector::new(1);
+        let file = block_drivers::File::new(&path)
+            .open(bql, "")
+            .expect("opened");
+        let file = Inject::over(&file)
+            .injector(&injector)
+            .open(bql, "")
+            .expect("opened");
+        let image = Qcow2Image::read(bql, &file).expect("an image");
+        let node = image.read_only(true).open(bql, "").expect("opened");
+        injector.set_errors(RequestKind::Write, Chance::ALWAYS, 5);
+        reopen(bql, &node, false, told(true)).expect("what follows does not count");
+        injector.stop();
+        {
+            let disk = disk(bql, &node);
+            write(bql, &disk, 1 << 20, &[1; 512])
+                .expect_err("not repaired")
+                .errno();
+        }
+        end(bql);
+        assert!(says_dirty(&path));
+        reopen(bql, &node, true, told(true)).expect("reopened");
+        assert!(says_dirty(&path));
+        reopen(bql, &node, false, told(true)).expect("repaired");
+        assert!(!says_dirty(&path));
+        let disk = disk(bql, &node);
+        write(bql, &disk, 1 << 20, &[2; 512]).expect("written");
+        assert_eq!(read(bql, &disk, 0, 65536).expect("read"), [1; 65536]);
+    });
+}
+
+#[test]
+fn counts_that_are_in_memory_only_are_not_forgotten() {
+    let Some(qemu_img) = Tool::find("qemu-img") else {
+        return;
+    };
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        create(bql, &path, &lazy());
+        let node = open(bql, &path, false).expect("opened");
+        let disk = disk(bql, &node);
+        let data = pattern(1 << 20, 1);
+        write(bql, &disk, 0, &data).expect("written");
+        flush(bql, &disk).expect("flushed");
+        node.drain(bql)
+            .io(async |request: Request<'_>| request.invalidate_cache().await)
+            .expect("nothing to do");
+        write(bql, &disk, 4 << 20, &pattern(1 << 20, 2)).expect("written");
+        assert!(read(bql, &disk, 0, 1 << 20).expect("read") == data);
+        drop((disk, node));
+        end(bql);
+        qemu_img.succeed(["check", "-q", path.to_str().expect("text")]);
+    });
+}
+
+#[test]
 fn an_amendment_makes_counts_exact_before_it_says_so() {
     let Some(qemu_img) = Tool::find("qemu-img") else {
         return;
