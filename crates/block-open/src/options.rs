@@ -581,7 +581,11 @@ mod tests {
         for none in ["[]", "1", "\"x\"", "null", " [{}]"] {
             assert_eq!(refused(none), "Invalid JSON object given", "{none}");
         }
-        for broken in ["", "{", "{\"a\"}", "{} x", "{'a':1}"] {
+        for nothing in ["", " "] {
+            assert_eq!(refused(nothing), "Expecting a JSON value");
+        }
+        assert_eq!(refused("{"), "JSON parse error, premature EOI");
+        for broken in ["{", "{\"a\"}", "{} x", "{'a\":1}"] {
             assert!(
                 refused(broken).starts_with("JSON parse error, "),
                 "{broken}"
