@@ -28,6 +28,9 @@ pub enum ParseError {
     /// Not JSON, in the parser's words.
     #[error("JSON parse error, {0}")]
     Json(String),
+    /// Nothing, where JSON is to be.
+    #[error("Expecting a JSON value")]
+    NoJson,
     /// JSON, and no object.
     #[error("Invalid JSON object given")]
     NotAnObject,

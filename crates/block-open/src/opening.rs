@@ -262,6 +262,7 @@ fn open_level(
     }
     let mut children = Vec::new();
     let mut heirs = Vec::new();
+    let mut looked_at = None;
     let (driver, probed) = match choose_driver(&mut options, within)? {
         Some(driver) => (driver, false),
         None => {
@@ -272,6 +273,7 @@ fn open_level(
                 heirs.push(file.clone());
             }
             let driver = probe_file(bql, &file)?;
+            looked_at = Some(file.clone());
             children.push((IMAGE_FILE.name, file));
             (driver, true)
         }
@@ -350,8 +352,11 @@ fn open_level(
             });
         }
     }
-    if probed && driver.name == "raw" && !read_only {
-        let name = node.view(bql).filename(bql);
+    if let Some(file) = looked_at
+        && driver.name == "raw"
+        && !read_only
+    {
+        let name = file.view(bql).filename(bql);
         opener.warnings.push(Warning::ProbedRaw(name));
     }
     Ok(node)

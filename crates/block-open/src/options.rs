@@ -153,7 +153,7 @@ impl Options {
             return Err(ParseError::NotAnObject);
         }
         let text = in_double_quotes(text);
-        serde_json::from_str(&text).map_err(|error| ParseError::Json(error.to_string()))
+        serde_json::from_str(&text).map_err(|error| not_json(&text, &error))
     }
 
     /// Reads a JSON object, or an array of them, as for several nodes.
@@ -268,6 +268,15 @@ impl fmt::Display for Options {
 impl Serialize for Options {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(&self.values)
+    }
+}
+
+/// Why a text is no JSON; in QEMU's words where it ends too early.
+fn not_json(text: &str, error: &serde_json::Error) -> ParseError {
+    match error.is_eof() {
+        true if text.trim().is_empty() => ParseError::NoJson,
+        true => ParseError::Json("premature EOI".to_owned()),
+        false => ParseError::Json(error.to_string()),
     }
 }
 
@@ -572,7 +581,11 @@ mod tests {
         for none in ["[]", "1", "\"x\"", "null", " [{}]"] {
             assert_eq!(refused(none), "Invalid JSON object given", "{none}");
         }
-        for broken in ["", "{", "{\"a\"}", "{} x", "{'a':1}"] {
+        for nothing in ["", " "] {
+            assert_eq!(refused(nothing), "Expecting a JSON value");
+        }
+        assert_eq!(refused("{"), "JSON parse error, premature EOI");
+        for broken in ["{", "{\"a\"}", "{} x", "{'a\":1}"] {
             assert!(
                 refused(broken).starts_with("JSON parse error, "),
                 "{broken}"

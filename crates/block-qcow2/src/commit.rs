@@ -331,13 +331,13 @@ impl Image {
                 .with_refs_now(request, |refs| refs.same(all.clone()))
                 .await?;
             let run = all.start..end;
+            step(request, "cluster_free").await;
             if count == 1 && freed.discard {
                 let bits = self.geometry.cluster_bits;
                 let bytes = (end - run.start) << bits;
                 // The file need not be able to.
                 let _ = request.file()?.discard(run.start << bits, bytes).await;
             }
-            step(request, "cluster_free").await;
             // A count that is zero already was wrong before; a check says so.
             if count > 0 {
                 let change = |refs: &mut Refs| refs.set_all(run.clone(), count - 1);

@@ -71,7 +71,6 @@ impl Image {
         self.own_table(request, self.geometry.l1_index(offset))
             .await?;
         let bytes = packed.len() as u64;
-        step(request, "cluster_alloc_bytes").await;
         let start = self
             .with_refs(request, |refs| refs.claim_bytes(bytes))
             .await?;

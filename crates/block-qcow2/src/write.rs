@@ -331,8 +331,12 @@ impl Image {
         }
         let before_data = self.old(request, &before, fresh, zero).await?;
         let after_data = self.old(request, &after, fresh, zero).await?;
+        let fills = before_data.is_some() || after_data.is_some();
+        if !fills {
+            step(request, "cluster_alloc_space").await;
+        }
         step(request, "write_aio").await;
-        if before_data.is_some() || after_data.is_some() {
+        if fills {
             step(request, "cow_write").await;
         }
         let mut vector = SourceVec::new();

@@ -300,7 +300,9 @@ impl Committing<'_> {
     fn run(&mut self, mut commit: Commit<'_>) -> Result<(), GraphError> {
         self.insert()?;
         let target = self.target.root();
-        let base = Arc::clone(self.base.io());
+        // What is above the filter is committed. The filter would say of what
+        // the base does not have that it has zeroes.
+        let base = Arc::clone(self.top.io());
         let mut section = self.section.also(commit.overlay);
         let (rate, progress) = (commit.rate, &mut commit.progress);
         section.io(async |overlay| copy(overlay, &base, target, rate, progress).await)?;

@@ -74,9 +74,6 @@ fn open(bql: &mut BqlGuard, session: &mut Session, line: &Parsed) -> Result<(), 
         [path] => Some(&**path),
         _ => return Err(Failed::Usage),
     };
-    if path.is_none() && line.value("options").is_none() {
-        return Err(Failed::Usage);
-    }
     session.open(bql, path, with).map_err(Failed::Report)
 }
 

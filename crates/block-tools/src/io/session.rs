@@ -8,7 +8,7 @@ use block_drivers::blkdebug::{Blkdebug, Progress};
 use block_gs::{Backend, BqlGuard, Node, Perm};
 use block_io::Root;
 use block_io::aio::JoinHandle;
-use block_open::{CacheMode, Opener, Options};
+use block_open::{CacheMode, OpenError, Opener, Options};
 
 use super::command::Failed;
 use crate::getopt::Parsed;
@@ -249,7 +249,7 @@ fn say_progress(progress: &Progress<'_>) {
 fn open_image(bql: &mut BqlGuard, file: Option<&str>, with: OpenWith) -> Result<Image, String> {
     let mut options = with.options;
     if let Some(file) = file {
-        options = block_open::for_filename(file, options).map_err(|error| error.to_string())?;
+        options = block_open::for_filename(file, options).map_err(|error| with_hint(&error))?;
     }
     if let Some(aio) = with.aio {
         for (driver, key) in [("driver", "aio"), ("file.driver", "file.aio")] {
@@ -266,7 +266,7 @@ fn open_image(bql: &mut BqlGuard, file: Option<&str>, with: OpenWith) -> Result<
     for warning in opener.take_warnings() {
         eprintln!("{}", warning.told_by("qemu-io"));
     }
-    let mut node = opened.map_err(|error| error.to_string())?;
+    let mut node = opened.map_err(|error| with_hint(&error))?;
     if with.copy_on_read && with.writes {
         let filter = CopyOnRead::over(&node).open(bql, "");
         node = filter.map_err(|error| error.to_string())?;
@@ -285,6 +285,18 @@ fn open_image(bql: &mut BqlGuard, file: Option<&str>, with: OpenWith) -> Result<
         node,
         perm,
     })
+}
+
+/// An error, and the lines of advice behind it.
+fn with_hint(error: &OpenError) -> String {
+    match error {
+        // QEMU lets them be guessed.
+        OpenError::UnknownDriver(_) => error.to_string(),
+        error => match error.hint() {
+            Some(hint) => format!("{error}\n{hint}"),
+            None => error.to_string(),
+        },
+    }
 }
 
 /// Whether what the option `driver` says carries out transfers in some way.

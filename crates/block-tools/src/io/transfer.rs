@@ -323,13 +323,11 @@ fn write(bql: &mut BqlGuard, session: &mut Session, line: &Parsed) -> Result<(),
     }
     let (offset, length) = range(line)?;
     // What sends nothing has no such bound.
-    if !line.has("n") {
-        if length > MAX_REQUEST {
-            let given = &line.arguments[1];
-            return Err(print(format!(
-                "length cannot exceed {MAX_REQUEST} without -n, given {given}"
-            )));
-        }
+    if !line.has("n") && length > MAX_REQUEST {
+        let given = &line.arguments[1];
+        return Err(print(format!(
+            "length cannot exceed {MAX_REQUEST} without -n, given {given}"
+        )));
     }
     if vmstate || compressed {
         check_sectors(offset, length)?;
