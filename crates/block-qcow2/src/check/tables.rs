@@ -496,7 +496,7 @@ mod tests {
     #[test]
     fn a_row_ends_where_something_else_is() {
         let size = 4096;
-        let own = |cluster: u64| COPIED | cluster * size;
+        let own = |cluster: u64| COPIED | (cluster * size);
         let words = [own(5), own(6), own(7), own(9), own(10)];
         assert_eq!(row(&bytes(&words), size), 3);
         assert_eq!(row(&bytes(&words[3..]), size), 2);
