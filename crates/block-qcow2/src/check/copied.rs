@@ -1,12 +1,15 @@
 //! Whether entries say rightly what may be written in place: what is counted
 //! once.
 
+use std::ops::Range;
+
 use block_io::{IoError, Repairs};
 
 use super::finding::{Qcow2Finding, Verdict};
+use super::tables::row;
 use super::{Check, errno_words};
 use crate::format::bytes::{be64, put64};
-use crate::format::entry::{COPIED, Entry, Kind, OFFSET};
+use crate::format::entry::{COMPRESSED, COPIED, Entry, Kind, OFFSET};
 use crate::options::OverlapChecks;
 
 impl Check<'_> {
@@ -87,14 +90,30 @@ impl Check<'_> {
         let step = self.geometry.words_per_entry * 8;
         let extended = self.geometry.has_subclusters();
         let keeps_data = self.geometry.keeps_data;
+        let is_plain = keeps_data && !extended;
         let mut changed = 0;
-        for at in (0..bytes.len()).step_by(step) {
+        let mut next = 0;
+        // Up to where entries were looked at in a row, and not all are right.
+        let mut looked = 0;
+        while next < bytes.len() {
+            let at = next;
+            next += step;
             let entry = Entry {
                 word: be64(bytes, at),
                 bitmap: 0,
             };
             if entry.word == 0 {
                 continue;
+            }
+            let is_own = entry.word & (COPIED | COMPRESSED) == COPIED;
+            if is_plain && is_own && at >= looked {
+                let count = row(&bytes[at..], 1 << bits);
+                let first = entry.host() >> bits;
+                if self.are_own(first..first + count as u64) {
+                    next = at + count * step;
+                    continue;
+                }
+                looked = at + count * step;
             }
             let kind = entry.kind(false, 0, keeps_data);
             let is_stored = match kind {
@@ -130,6 +149,14 @@ impl Check<'_> {
             }
         }
         changed
+    }
+
+    /// Whether all of these clusters are known to be counted once.
+    fn are_own(&self, clusters: Range<u64>) -> bool {
+        clusters.start != 0
+            && self.stored.is_empty()
+            && clusters.end <= self.uses.clusters
+            && self.uses.are_one(clusters)
     }
 
     async fn write_table(

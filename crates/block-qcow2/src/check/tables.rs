@@ -1,5 +1,7 @@
 //! Counting everything that refers to something.
 
+use std::ops::Range;
+
 use block_io::{Buffer, IoError, Preallocation};
 
 use super::finding::{Qcow2Finding, Verdict};
@@ -7,7 +9,7 @@ use super::{Check, Counting, errno_words};
 use crate::format::Limits;
 use crate::format::bytes::be64;
 use crate::format::entry::{
-    ALL_STORED, ALL_ZERO, COPIED, CompressedRange, Entry, Kind, OFFSET, ZERO,
+    ALL_STORED, ALL_ZERO, COMPRESSED, COPIED, CompressedRange, Entry, Kind, OFFSET, ZERO,
 };
 use crate::format::snapshot::Snapshot;
 use crate::options::OverlapChecks;
@@ -37,6 +39,28 @@ enum Then {
     Keep,
     /// It becomes an entry of zeroes.
     Zero,
+}
+
+/// How many entries from the first on are the same but for what they refer
+/// to, and refer to clusters of `size` bytes one behind the other.
+pub(super) fn row(entries: &[u8], size: u64) -> usize {
+    let first = be64(entries, 0);
+    // Behind the last place there are flags.
+    let most = ((OFFSET - (first & OFFSET)) / size).max(1) as usize;
+    let mut expected = first;
+    let follows = |entry: &&[u8]| {
+        let is_next = **entry == expected.to_be_bytes();
+        expected = expected.wrapping_add(size);
+        is_next
+    };
+    let entries = entries.chunks_exact(8).take(most);
+    entries.take_while(follows).count().max(1)
+}
+
+/// How many bytes of entries from the first on are zero.
+fn zeroes(entries: &[u8]) -> usize {
+    let is_zero = |entry: &&[u8]| **entry == [0; 8];
+    entries.chunks_exact(8).take_while(is_zero).count() * 8
 }
 
 impl Check<'_> {
@@ -176,23 +200,67 @@ impl Check<'_> {
         of: Of,
         counting: Counting,
     ) -> Result<(), IoError> {
+        let size = self.geometry.cluster_size();
         let entry_bytes = self.geometry.words_per_entry * 8;
+        // Most entries have nothing else than a place.
+        let is_plain = self.geometry.keeps_data && entry_bytes == 8;
+        let odd = L2_RESERVED | COMPRESSED | ZERO | (OFFSET & (size - 1));
         let mut follows = 0;
-        for (index, words) in bytes.chunks_exact(entry_bytes).enumerate() {
+        let mut at = 0;
+        while at < bytes.len() {
             let entry = Entry {
-                word: be64(words, 0),
-                bitmap: if entry_bytes > 8 { be64(words, 8) } else { 0 },
+                word: be64(bytes, at),
+                bitmap: if entry_bytes > 8 {
+                    be64(bytes, at + 8)
+                } else {
+                    0
+                },
             };
             if entry.word == 0 && entry.bitmap == 0 {
+                at += zeroes(&bytes[at..]) / entry_bytes * entry_bytes;
                 continue;
             }
-            let then = self.l2_entry(index as u64, entry, of, &mut follows, counting);
-            if then == Then::Zero {
-                let at = offset + (index * entry_bytes) as u64;
-                self.zero_entry(at, of).await?;
+            if is_plain && entry.word & odd == 0 && entry.host() != 0 {
+                let count = row(&bytes[at..], size);
+                let start = entry.host();
+                let end = start + count as u64 * size;
+                self.use_row(start..end, of, &mut follows);
+                at += count * entry_bytes;
+                continue;
             }
+            let index = (at / entry_bytes) as u64;
+            let then = self.l2_entry(index, entry, of, &mut follows, counting);
+            if then == Then::Zero {
+                self.zero_entry(offset + at as u64, of).await?;
+            }
+            at += entry_bytes;
         }
         Ok(())
+    }
+
+    /// Counts clusters that follow each other, in the guest as in the file.
+    fn use_row(&mut self, row: Range<u64>, of: Of, follows: &mut u64) {
+        if row.is_empty() {
+            return;
+        }
+        let bits = self.geometry.cluster_bits;
+        let size = self.geometry.cluster_size();
+        let mut clusters = row.start >> bits..row.end >> bits;
+        if of == Of::Guest {
+            self.clusters.allocated += clusters.end - clusters.start;
+            self.clusters.fragmented += u64::from(*follows != 0 && row.start != *follows);
+            *follows = row.end;
+        }
+        if row.end >= self.file_length.saturating_add(size) {
+            for cluster in clusters {
+                self.uses(cluster << bits, size);
+            }
+            return;
+        }
+        while let Some(full) = self.uses.add_all(clusters.clone()) {
+            self.wrong(Qcow2Finding::Overflow(full << bits));
+            clusters.start = full + 1;
+        }
     }
 
     /// Counts what a second-level entry refers to.
@@ -414,5 +482,34 @@ impl Check<'_> {
             true => Ok(()),
             false => Err(IoError::from_errno(errno::EINVAL)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(words: &[u64]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_be_bytes()).collect()
+    }
+
+    #[test]
+    fn a_row_ends_where_something_else_is() {
+        let size = 4096;
+        let own = |cluster: u64| COPIED | (cluster * size);
+        let words = [own(5), own(6), own(7), own(9), own(10)];
+        assert_eq!(row(&bytes(&words), size), 3);
+        assert_eq!(row(&bytes(&words[3..]), size), 2);
+        assert_eq!(row(&bytes(&[own(5), 6 * size]), size), 1);
+        // What follows the last place is no place.
+        let last = OFFSET & !(size - 1);
+        assert_eq!(row(&bytes(&[last, last + size]), size), 1);
+        assert_eq!(row(&bytes(&[last - size, last]), size), 1);
+    }
+
+    #[test]
+    fn zeroes_end_where_a_word_is_not() {
+        assert_eq!(zeroes(&bytes(&[0, 0, 0, 8, 0])), 24);
+        assert_eq!(zeroes(&bytes(&[])), 0);
     }
 }

@@ -5,6 +5,7 @@
 //! there already. Only pieces in which something is counted take memory.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::format::refcount::Counts;
 use crate::geometry::Geometry;
@@ -14,6 +15,8 @@ pub(super) struct Uses {
     counts: Counts,
     bits: u32,
     bytes: usize,
+    /// Counts have 16 bits.
+    is_usual: bool,
     /// How many clusters there are.
     pub clusters: u64,
     /// Where in `pieces` a piece is.
@@ -29,6 +32,7 @@ impl Uses {
             counts: geometry.counts,
             bits: geometry.block_bits,
             bytes: geometry.cluster_size() as usize,
+            is_usual: geometry.counts.max() == u64::from(u16::MAX),
             clusters,
             places: BTreeMap::new(),
             pieces: Vec::new(),
@@ -73,6 +77,40 @@ impl Uses {
         Some(count + 1)
     }
 
+    /// Counts one use more of each of these clusters. Says at which of them
+    /// that cannot be counted; those before it are.
+    pub fn add_all(&mut self, clusters: Range<u64>) -> Option<u64> {
+        let mut next = clusters.start;
+        while next < clusters.end {
+            let (index, at) = self.at(next);
+            if !self.is_usual {
+                if self.add(next).is_none() {
+                    return Some(next);
+                }
+                next += 1;
+                continue;
+            }
+            if self.last.0 != index {
+                self.find(index);
+            }
+            let room = (1 << self.bits) - at as u64;
+            let count = room.min(clusters.end - next) as usize;
+            let counts = &mut self.pieces[self.last.1][at * 2..][..count * 2];
+            for (more, bytes) in counts.chunks_exact_mut(2).enumerate() {
+                let count = u16::from_be_bytes([bytes[0], bytes[1]]);
+                if count == u16::MAX {
+                    let full = next + more as u64;
+                    self.clusters = self.clusters.max(full + 1);
+                    return Some(full);
+                }
+                bytes.copy_from_slice(&(count + 1).to_be_bytes());
+            }
+            next += count as u64;
+        }
+        self.clusters = self.clusters.max(clusters.end);
+        None
+    }
+
     /// Takes the only use of a cluster away.
     pub fn forget(&mut self, cluster: u64) {
         let (index, at) = self.at(cluster);
@@ -99,6 +137,32 @@ impl Uses {
             .map_or(0, |piece| self.counts.get(piece, at))
     }
 
+    /// Whether each of these clusters is used once.
+    pub fn are_one(&self, clusters: Range<u64>) -> bool {
+        let mut next = clusters.start;
+        while next < clusters.end {
+            let (index, at) = self.at(next);
+            let room = (1 << self.bits) - at as u64;
+            let count = room.min(clusters.end - next) as usize;
+            let Some(piece) = self.piece(index) else {
+                return false;
+            };
+            let is_one = match self.is_usual {
+                true => {
+                    let counts = &piece[at * 2..][..count * 2];
+                    let mut counts = counts.chunks_exact(2);
+                    counts.all(|count| count == 1u16.to_be_bytes())
+                }
+                false => (at..at + count).all(|at| self.counts.get(piece, at) == 1),
+            };
+            if !is_one {
+                return false;
+            }
+            next += count as u64;
+        }
+        true
+    }
+
     /// As [`get`](Uses::get), and quick for those beside it next time.
     #[inline]
     pub fn get_near(&mut self, cluster: u64) -> u64 {
@@ -109,7 +173,11 @@ impl Uses {
             };
             self.last = (index, *place);
         }
-        self.counts.get(&self.pieces[self.last.1], at)
+        let piece = &self.pieces[self.last.1];
+        match self.is_usual {
+            true => u64::from(u16::from_be_bytes([piece[at * 2], piece[at * 2 + 1]])),
+            false => self.counts.get(piece, at),
+        }
     }
 
     /// What a refcount block would have. `None` for zeroes only.
@@ -180,10 +248,34 @@ mod tests {
                 let expected = model.get(&cluster).copied().unwrap_or(0);
                 prop_assert_eq!(uses.get(cluster), expected);
             }
+            let ones = |clusters: Range<u64>| {
+                let mut clusters = clusters;
+                clusters.all(|cluster| model.get(&cluster) == Some(&1))
+            };
+            for length in 1..4 {
+                prop_assert_eq!(uses.are_one(from..from + length), ones(from..from + length));
+            }
             let next = model.range(from..2500.max(from)).next().map(|(cluster, _)| *cluster);
             prop_assert_eq!(uses.next_used(from, 2500), next);
             let last = model.keys().next_back().map_or(100, |last| (last + 1).max(100));
             prop_assert_eq!(uses.clusters, last);
+        }
+    }
+
+    #[test]
+    fn rows_are_counted_up_to_what_is_full() {
+        for order in [1, 4, 6] {
+            let mut uses = uses(order);
+            let most = uses.counts.max().min(70_000);
+            for _ in 0..most {
+                uses.add(300);
+            }
+            let full = uses.counts.max() == most;
+            let stopped = uses.add_all(250..600);
+            assert_eq!(stopped, full.then_some(300));
+            assert_eq!((uses.get(249), uses.get(250), uses.get(299)), (0, 1, 1));
+            assert_eq!(uses.get(599), u64::from(!full));
+            assert_eq!(uses.clusters, if full { 301 } else { 600 });
         }
     }
 

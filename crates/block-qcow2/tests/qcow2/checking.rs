@@ -297,8 +297,11 @@ fn assert_repairable(bql: &mut BqlGuard, bytes: Vec<u8>, seen: &[u8], what: &str
     close(bql, node);
 }
 
+/// What is done to the bytes of an image.
+type Damage = fn(&mut Vec<u8>);
+
 /// Ways to lose counts, with the bytes of an image.
-fn losses() -> Vec<(&'static str, fn(&mut Vec<u8>))> {
+fn losses() -> Vec<(&'static str, Damage)> {
     vec![
         ("lost block", |bytes| {
             let table = word(bytes, 48);
@@ -402,8 +405,6 @@ enum Deed {
     Read(u64, usize),
     Write(u64, usize),
 }
-
-type Damage = fn(&mut Vec<u8>);
 
 fn l1_of(bytes: &[u8]) -> u64 {
     word(bytes, 40)

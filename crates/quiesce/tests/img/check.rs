@@ -164,6 +164,11 @@ impl Image {
         self.0.resize(length as usize, 0);
     }
 
+    /// Where the directory of bitmaps is.
+    fn directory(&self) -> u64 {
+        self.get(self.bitmaps() + 16)
+    }
+
     /// Where the bitmaps extension is.
     fn bitmaps(&self) -> u64 {
         let mut at = self.get(96) & 0xffff_ffff;
@@ -178,6 +183,9 @@ impl Image {
     }
 }
 
+/// What is done to an image.
+type Damage = fn(&mut Image);
+
 /// How both compare.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Outcome {
@@ -191,11 +199,11 @@ enum Outcome {
 struct Case {
     name: &'static str,
     base: Base,
-    damage: fn(&mut Image),
+    damage: Damage,
     outcome: Outcome,
 }
 
-const fn case(name: &'static str, base: Base, damage: fn(&mut Image)) -> Case {
+const fn case(name: &'static str, base: Base, damage: Damage) -> Case {
     Case {
         name,
         base,
@@ -204,7 +212,7 @@ const fn case(name: &'static str, base: Base, damage: fn(&mut Image)) -> Case {
     }
 }
 
-const fn better(name: &'static str, base: Base, damage: fn(&mut Image)) -> Case {
+const fn better(name: &'static str, base: Base, damage: Damage) -> Case {
     Case {
         outcome: Outcome::Repaired,
         ..case(name, base, damage)
@@ -639,17 +647,15 @@ fn bitmaps_are_counted_alike() {
         assert!(made.status.success(), "{made:?}");
     }
     let good = std::fs::read(pair.other.path("t")).expect("made");
-    let directory = |image: &Image| image.get(image.bitmaps() + 16);
-    let beyond = |image: &mut Image| {
-        let table = image.get(directory(image));
-        image.put(table, 1 << 30);
-    };
-    let table_beyond = |image: &mut Image| image.put(directory(image), 1 << 30);
-    let leak = |image: &mut Image| image.leak();
-    let damages: [(&str, &dyn Fn(&mut Image)); 3] = [
-        ("bits beyond the end", &beyond),
-        ("table beyond the end", &table_beyond),
-        ("leak", &leak),
+    let damages: [(&str, Damage); 3] = [
+        ("bits beyond the end", |image| {
+            let table = image.get(image.directory());
+            image.put(table, 1 << 30);
+        }),
+        ("table beyond the end", |image| {
+            image.put(image.directory(), 1 << 30);
+        }),
+        ("leak", Image::leak),
     ];
     for (name, damage) in damages {
         let mut image = Image(good.clone());
