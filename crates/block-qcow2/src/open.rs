@@ -208,11 +208,17 @@ impl Qcow2Image {
         let Stored {
             header,
             l1,
-            table,
+            mut table,
             snapshots,
             snapshot_bytes,
             file_length,
         } = self.stored;
+        if self.node.read_only && !self.node.inactive && !self.to_be_checked {
+            // Who only reads takes no clusters. A long chain has many images.
+            let used = table.iter().rposition(|entry| *entry != 0);
+            table.truncate(used.map_or(0, |last| last + 1));
+            table.shrink_to_fit();
+        }
         let first = header.refcount_table_offset >> geometry.cluster_bits;
         let stored = first..first + u64::from(header.refcount_table_clusters);
         let refs = Refs::new(geometry, table, stored, settings.blocks, file_length);
@@ -288,6 +294,7 @@ pub(crate) fn become_writable(section: &mut Drained<'_>) -> Result<(), GraphErro
 /// repairs what was not closed properly.
 fn repair(section: &mut Drained<'_>, driver: &Qcow2) -> Result<(), GraphError> {
     let image = &driver.image;
+    image.lock().refs.reach_stored();
     let unknown = {
         let header = &mut image.lock().header;
         let unknown = header.autoclear - Autoclear::all();

@@ -159,6 +159,17 @@ impl Refs {
         self.fresh = self.geometry.clusters_of(file_length);
     }
 
+    /// Makes the table as long as the stored one, for an image that only read
+    /// and kept what is not zero.
+    pub fn reach_stored(&mut self) {
+        let clusters = self.stored.end - self.stored.start;
+        let words = (clusters << self.geometry.cluster_bits) / 8;
+        let words = words.min(Limits::REFCOUNT_TABLE_BYTES / 8) as usize;
+        if self.moved.is_none() && self.table.len() < words {
+            self.table.resize(words, 0);
+        }
+    }
+
     /// Forgets everything that was read.
     pub fn forget(&mut self) {
         self.blocks.clear();

@@ -4,8 +4,9 @@
 use std::path::Path;
 
 use block_common::Value;
+use block_drivers::File;
 use block_gs::{BqlGuard, Node, NodeOptions, Perm, ReopenOptions};
-use block_qcow2::{CreateOptions, Qcow2Options};
+use block_qcow2::{CreateOptions, Qcow2Image, Qcow2Options};
 
 use crate::support::{
     Tool, backend, create, disk, in_layer, open, pattern, qemu_reads, read, write,
@@ -117,6 +118,38 @@ fn an_image_is_reopened_for_reading_and_for_writing() {
         drop((disk, reader, node));
         bql.poll(block_io::aio::Wait::No);
         clean(&qemu_img, &path);
+    });
+}
+
+/// Who only reads keeps no more of the table of counts than there is.
+#[test]
+fn an_image_that_was_read_first_keeps_its_table_of_counts_when_it_is_written() {
+    let Some(qemu_img) = Tool::find("qemu-img") else {
+        return;
+    };
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        let mut options = CreateOptions::new(4 << 20);
+        options.cluster_size = 512;
+        create(bql, &path, &options);
+        let table = || std::fs::read(&path).expect("there")[48..60].to_vec();
+        let before = table();
+        let file = File::new(&path).open(bql, "").expect("opened");
+        let image = Qcow2Image::read(bql, &file).expect("read");
+        let node = image.read_only(true).open(bql, "").expect("opened");
+        node.drain(bql)
+            .reopen(ReopenOptions::new(NodeOptions::default()))
+            .expect("for writing");
+        let disk = disk(bql, &node);
+        // This takes a dozen blocks of counts.
+        let bytes = pattern(1 << 20, 9);
+        write(bql, &disk, 1 << 20, &bytes).expect("written");
+        drop((disk, node, file));
+        bql.poll(block_io::aio::Wait::No);
+        clean(&qemu_img, &path);
+        assert_eq!(table(), before, "it is where it was");
+        let all = qemu_reads(&qemu_img, &path);
+        assert!(all[1 << 20..2 << 20] == bytes);
     });
 }
 

@@ -19,6 +19,10 @@ use crate::img::call::{Failed, complain, fail, reason};
 use crate::img::image::{Contents, SECTOR};
 use crate::img::progress::Progress;
 
+/// How many bytes the host copies at once: no memory of ours is needed for
+/// them, and whoever waits is told of an error after each.
+const HOST_AT_ONCE: u64 = 16 << 20;
+
 /// After how many bytes in a row it is said how far it is.
 const SAID_AT: u64 = 2 << 20;
 
@@ -131,7 +135,12 @@ pub(super) async fn run(copy: Copy, progress: &Progress) -> Result<(), Failed> {
     let mut under_way = UnderWay::default();
     let mut turn = 0;
     while offset < total {
-        let mut piece = copy.next(offset, &mut known).await?;
+        let most = if copy_range {
+            copy.at_once.max(HOST_AT_ONCE)
+        } else {
+            copy.at_once
+        };
+        let mut piece = copy.next(offset, &mut known, most).await?;
         if copy.sparse.least == 0 && piece.kind == Kind::Zero {
             piece.bytes = piece.bytes.min(copy.at_once);
         }
@@ -162,6 +171,9 @@ pub(super) async fn run(copy: Copy, progress: &Progress) -> Result<(), Failed> {
                 }
                 // What the host cannot do for one it cannot do for others.
                 copy_range = false;
+                offset = piece.offset;
+                done -= piece.bytes;
+                continue;
             }
             Kind::Data | Kind::Zero => {}
         }
@@ -269,7 +281,7 @@ impl Copy {
     async fn count(&self) -> Result<u64, Failed> {
         let (mut sum, mut offset, mut known) = (0, 0, NOTHING);
         while offset < self.length() {
-            let piece = self.next(offset, &mut known).await?;
+            let piece = self.next(offset, &mut known, self.at_once).await?;
             if self.carries(piece.kind) {
                 sum += piece.bytes;
             }
@@ -278,15 +290,15 @@ impl Copy {
         Ok(sum)
     }
 
-    /// The piece that begins at `offset`.
-    async fn next(&self, offset: u64, known: &mut Known) -> Result<Piece, Failed> {
+    /// The piece that begins at `offset`, of at most so many bytes of data.
+    async fn next(&self, offset: u64, known: &mut Known, most: u64) -> Result<Piece, Failed> {
         if known.until <= offset {
             *known = self.look(offset).await?;
         }
         let mut kind = known.kind;
         let mut bytes = known.until - offset;
         if kind == Kind::Data {
-            bytes = bytes.min(self.at_once);
+            bytes = bytes.min(most);
         }
         if let Some(cluster) = self.cluster {
             // A cluster is written as a whole, whatever a part of it is.
