@@ -403,7 +403,9 @@ impl Running<'_> {
 
     /// Everything is written once more, and then nothing is below any more.
     fn leave_backing(&mut self, bql: &mut BqlGuard) {
-        if !std::mem::take(&mut self.has_backing) {
+        // Snapshots need what is below.
+        let is_needed = !self.snapshots.is_empty();
+        if is_needed || !std::mem::take(&mut self.has_backing) {
             return;
         }
         let values = self.seen(bql);
