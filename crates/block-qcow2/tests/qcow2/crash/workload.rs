@@ -78,8 +78,7 @@ pub fn make(bql: &mut BqlGuard, create: &CreateOptions) -> Vec<Vec<u8>> {
     let data_root = create.data_file.is_some().then(|| data.root());
     bql.block_on(create.write_to(file.root(), data_root))
         .expect("made");
-    let files = disk.lock().files.clone();
-    files
+    std::mem::take(&mut disk.lock().files)
 }
 
 /// Opens the image that is in these files.
