@@ -177,7 +177,12 @@ impl Session<'_> {
                 self.qemu(&["snapshot", "-q", "-d", &name, &text]);
             }
             3 if self.may_resize() => {
-                let size = self.new_size();
+                let mut size = self.new_size();
+                if size < self.model.len() as u64 {
+                    // QEMU leaves what is cut off in the last cluster, and
+                    // shows it when the image is longer again.
+                    size = size.next_multiple_of(self.kind.cluster);
+                }
                 let length = size.to_string();
                 self.qemu(&["resize", "-q", "-f", "qcow2", "--shrink", &text, &length]);
                 self.model.resize(size as usize, 0);

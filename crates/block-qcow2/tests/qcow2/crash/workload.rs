@@ -111,10 +111,10 @@ pub fn image_at(
     image.settings(options).options(node).open(bql, "")
 }
 
-type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Waits for all of them at once.
-async fn together<T>(mut all: Vec<Boxed<T>>) -> Vec<T> {
+pub async fn together<T>(mut all: Vec<Boxed<T>>) -> Vec<T> {
     let mut done = Vec::new();
     poll_fn(|context| {
         all.retain_mut(|one| match one.as_mut().poll(context) {
