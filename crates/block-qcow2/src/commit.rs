@@ -327,9 +327,15 @@ impl Image {
                 continue;
             }
             let all = freed.clusters.clone();
-            let (end, count) = self
-                .with_refs_now(request, |refs| refs.same(all.clone()))
-                .await?;
+            let look = |refs: &mut Refs| {
+                let (end, count) = refs.same(all.clone())?;
+                if count == 1 {
+                    // What is added from now on would go with the rest.
+                    refs.end_compressed(&(all.start..end));
+                }
+                Ok((end, count))
+            };
+            let (end, count) = self.with_refs_now(request, look).await?;
             let run = all.start..end;
             step(request, "cluster_free").await;
             if count == 1 && freed.discard {
@@ -340,8 +346,9 @@ impl Image {
             }
             // A count that is zero already was wrong before; a check says so.
             if count > 0 {
-                let change = |refs: &mut Refs| refs.set_all(run.clone(), count - 1);
-                self.with_refs_now(request, change).await?;
+                // It may have become more meanwhile.
+                self.with_refs_now(request, |refs| refs.decrease(run.clone()))
+                    .await?;
             }
             freed.clusters.start = end;
         }

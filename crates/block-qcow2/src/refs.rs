@@ -319,12 +319,20 @@ impl Refs {
         Ok((end, count))
     }
 
-    /// Sets the counts of clusters that one block counts.
-    pub fn set_all(&mut self, clusters: Range<u64>, count: u64) -> Result<(), Need> {
+    /// Takes a use away from clusters that one block counts.
+    pub fn decrease(&mut self, clusters: Range<u64>) -> Result<(), Need> {
         for cluster in clusters {
-            self.set(cluster, count)?;
+            let count = self.get(cluster)?;
+            self.set(cluster, count.saturating_sub(1))?;
         }
         Ok(())
+    }
+
+    /// No compressed data is added to what is in these clusters any more.
+    pub fn end_compressed(&mut self, clusters: &Range<u64>) {
+        let bits = self.geometry.cluster_bits;
+        self.compressed_end
+            .take_if(|end| clusters.contains(&(*end >> bits)));
     }
 
     /// Puts a block that was read into memory, in place of another one.
@@ -626,6 +634,23 @@ mod tests {
         assert_eq!(more.start, first.end, "they are in a row");
         let last = refs.claim(2, false).expect("room").clusters;
         assert_eq!(last, first.start + 3..first.start + 4);
+    }
+
+    #[test]
+    fn nothing_is_added_to_what_is_given_up() {
+        let mut refs = refs(12, 4);
+        let first = refs.claim_bytes(1000).expect("room");
+        assert_eq!(refs.claim_bytes(1000), Ok(first + 1000));
+        let cluster = first >> 12;
+        refs.decrease(cluster..cluster + 1).expect("counted");
+        assert_eq!(refs.get(cluster), Ok(1));
+        refs.end_compressed(&(cluster..cluster + 1));
+        let other = refs.claim_bytes(1000).expect("room") >> 12;
+        assert_ne!(other, cluster);
+        // What is counted meanwhile stays counted.
+        refs.set(cluster, 2).expect("counted");
+        refs.decrease(cluster..cluster + 1).expect("counted");
+        assert_eq!(refs.get(cluster), Ok(1));
     }
 
     #[test]

@@ -208,6 +208,39 @@ fn map(bql: &mut BqlGuard, node: &Node) -> String {
     format!("[{}]\n", lines.collect::<Vec<_>>().join(",\n"))
 }
 
+/// A map in which data is data: where a file has holes within what is data,
+/// one may tell and the other not.
+fn without_holes(map: &str) -> Vec<(u64, u64, u64, [bool; 4], Option<u64>)> {
+    let number = |line: &str, key: &str| {
+        let (_, value) = line.split_once(&format!("\"{key}\": "))?;
+        let end = value.find([',', '}'])?;
+        value[..end].trim().parse::<u64>().ok()
+    };
+    let mut all: Vec<(u64, u64, u64, [bool; 4], Option<u64>)> = Vec::new();
+    for line in map.lines() {
+        let has = |key: &str| line.contains(&format!("\"{key}\": true"));
+        let flags = [
+            has("present"),
+            has("zero") && !has("data"),
+            has("data"),
+            has("compressed"),
+        ];
+        let told = |key: &str| number(line, key).expect("a number");
+        let (start, length, depth) = (told("start"), told("length"), told("depth"));
+        let offset = number(line, "offset");
+        match all.last_mut() {
+            Some(last)
+                if (last.2, last.3) == (depth, flags)
+                    && last.4.map(|offset| offset + last.1) == offset =>
+            {
+                last.1 += length;
+            }
+            _ => all.push((start, length, depth, flags, offset)),
+        }
+    }
+    all
+}
+
 fn chain_of(depth: usize, seed: u64) {
     let (Some(qemu_img), Some(qemu_io)) = (Tool::find("qemu-img"), Tool::find("qemu-io")) else {
         return;
@@ -230,7 +263,7 @@ fn chain_of(depth: usize, seed: u64) {
             .zip(&expected)
             .position(|(one, other)| one != other);
         assert_eq!(differs, None);
-        assert_eq!(map(bql, node), said);
+        assert_eq!(without_holes(&map(bql, node)), without_holes(&said));
         drop((device, nodes));
         bql.poll(block_io::aio::Wait::No);
         for path in &paths {

@@ -173,7 +173,7 @@ fn scribble(extended_l2: bool, cluster_size: u64, snapshots: u32, cancels: bool)
             turn += 1;
             let to = &threads[turn % 3];
             device.set_iothread(bql, Some(to)).expect("moved");
-            if turn as u32 % 3 == 0 && (taken.len() as u32) < snapshots {
+            if (turn as u32).is_multiple_of(3) && (taken.len() as u32) < snapshots {
                 let before = histories.lock().expect("not poisoned").clone();
                 let mut info = SnapshotInfo {
                     name: format!("s{turn}"),

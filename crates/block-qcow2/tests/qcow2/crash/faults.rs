@@ -437,7 +437,7 @@ fn fail_at(event: &str, once: bool, errno: i32, seed: u64) {
             is_open = opened.is_ok();
             opened.unwrap_or_else(|_| image_over(bql, &disk, Qcow2Options::default()))
         });
-        for _ in 0..if is_open { 40 } else { 0 } {
+        for _ in 0..if is_open { 30 } else { 0 } {
             running.step(bql);
         }
         let size = running.size();

@@ -4,6 +4,7 @@
 //! `QUIESCE_CRASH_ROUNDS=n` runs every case with n more seeds, and looks at
 //! every moment instead of some.
 
+mod bitmaps;
 mod cases;
 mod faults;
 mod given_up;

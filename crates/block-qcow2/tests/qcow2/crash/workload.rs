@@ -78,8 +78,7 @@ pub fn make(bql: &mut BqlGuard, create: &CreateOptions) -> Vec<Vec<u8>> {
     let data_root = create.data_file.is_some().then(|| data.root());
     bql.block_on(create.write_to(file.root(), data_root))
         .expect("made");
-    let files = disk.lock().files.clone();
-    files
+    std::mem::take(&mut disk.lock().files)
 }
 
 /// Opens the image that is in these files.
@@ -112,10 +111,10 @@ pub fn image_at(
     image.settings(options).options(node).open(bql, "")
 }
 
-type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Waits for all of them at once.
-async fn together<T>(mut all: Vec<Boxed<T>>) -> Vec<T> {
+pub async fn together<T>(mut all: Vec<Boxed<T>>) -> Vec<T> {
     let mut done = Vec::new();
     poll_fn(|context| {
         all.retain_mut(|one| match one.as_mut().poll(context) {
@@ -403,7 +402,9 @@ impl Running<'_> {
 
     /// Everything is written once more, and then nothing is below any more.
     fn leave_backing(&mut self, bql: &mut BqlGuard) {
-        if !std::mem::take(&mut self.has_backing) {
+        // Snapshots need what is below.
+        let is_needed = !self.snapshots.is_empty();
+        if is_needed || !std::mem::take(&mut self.has_backing) {
             return;
         }
         let values = self.seen(bql);
