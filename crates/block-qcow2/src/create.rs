@@ -169,7 +169,8 @@ impl CreateOptions {
         if entries * 8 > Limits::L1_BYTES {
             return Err(IoError::from_errno(EFBIG));
         }
-        let is_full = self.preallocation != Preallocation::Off;
+        // What is in a raw image is where the guest has it.
+        let is_full = self.preallocation != Preallocation::Off || self.data_file_raw;
         let l1 = geometry.clusters_of(entries * 8);
         let l2 = if is_full { entries } else { 0 };
         let data = match is_full && self.data_file.is_none() {
@@ -215,6 +216,8 @@ impl CreateOptions {
     pub fn measure(&self, data: u64) -> Result<Measurement, IoError> {
         let mut whole = self.clone();
         whole.backing_file = None;
+        // The data counts wherever it is.
+        (whole.data_file, whole.data_file_raw) = (None, false);
         whole.preallocation = Preallocation::Metadata;
         whole.check()?;
         let layout = whole.layout()?;

@@ -127,7 +127,7 @@ impl Image {
             tell(done as u64, all);
             self.expand_table(request, offset, is_own).await?;
         }
-        tell(all, all);
+        tell(all.max(1), all.max(1));
         self.commit(request, Goal::Durable).await
     }
 

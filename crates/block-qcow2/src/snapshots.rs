@@ -427,6 +427,9 @@ impl Snapshots for Qcow2 {
 
     fn goto(&self, section: &mut Drained<'_>, id: &str) -> Result<(), GraphError> {
         let image = &self.image;
+        if !image.geometry.keeps_data {
+            return Err(IoError::from_errno(errno::ENOTSUP).into());
+        }
         let by_id = SnapshotKey {
             id: Some(id),
             name: None,

@@ -137,9 +137,14 @@ impl Image {
                     .await?;
             }
         }
-        if to.preallocation != Preallocation::Off {
-            self.preallocate(request, old, new, to.preallocation)
-                .await?;
+        let is_raw = self.lock().header.has_raw_data();
+        let how = match to.preallocation {
+            // What is in a raw image is where the guest has it.
+            Preallocation::Off if is_raw && !to.zeroes => Preallocation::Metadata,
+            how => how,
+        };
+        if how != Preallocation::Off {
+            self.preallocate(request, old, new, how).await?;
         }
         self.set_size(request, new).await
     }

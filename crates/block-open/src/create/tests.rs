@@ -41,6 +41,7 @@ static FORMAT: Driver = Driver {
         ],
         typed: &[SIZE, WORD, BACKING, BACKING_FORMAT, WIDTH],
         amend: &[],
+        amend_only: &[],
         renamed: &[
             ("compat", "level"),
             ("backing_file", "backing-file"),

@@ -305,6 +305,12 @@ const COMPRESSION: Key = Key::word(
     &["zlib", "zstd"],
 );
 
+const ITER_TIME: CreateOption = CreateOption::new(
+    "encrypt.iter-time",
+    CreateKind::Number,
+    "Time to spend in PBKDF in milliseconds",
+);
+
 const CREATE: Create = Create {
     options: &[
         CreateOption::new("cluster_size", CreateKind::Size, "qcow2 cluster size").or("65536"),
@@ -336,6 +342,47 @@ const CREATE: Create = Create {
             CreateKind::Text,
             "Image format of the base image",
         ),
+        CreateOption::new(
+            "encryption",
+            CreateKind::Switch,
+            "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)",
+        ),
+        CreateOption::new(
+            "encrypt.format",
+            CreateKind::Text,
+            "Encrypt the image, format choices: 'aes', 'luks'",
+        ),
+        CreateOption::new(
+            "encrypt.key-secret",
+            CreateKind::Text,
+            "ID of secret providing qcow AES key or LUKS passphrase",
+        ),
+        CreateOption::new(
+            "encrypt.cipher-alg",
+            CreateKind::Text,
+            "Name of encryption cipher algorithm",
+        ),
+        CreateOption::new(
+            "encrypt.cipher-mode",
+            CreateKind::Text,
+            "Name of encryption cipher mode",
+        ),
+        CreateOption::new(
+            "encrypt.ivgen-alg",
+            CreateKind::Text,
+            "Name of IV generator algorithm",
+        ),
+        CreateOption::new(
+            "encrypt.ivgen-hash-alg",
+            CreateKind::Text,
+            "Name of IV generator hash algorithm",
+        ),
+        CreateOption::new(
+            "encrypt.hash-alg",
+            CreateKind::Text,
+            "Name of encryption hash algorithm",
+        ),
+        ITER_TIME,
         CreateOption::new(
             "data_file",
             CreateKind::Text,
@@ -379,9 +426,32 @@ const CREATE: Create = Create {
         "compat",
         "data_file",
         "data_file_raw",
+        "encrypt.iter-time",
         "lazy_refcounts",
         "refcount_bits",
         "size",
+    ],
+    amend_only: &[
+        CreateOption::new(
+            "encrypt.keyslot",
+            CreateKind::Number,
+            "Select a single keyslot to modify explicitly",
+        ),
+        CreateOption::new(
+            "encrypt.new-secret",
+            CreateKind::Text,
+            "New secret to set in the matching keyslots. Empty string to erase",
+        ),
+        CreateOption::new(
+            "encrypt.old-secret",
+            CreateKind::Text,
+            "Select all keyslots that match this password",
+        ),
+        CreateOption::new(
+            "encrypt.state",
+            CreateKind::Text,
+            "Select new state of affected keyslots (active/inactive)",
+        ),
     ],
     renamed: &[
         ("backing_file", "backing-file"),
@@ -399,8 +469,18 @@ const CREATE: Create = Create {
     how: How::InFile(create),
 };
 
-/// Levels of compatibility have older names.
+/// Levels of compatibility have older names. Options of encryption are known
+/// and refused: no image here is encrypted.
 fn convert(options: &mut Options) -> Result<(), OpenError> {
+    let old = options.get("encryption").map(Value::to_string);
+    if old.is_some_and(|word| matches!(&*word, "off" | "no" | "false" | "n")) {
+        options.remove("encryption");
+    }
+    let encrypts = |key: &str| key == "encryption" || key.starts_with("encrypt.");
+    if options.iter().any(|(key, _)| encrypts(key)) {
+        let text = "Encrypted images are not supported";
+        return Err(OpenError::Value(text.to_owned()));
+    }
     let level = options.get(VERSION.name).map(Value::to_string);
     let version = match level.as_deref() {
         Some("0.10") => "v2",

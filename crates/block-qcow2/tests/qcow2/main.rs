@@ -1,5 +1,6 @@
 //! The driver, with QEMU's own tools beside it.
 
+mod amending;
 mod crash;
 mod creating;
 mod hostile;
