@@ -96,8 +96,8 @@ pub use graph_cell::GraphCell;
 pub use gs_access::GsAccess;
 pub use node::{IoNode, NodeFlags, NodeIdentity, NodeUid, OnThreshold};
 pub use operations::{
-    AmendProgress, AmendReady, BackingName, BlockStatus, CheckResult, Clusters, DriverInfo, Repairs, ScsiCommand,
-    ScsiReply, ScsiTransfer, Zone, ZoneKind, ZoneOperation, ZoneState,
+    AmendProgress, AmendReady, BackingName, BlockStatus, CheckResult, Clusters, DriverInfo,
+    Repairs, ScsiCommand, ScsiReply, ScsiTransfer, Zone, ZoneKind, ZoneOperation, ZoneState,
 };
 pub use request::{Activity, Request};
 pub use resizes::Resizes;

@@ -22,15 +22,21 @@ pub enum SizeError {
 /// # Errors
 /// [`SizeError`]; a negative number is out of range.
 pub fn parse_size(text: &str) -> Result<u64, SizeError> {
+    let text = text.trim_ascii_start();
     let (negative, text) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
-        None => (false, text),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
-    let size = parse_unsigned(text)?;
-    if negative && size != 0 {
-        return Err(SizeError::Range);
+    if negative {
+        // Of a number with a unit nobody looks how small it is.
+        let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        return match is_plain {
+            true if text.bytes().all(|byte| byte == b'0') => Ok(0),
+            true => Err(SizeError::Range),
+            false => Err(SizeError::Syntax),
+        };
     }
-    Ok(size)
+    parse_unsigned(text)
 }
 
 fn parse_unsigned(text: &str) -> Result<u64, SizeError> {

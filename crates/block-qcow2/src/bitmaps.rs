@@ -315,7 +315,15 @@ pub(crate) fn load(section: &mut Drained<'_>, driver: &Qcow2) -> Result<(), Grap
             };
             found.push((stored, inconsistent));
         }
-        image.lock().bitmaps = entries;
+        {
+            let in_use = entries
+                .iter()
+                .filter(|entry| entry.flags.contains(BitmapFlags::IN_USE));
+            let names = in_use.map(|entry| entry.name.clone()).collect();
+            let state = &mut *image.lock();
+            state.inconsistent = names;
+            state.bitmaps = entries;
+        }
         if writable {
             image.mark_in_use(request).await?;
         }

@@ -112,6 +112,9 @@ impl CreateOptions {
                  (use version=v3 or greater)",
             );
         }
+        if self.backing_format.is_some() && self.backing_file.is_none() {
+            return refuse("Backing format cannot be used without backing file");
+        }
         if self.data_file_raw && self.data_file.is_none() {
             return refuse("data-file-raw requires data-file");
         }
@@ -256,7 +259,7 @@ impl CreateOptions {
         } else {
             below
         };
-        file.truncate(layout.total << bits, false, here).await?;
+        file.truncate(layout.end(), false, here).await?;
         if let Some(data) = data
             && (self.data_file_raw || self.preallocation != Preallocation::Off)
         {
@@ -276,8 +279,10 @@ impl CreateOptions {
             file.write((blocks_at + block) << bits, buffer.source())
                 .await?;
         }
+        // All of it, so that it has its place on the disk.
+        let rest = (layout.table * size / 8 - layout.blocks) as usize;
         let blocks = (0..layout.blocks).map(|block| (blocks_at + block) << bits);
-        write_words(file, size, blocks).await?;
+        write_words(file, size, blocks.chain(std::iter::repeat_n(0, rest))).await?;
         for table in 0..layout.l2 {
             let buffer = layout.l2_table(table, self);
             file.write((layout.l2_first + table) << bits, buffer.source())
@@ -288,7 +293,9 @@ impl CreateOptions {
             write_words(file, layout.header.l1_offset, tables).await?;
         }
         file.flush().await?;
-        let header = Buffer::from(&*layout.header.write()?);
+        let mut header = Buffer::zeroed(size as usize);
+        let bytes = layout.header.write()?;
+        header.as_mut_slice()[..bytes.len()].copy_from_slice(&bytes);
         file.write(0, header.source()).await?;
         file.flush().await
     }
@@ -310,6 +317,15 @@ struct Layout {
 }
 
 impl Layout {
+    /// How long the file is at first, in bytes. A table of the first level
+    /// that is empty takes its entries, and not a whole cluster.
+    fn end(&self) -> u64 {
+        match self.l2 {
+            0 => self.header.l1_offset + u64::from(self.header.l1_size) * 8,
+            _ => self.total << self.geometry.cluster_bits,
+        }
+    }
+
     /// A second-level table that refers to clusters in their order.
     fn l2_table(&self, table: u64, options: &CreateOptions) -> Buffer {
         let geometry = &self.geometry;

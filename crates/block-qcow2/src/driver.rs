@@ -99,7 +99,11 @@ impl DriverIo for Qcow2 {
             let text = "The amendment was prepared for another driver";
             return IoFuture::failed(IoError::refused(errno::EINVAL, text));
         };
-        IoFuture::new(async move { self.image.amend(request, amendment, &|done, all| ready.tell(done, all)).await })
+        IoFuture::new(async move {
+            self.image
+                .amend(request, amendment, &|done, all| ready.tell(done, all))
+                .await
+        })
     }
 
     fn can_store_bitmap<'r>(

@@ -107,11 +107,7 @@ impl Image {
     /// # Errors
     /// Those of the file, `ENOSPC`; some of it is done then, and the image
     /// reads as before.
-    pub async fn expand_zeroes(
-        &self,
-        request: Request<'_>,
-        tell: Tell<'_>,
-    ) -> Result<(), IoError> {
+    pub async fn expand_zeroes(&self, request: Request<'_>, tell: Tell<'_>) -> Result<(), IoError> {
         self.commit(request, Goal::Durable).await?;
         {
             // What is cached of the tables is of before.
@@ -146,8 +142,7 @@ impl Image {
         let file = request.file()?;
         let length = file.length().await?;
         let text = "Could not read L2 table";
-        let mut words =
-            read_words(file, offset, geometry.cluster_size() / 8, length, text).await?;
+        let mut words = read_words(file, offset, geometry.cluster_size() / 8, length, text).await?;
         let uses = self
             .with_refs(request, |refs| refs.get(offset >> bits))
             .await?

@@ -6,8 +6,8 @@ use block_common::error::errno;
 use block_io::{Buffer, IoError, Preallocation, Request, Truncation, WriteFlags};
 
 use crate::commit::Goal;
-use crate::format::entry::{ALL_ZERO, COPIED, Entry, OFFSET, ZERO};
 use crate::format::Limits;
+use crate::format::entry::{ALL_ZERO, COPIED, Entry, OFFSET, ZERO};
 use crate::image::Image;
 use crate::switch::Extent;
 use crate::zero::Become;
@@ -41,6 +41,7 @@ impl Image {
                 "Can't resize a v2 image which has snapshots",
             );
         }
+        self.check_bitmaps()?;
         if new < old {
             if to.preallocation != Preallocation::Off {
                 return refuse(
@@ -57,6 +58,20 @@ impl Image {
             );
         }
         self.grow(request, old, to).await
+    }
+
+    /// Refuses to change the length while a bitmap is there of which nobody
+    /// knows what it says (`qcow2_truncate_bitmaps_check`).
+    fn check_bitmaps(&self) -> Result<(), IoError> {
+        let state = self.lock();
+        let is_there = |name: &&String| state.bitmaps.iter().any(|bitmap| bitmap.name == **name);
+        match state.inconsistent.iter().find(is_there) {
+            None => Ok(()),
+            Some(name) => Err(IoError::refused(
+                errno::EINVAL,
+                format!("Bitmap '{name}' is inconsistent and cannot be used"),
+            )),
+        }
     }
 
     async fn shrink(&self, request: Request<'_>, old: u64, new: u64) -> Result<(), IoError> {

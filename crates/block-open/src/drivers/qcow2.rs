@@ -469,6 +469,31 @@ const CREATE: Create = Create {
     how: How::InFile(create),
 };
 
+/// Refuses what would encrypt an image.
+fn refuse_encryption(options: &Options) -> Result<(), OpenError> {
+    let is_given = |key: &str| options.get(key).is_some();
+    let mut keys = options.iter().map(|(key, _)| key);
+    let encrypts = |key: &str| key == "encryption" || key.starts_with("encrypt.");
+    if !keys.any(encrypts) {
+        return Ok(());
+    }
+    let format = options.get("encrypt.format").map(Value::to_string);
+    let text = match format.as_deref() {
+        Some(_) if is_given("encryption") => {
+            "'encrypt.format' and its alias 'encryption' can't be used at the same time".to_owned()
+        }
+        Some(word) if !matches!(word, "aes" | "luks") => {
+            format!("Parameter 'format' does not accept value '{word}'")
+        }
+        None if !is_given("encryption") => "Parameter 'encrypt.format' is missing".to_owned(),
+        _ if !is_given("encrypt.key-secret") => {
+            "Parameter 'encrypt.key-secret' is required for cipher".to_owned()
+        }
+        _ => "Encrypted images are not supported".to_owned(),
+    };
+    Err(OpenError::Value(text))
+}
+
 /// Levels of compatibility have older names. Options of encryption are known
 /// and refused: no image here is encrypted.
 fn convert(options: &mut Options) -> Result<(), OpenError> {
@@ -476,11 +501,7 @@ fn convert(options: &mut Options) -> Result<(), OpenError> {
     if old.is_some_and(|word| matches!(&*word, "off" | "no" | "false" | "n")) {
         options.remove("encryption");
     }
-    let encrypts = |key: &str| key == "encryption" || key.starts_with("encrypt.");
-    if options.iter().any(|(key, _)| encrypts(key)) {
-        let text = "Encrypted images are not supported";
-        return Err(OpenError::Value(text.to_owned()));
-    }
+    refuse_encryption(options)?;
     let level = options.get(VERSION.name).map(Value::to_string);
     let version = match level.as_deref() {
         Some("0.10") => "v2",

@@ -5,9 +5,11 @@
 //! | `lines` | what both must answer alike |
 //! | `both` | running a line on both |
 //! | `formats` | several steps with images of a format |
+//! | `amending` | images that are changed, resized, kept and made, in several steps |
 //! | `alone` | what there is nothing to compare with |
 
 mod alone;
+mod amending;
 mod both;
 mod formats;
 mod lines;
