@@ -218,7 +218,7 @@ impl CreateOptions {
     /// Those of [`check`](CreateOptions::check); `EFBIG`.
     pub fn measure(&self, data: u64) -> Result<Measurement, IoError> {
         let mut whole = self.clone();
-        whole.backing_file = None;
+        (whole.backing_file, whole.backing_format) = (None, None);
         // The data counts wherever it is.
         (whole.data_file, whole.data_file_raw) = (None, false);
         whole.preallocation = Preallocation::Metadata;
@@ -288,9 +288,11 @@ impl CreateOptions {
             file.write((layout.l2_first + table) << bits, buffer.source())
                 .await?;
         }
-        if layout.l2 > 0 {
-            let tables = (0..layout.l2).map(|table| (layout.l2_first + table) << bits | COPIED);
-            write_words(file, layout.header.l1_offset, tables).await?;
+        let entries = u64::from(layout.header.l1_size);
+        let tables = (0..layout.l2).map(|table| (layout.l2_first + table) << bits | COPIED);
+        let none = std::iter::repeat_n(0, (entries - layout.l2) as usize);
+        if entries > 0 {
+            write_words(file, layout.header.l1_offset, tables.chain(none)).await?;
         }
         file.flush().await?;
         let mut header = Buffer::zeroed(size as usize);

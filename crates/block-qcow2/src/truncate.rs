@@ -258,6 +258,9 @@ impl Image {
                 let data = self.data(request)?;
                 data.write_zeroes(host, count << bits, WriteFlags::empty())
                     .await?;
+            } else if self.geometry.keeps_data {
+                // What an entry refers to is in the file.
+                self.reach_end(request).await?;
             }
             let extended = self.geometry.has_subclusters();
             self.change_entries(request, want.start, count, |number, old, _| {
@@ -272,9 +275,6 @@ impl Image {
                 claimed.keep();
             }
             at = (want.start + (count << bits)).min(to);
-        }
-        if self.geometry.keeps_data && how == Preallocation::Metadata {
-            self.reach_end(request).await?;
         }
         Ok(())
     }

@@ -313,35 +313,6 @@ const ITER_TIME: CreateOption = CreateOption::new(
 
 const CREATE: Create = Create {
     options: &[
-        CreateOption::new("cluster_size", CreateKind::Size, "qcow2 cluster size").or("65536"),
-        CreateOption::new("extended_l2", CreateKind::Switch, "Extended L2 tables").or("off"),
-        CreateOption::new(
-            "preallocation",
-            CreateKind::Text,
-            "Preallocation mode (allowed values: off, metadata, falloc, full)",
-        ),
-        CreateOption::new(
-            "compression_type",
-            CreateKind::Text,
-            "Compression method used for image cluster compression",
-        )
-        .or("zlib"),
-        CreateOption::new("size", CreateKind::Size, "Virtual disk size"),
-        CreateOption::new(
-            "compat",
-            CreateKind::Text,
-            "Compatibility level (v2 [0.10] or v3 [1.1])",
-        ),
-        CreateOption::new(
-            "backing_file",
-            CreateKind::Text,
-            "File name of a base image",
-        ),
-        CreateOption::new(
-            "backing_fmt",
-            CreateKind::Text,
-            "Image format of the base image",
-        ),
         CreateOption::new(
             "encryption",
             CreateKind::Switch,
@@ -383,6 +354,35 @@ const CREATE: Create = Create {
             "Name of encryption hash algorithm",
         ),
         ITER_TIME,
+        CreateOption::new("cluster_size", CreateKind::Size, "qcow2 cluster size").or("65536"),
+        CreateOption::new("extended_l2", CreateKind::Switch, "Extended L2 tables").or("off"),
+        CreateOption::new(
+            "preallocation",
+            CreateKind::Text,
+            "Preallocation mode (allowed values: off, metadata, falloc, full)",
+        ),
+        CreateOption::new(
+            "compression_type",
+            CreateKind::Text,
+            "Compression method used for image cluster compression",
+        )
+        .or("zlib"),
+        CreateOption::new("size", CreateKind::Size, "Virtual disk size"),
+        CreateOption::new(
+            "compat",
+            CreateKind::Text,
+            "Compatibility level (v2 [0.10] or v3 [1.1])",
+        ),
+        CreateOption::new(
+            "backing_file",
+            CreateKind::Text,
+            "File name of a base image",
+        ),
+        CreateOption::new(
+            "backing_fmt",
+            CreateKind::Text,
+            "Image format of the base image",
+        ),
         CreateOption::new(
             "data_file",
             CreateKind::Text,

@@ -111,11 +111,11 @@ const AMENDED: &[&str] = &[
     "create -q -f qcow2 q 4M; amend -o refcount_bits=3 q; \
      amend -o refcount_bits=0 q; amend -o refcount_bits=128 q; \
      amend -o refcount_bits=-1 q; amend -o refcount_bits=x q",
-    "create -q -f qcow2 q 4M; io q write -P 5 0 1M,write -P 6 3M 64k; \
+    "create -q -f qcow2 -o cluster_size=4k q 4M; io q write -P 5 0 1M,write -P 6 3M 64k; \
      amend -o refcount_bits=64 q; amend -o compat=0.10 q; \
      amend -o compat=0.10,refcount_bits=8 q; \
      amend -o compat=0.10,refcount_bits=16 q; amend -o refcount_bits=8 q",
-    "create -q -f qcow2 q 4M; io q write -P 1 0 1M,write -z 0 128k; \
+    "create -q -f qcow2 -o cluster_size=4k q 4M; io q write -P 1 0 1M,write -z 0 128k; \
      snapshot -c s1 q; snapshot -c s2 q; amend -o refcount_bits=1 q; \
      amend -o refcount_bits=2 q; io q write -P 3 64k 1M; \
      amend -o compat=0.10,refcount_bits=16 q",
@@ -138,7 +138,7 @@ const AMENDED: &[&str] = &[
     "create -q -f qcow2 q 4M; amend -o size=1000 q; amend -o size=2M q; \
      amend -o size=8M q; amend -o size=0 q; amend -o size=-1 q; amend -o size=8E q; \
      amend -o size=1E q; amend -o size=3M,size=5M q",
-    "create -q -f qcow2 -o data_file=d q 1M; io q write -P 3 0 1M; \
+    "create -q -f qcow2 -o data_file=d,cluster_size=4k q 1M; io q write -P 3 0 1M; \
      amend -o compat=0.10 q; amend -o refcount_bits=64 q; amend -o data_file_raw=on q",
     "create -q -f qcow2 -o data_file=d,data_file_raw=on q 1M; \
      amend -o data_file_raw=on q; amend -o data_file_raw=off q; \
@@ -235,7 +235,7 @@ const MADE: &[&str] = &[
      create -f qcow2 -o encryption=on,encrypt.format=luks x 1M",
     "create -f qcow2 q 1T; info q; create -f qcow2 -o cluster_size=512 q 64M; info q; \
      create -f qcow2 -o cluster_size=2M q 64M; info q; create -f qcow2 q 0; info q; \
-     create -f qcow2 -o data_file=d q 1M; info q; \
+     \
      create -f qcow2 -o preallocation=metadata q 4M; info q",
     "create -f raw -o size=-1k r; create -f raw -o size=-1 r; create -f raw -o size=+1k r; \
      info r; create -f raw -o size=0x10k r; create -f raw -o size=-1.5k r; create -f raw -o size= r",
