@@ -490,6 +490,26 @@ fn a_crash_at_any_flush_leaves_the_image_whole() {
 }
 
 #[test]
+fn a_snapshot_that_cannot_be_made_leaves_nothing_behind() {
+    in_layer(|bql, directory| {
+        let bytes = image(bql, &directory.path().join("image"));
+        let tape = Tape::new(&bytes);
+        let node = over(bql, &tape, false).expect("opened");
+        // Some clusters are used twice by now: one of them more is too many.
+        let narrow = Work::Amend(&[("refcount_bits", "2")]);
+        narrow.run(bql, &node).expect("they fit");
+        let refused = Work::Snapshot.run(bql, &node).expect_err("no room");
+        assert_eq!(refused.errno(), 22);
+        let found = node
+            .drain(bql)
+            .io(async |request: Request<'_>| request.check(Repairs::empty()).await)
+            .expect("looked at");
+        assert_eq!((found.corruptions, found.leaks), (0, 0));
+        close(bql, node);
+    });
+}
+
+#[test]
 fn what_is_cut_off_is_all_that_goes_whatever_fails() {
     in_layer(|bql, directory| {
         let bytes = image(bql, &directory.path().join("image"));
