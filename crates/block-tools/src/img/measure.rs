@@ -151,7 +151,7 @@ fn bitmaps(bql: &BqlGuard, image: &Image, cluster: u64) -> Option<u64> {
             continue;
         }
         let info = bitmap.info();
-        let bytes = length.div_ceil(u64::from(info.granularity)).div_ceil(8);
+        let bytes = length.div_ceil(info.granularity).div_ceil(8);
         let clusters = bytes.div_ceil(cluster);
         sum += clusters * cluster + (clusters * 8).next_multiple_of(cluster);
         // An entry of the directory.
