@@ -227,6 +227,15 @@ pub enum GraphError {
     /// The edge is gone, or never existed in this block layer.
     #[error("The edge no longer exists")]
     StaleEdge,
+    /// Another child is there than the one that a change was planned for. What
+    /// ran in the main loop while the change waited may have put it there.
+    #[error("The child '{edge}' of '{parent}' has changed meanwhile")]
+    ChildChanged {
+        /// The parent.
+        parent: String,
+        /// The name of the edge.
+        edge: String,
+    },
     /// Attaching would make a node its own descendant.
     #[error("Making '{child}' a {edge} child of '{parent}' would create a cycle")]
     Cycle {
@@ -471,6 +480,7 @@ impl GraphError {
             | GraphError::NodeClosing(_)
             | GraphError::DeviceInUse(_)
             | GraphError::Blocked { .. }
+            | GraphError::ChildChanged { .. }
             | GraphError::IoThreadInUse(_) => errno::EBUSY,
             GraphError::NotFound { .. } | GraphError::NoSuchIoThread(_) => errno::ENOENT,
             GraphError::NoMedium(_) => errno::ENOMEDIUM,

@@ -18,6 +18,7 @@ use block_io::{
     IoFuture, Request, ScsiCommand, ScsiReply, Source, Truncation, WriteFlags, Zone, ZoneOperation,
 };
 
+use crate::blkdebug::Blkdebug;
 use crate::forward::{AS_THE_CHILD, at_file, file_length};
 use guard::Guard;
 
@@ -39,6 +40,8 @@ pub struct Raw {
     /// The same, for global-state code.
     shown: BqlCell<Cell<Window>>,
     guard: Option<Guard>,
+    /// Whether the child is for debugging and hears of reads and writes.
+    is_heard: bool,
 }
 
 /// Which bytes of the child are shown.
@@ -280,9 +283,11 @@ impl RawOptions {
             let cell = GraphCell::new(builder.uid(), window);
             (Role::DATA | Role::PRIMARY, Some(cell))
         };
+        let is_heard = file.driver::<Blkdebug>().is_some();
         builder.child("file", &file, role).open(
             bql,
             Arc::new(Raw {
+                is_heard,
                 window,
                 shown,
                 guard: guard.map(Guard::new),
@@ -306,7 +311,7 @@ impl DriverIo for Raw {
     /// Without a window there is nothing to do for any request.
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            passes_through: self.window.is_none() && self.guard.is_none(),
+            passes_through: self.window.is_none() && self.guard.is_none() && !self.is_heard,
             filter: self.window.is_none(),
             ..AS_THE_CHILD
         }
@@ -319,6 +324,14 @@ impl DriverIo for Raw {
         into: Destination<'r>,
     ) -> IoFuture<'r> {
         let bytes = into.len() as u64;
+        if self.is_heard {
+            return IoFuture::new(async move {
+                request.file()?.debug_event("read_aio").await?;
+                let read = |file: Request<'r>, start| file.read(start, into);
+                self.inside(request, offset, bytes, errno::EINVAL, read)
+                    .await
+            });
+        }
         self.inside(request, offset, bytes, errno::EINVAL, |file, start| {
             file.read(start, into)
         })
@@ -333,12 +346,20 @@ impl DriverIo for Raw {
     ) -> IoFuture<'r> {
         let bytes = from.len() as u64;
         let write = move |file: Request<'r>, start| file.write_with(start, from, flags);
-        let Some((guard, range)) = self.guard(request, offset, bytes) else {
+        let guarded = self.guard(request, offset, bytes);
+        if guarded.is_none() && !self.is_heard {
             return self.inside(request, offset, bytes, errno::ENOSPC, write);
-        };
+        }
         IoFuture::new(async move {
-            let _turn = guard.turn(flags).await?;
-            guard.check(request, range, Some(from)).await?;
+            let _turn = match guarded {
+                Some((guard, range)) => {
+                    let turn = guard.turn(flags).await?;
+                    guard.check(request, range, Some(from)).await?;
+                    Some(turn)
+                }
+                None => None,
+            };
+            request.file()?.debug_event("write_aio").await?;
             self.inside(request, offset, bytes, errno::ENOSPC, write)
                 .await
         })

@@ -391,15 +391,23 @@ fn set_inactive(scope: &mut Scope<'_>, node: &Node, inactive: bool) {
     write::set_flag(scope.bql, &scope.section, key, flag, inactive);
 }
 
-fn release(bql: &mut BqlGuard, node: &Node) -> Result<(), GraphError> {
+/// Stores what is kept of the node: its bitmaps, and what the driver has.
+pub(crate) fn release(bql: &mut BqlGuard, node: &Node) -> Result<(), GraphError> {
     let driver = Arc::clone(&bql.graph().node(node.key(bql)).driver);
-    driver.inactivate(&mut node.drain(bql))
+    let mut section = node.drain(bql);
+    let stored = section.store_bitmaps();
+    stored.map_err(|error| GraphError::Refused {
+        message: error.to_string(),
+        errno: errno::EINVAL,
+    })?;
+    driver.inactivate(&mut section)
 }
 
 fn take(scope: &mut Scope<'_>, node: &Node) -> Result<(), GraphError> {
     let look = async |request: Request<'_>| request.invalidate_cache().await;
     owner_io::run(scope.bql, node, &scope.section, look)?;
-    Ok(())
+    let driver = Arc::clone(&scope.bql.graph().node(node.key(scope.bql)).driver);
+    driver.activated(&mut node.drain(scope.bql))
 }
 
 /// An inactive backend does nothing with its node, and lets others do

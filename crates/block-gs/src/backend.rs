@@ -193,16 +193,43 @@ impl Backend {
     /// # Errors
     /// As [`insert`](Backend::insert); the old node stays then.
     pub fn replace(&self, bql: &mut BqlGuard, node: &Node) -> Result<(), GraphError> {
+        self.replace_expecting(bql, None, node)
+    }
+
+    /// As [`replace`](Backend::replace), if the node below is `old` at the
+    /// moment at which it is replaced: what runs while this waits may have put
+    /// another one there.
+    ///
+    /// # Errors
+    /// [`GraphError::ChildChanged`] if it is another one, or none; those of
+    /// [`replace`](Backend::replace).
+    pub fn replace_if(&self, bql: &mut BqlGuard, old: &Node, new: &Node) -> Result<(), GraphError> {
+        self.replace_expecting(bql, Some(old), new)
+    }
+
+    fn replace_expecting(
+        &self,
+        bql: &mut BqlGuard,
+        expected: Option<&Node>,
+        node: &Node,
+    ) -> Result<(), GraphError> {
         let key = self.key(bql);
         let homes = (self.root().context(), node.io().context());
         let replaced = loop {
-            let Some(old) = self.node(bql) else {
+            let old = self.node(bql);
+            if expected.is_some() && expected != old.as_ref() {
+                break Err(GraphError::ChildChanged {
+                    parent: self.name().to_owned(),
+                    edge: "root".to_owned(),
+                });
+            }
+            let Some(old) = old else {
                 return self.insert(bql, node);
             };
             bql.reap();
             self.merge_context(bql, node)?;
-            let scope = Scope::open(bql, [old, node.clone()]);
-            match replace_edge(scope.bql, &scope.section, key, node) {
+            let scope = Scope::open(bql, [old.clone(), node.clone()]);
+            match replace_edge(scope.bql, &scope.section, key, &old, node) {
                 // What ran while we waited has given the backend another node.
                 Err(GraphError::StaleEdge) => {}
                 outcome => break outcome,
@@ -431,10 +458,8 @@ pub(crate) fn detach(bql: &mut BqlGuard, key: BackendKey) {
     let Some(node) = take_away(bql, key) else {
         return;
     };
-    // Without its backend the node has no reason to be in an iothread. The
-    // backend itself stays where it is.
-    let main = bql.context().clone();
-    let _ = context_change::change(bql, &node, &main, None);
+    // The backend itself stays where it is.
+    context_change::go_back(bql, &node);
 }
 
 /// Takes the node of a backend away, in a drained section of the node.
@@ -463,6 +488,7 @@ fn replace_edge(
     bql: &mut BqlGuard,
     section: &Section,
     key: BackendKey,
+    expected: &Node,
     node: &Node,
 ) -> Result<(), GraphError> {
     let edge = bql.graph().backends[key]
@@ -470,7 +496,7 @@ fn replace_edge(
         .ok_or(GraphError::StaleEdge)?;
     let (old, new) = (bql.graph().edges[edge].child, node.key(bql));
     let backend = &bql.graph().backends[key];
-    if !section.covers(old) || backend.root.context() != node.io().context() {
+    if old != expected.key(bql) || backend.root.context() != node.io().context() {
         return Err(GraphError::StaleEdge);
     }
     bql.graph().check_not_closing(new)?;

@@ -238,6 +238,14 @@ pub(crate) fn turn(bql: &mut BqlGuard, old: &AioContext) {
     bql.block_on(old.turned());
 }
 
+/// Lets a node that has lost a parent go back to the main loop: without the
+/// parent it may have no reason to be elsewhere. Parents that are left, and need
+/// it where it is, refuse, and then it stays. Polls.
+pub(crate) fn go_back(bql: &mut BqlGuard, node: &Node) {
+    let main = bql.context().clone();
+    let _ = change(bql, node, &main, None);
+}
+
 /// Brings two nodes that will be connected into one context: the child to the
 /// parent, or else the parent to the child. Notes what it has moved.
 ///

@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use block_common::error::errno;
 use block_common::{GraphError, Perm};
-use block_io::{DeviceIdentity, DeviceIo, NodeUid};
+use block_io::{BackendEvent, DeviceIdentity, DeviceIo, ImageCorrupted, NodeUid};
 
 use crate::graph::{BackendKey, NodeKey, ParentRef};
-use crate::{Backend, BqlGuard, Node};
+use crate::{Backend, BqlGuard, Node, NodeView};
 
 /// What the main loop asks of, and tells to, the device of a backend (the
 /// part of `BlockDevOps` that is called with the BQL held).
@@ -291,6 +291,25 @@ pub(crate) fn tell_truncated(bql: &BqlGuard) {
     let (ended, running) = (find(ended).collect(), find(running).collect());
     let above = above(bql, ended, &running);
     Resized { bql, above }.tell();
+}
+
+/// Tells of images that are damaged, with the device that shows each.
+pub(crate) fn tell_damaged(bql: &BqlGuard) {
+    for damage in bql.events().damages().take(bql.access()) {
+        let mut nodes = crate::nodes(bql);
+        // A node that has gone meanwhile has no device.
+        let node = nodes.find(|node| node.io().uid() == damage.node);
+        let name = |name: Option<&str>| name.unwrap_or_default().to_owned();
+        let event = BackendEvent::ImageCorrupted(ImageCorrupted {
+            device: name(node.map(NodeView::device_name)),
+            node_name: damage.node_name,
+            message: damage.message,
+            offset: damage.range.as_ref().map(|range| range.start),
+            size: damage.range.map(|range| range.end - range.start),
+            fatal: damage.fatal,
+        });
+        bql.events().tell(&event);
+    }
 }
 
 /// The edges of all parents that are no nodes above any of `nodes`, each once.

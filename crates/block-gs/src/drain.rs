@@ -228,8 +228,7 @@ impl<'a> Drained<'a> {
         transaction.detach_child(name);
         transaction.commit()?;
         if let Some(child) = child {
-            let main = self.scope.bql.context().clone();
-            let _ = context_change::change(self.scope.bql, &child, &main, None);
+            context_change::go_back(self.scope.bql, &child);
         }
         Ok(())
     }

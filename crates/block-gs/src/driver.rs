@@ -124,11 +124,27 @@ pub trait BlockDriver: DriverIo + Any {
 
     /// Another process is about to take the image over: write out what is
     /// kept (`bdrv_inactivate`). Nobody above writes, and the section can do
-    /// I/O. The way back is [`DriverIo::invalidate_cache`].
+    /// I/O. Bitmaps have been [stored](DriverIo::store_bitmaps); a driver that
+    /// will find them in the image again may
+    /// [let them go](Drained::release_stored_bitmaps). The way back is
+    /// [`DriverIo::invalidate_cache`], then
+    /// [`activated`](BlockDriver::activated). An active node is asked this too
+    /// before it is closed; nobody hears of errors then.
     ///
     /// # Errors
     /// The node stays active, and so do all others that were to follow.
     fn inactivate(&self, _section: &mut Drained<'_>) -> Result<(), GraphError> {
+        Ok(())
+    }
+
+    /// The image is ours again, and has been looked at anew: what takes a proof
+    /// of global state follows here, such as bitmaps that another process has
+    /// stored (the end of `bdrv_co_invalidate_cache`). The node can be written
+    /// already, unless it is read-only.
+    ///
+    /// # Errors
+    /// The node stays inactive.
+    fn activated(&self, _section: &mut Drained<'_>) -> Result<(), GraphError> {
         Ok(())
     }
 

@@ -215,6 +215,12 @@ impl BlockLayer {
                 shared.schedule(Box::new(|bql| crate::device::tell_truncated(bql)));
             }
         });
+        let listener = Arc::downgrade(&shared);
+        shared.events.damages().set_wake(move || {
+            if let Some(shared) = listener.upgrade() {
+                shared.schedule(Box::new(|bql| crate::device::tell_damaged(bql)));
+            }
+        });
         let waker = Waker::from(Arc::new(MainWaker(Arc::clone(&shared))));
         Ok(BlockLayer {
             state: Box::new(LayerState {

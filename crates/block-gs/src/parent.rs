@@ -219,7 +219,8 @@ impl Parent {
         })
     }
 
-    /// Removes an edge of this parent.
+    /// Removes an edge of this parent. The node goes back to the main loop,
+    /// unless others keep it where it is.
     ///
     /// # Errors
     /// [`GraphError::StaleEdge`] when it is gone, or not this parent's.
@@ -228,8 +229,10 @@ impl Parent {
         if bql.graph().edges[edge.key].parent != ParentRef::Other(self.key(bql)) {
             return Err(GraphError::StaleEdge);
         }
+        let child = Node::of(bql, bql.graph().edges[edge.key].child);
         write::unlink(bql, &Section::default(), edge.key);
         reap::free_edge(bql, edge.key);
+        context_change::go_back(bql, &child);
         Ok(())
     }
 

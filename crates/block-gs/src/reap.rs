@@ -11,7 +11,7 @@ use block_io::Request;
 use crate::graph::section::{Scope, Section};
 use crate::graph::write;
 use crate::graph::{BackendKey, EdgeKey, NodeKey, ParentKey};
-use crate::{BqlGuard, Node, bitmaps, buffers, owner_io, permissions};
+use crate::{BqlGuard, Node, buffers, context_change, owner_io, permissions};
 
 /// Forgets an edge that has been taken out: its child's other parents may do
 /// more now, and it may have been the last.
@@ -44,7 +44,8 @@ fn is_unreferenced(bql: &BqlGuard, key: NodeKey) -> bool {
 }
 
 /// Closes the node and takes it out of the graph (`bdrv_close`,
-/// `bdrv_delete`). Its children lose a parent and are looked at in turn.
+/// `bdrv_delete`). Its children lose a parent and are looked at in turn; they go
+/// back to the main loop unless others keep them where they are.
 ///
 /// A panic in its driver, or in what runs while it is drained, leaves it in
 /// the graph for another try, which asks the driver for nothing more.
@@ -57,10 +58,11 @@ pub(crate) fn delete_node(bql: &mut BqlGuard, key: NodeKey) {
         // Nobody is left to whom the error could be reported; what the
         // writers cared about they have flushed themselves.
         let farewell = Farewell(&mut scope, key);
-        let stored = bitmaps::to_store(farewell.0.bql, key);
-        if !stored.is_empty() {
-            let store = async |request: Request<'_>| bitmaps::store(request, &stored).await;
-            let _ = owner_io::run(farewell.0.bql, &node, &farewell.0.section, store);
+        // What another process owns is not stored here.
+        if !node.view(farewell.0.bql).is_inactive() {
+            let _ = node.drain(farewell.0.bql).store_bitmaps();
+            let driver = Arc::clone(&farewell.0.bql.graph().node(key).driver);
+            let _ = driver.inactivate(&mut node.drain(farewell.0.bql));
         }
         let flush = async |request: Request<'_>| request.flush().await;
         let _ = owner_io::run(farewell.0.bql, &node, &farewell.0.section, flush);
@@ -69,7 +71,10 @@ pub(crate) fn delete_node(bql: &mut BqlGuard, key: NodeKey) {
         drop(farewell);
     }
     scope.settle();
+    let mut children = Vec::new();
     while let Some(&edge) = scope.bql.graph().node(key).children.last() {
+        let child = scope.bql.graph().edges[edge].child;
+        children.push(Node::of(scope.bql, child));
         scope.bql.graph_mut().edges[edge].frozen = 0;
         write::unlink(scope.bql, &scope.section, edge);
         free_edge(scope.bql, edge);
@@ -84,6 +89,9 @@ pub(crate) fn delete_node(bql: &mut BqlGuard, key: NodeKey) {
     // Requests hold no node, only roots and edges do, and none is left; the
     // I/O half goes with its last handle.
     leaving.bql.graph_mut().remove_node(key);
+    for child in children {
+        context_change::go_back(leaving.bql, &child);
+    }
 }
 
 /// A node on its way out, which nobody may attach to. Stays otherwise if a
@@ -133,16 +141,22 @@ pub(crate) fn reap_backend(bql: &mut BqlGuard, key: BackendKey) {
     }
 }
 
-/// Removes a parent of another kind, with its edges.
+/// Removes a parent of another kind, with its edges. Its nodes go back to the
+/// main loop unless others keep them where they are.
 pub(crate) fn reap_parent(bql: &mut BqlGuard, key: ParentKey) {
+    let mut children = Vec::new();
     while let Some(&edge) = bql
         .graph()
         .others
         .get(key)
         .and_then(|parent| parent.edges.last())
     {
+        children.push(Node::of(bql, bql.graph().edges[edge].child));
         write::unlink(bql, &Section::default(), edge);
         free_edge(bql, edge);
     }
     bql.graph_mut().others.remove(key);
+    for child in children {
+        context_change::go_back(bql, &child);
+    }
 }

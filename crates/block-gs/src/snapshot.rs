@@ -185,10 +185,22 @@ impl Drained<'_> {
     /// included (`bdrv_snapshot_goto`).
     ///
     /// # Errors
-    /// [`GraphError::Refused`] where none are kept; the driver's.
+    /// [`GraphError::Refused`] where none are kept, or the node has dirty
+    /// bitmaps, which would not note what changes; the driver's.
     pub fn goto_snapshot(&mut self, id: &str) -> Result<(), GraphError> {
+        let node = self.node().clone();
+        if node.bitmaps(self).next().is_some() {
+            let text = "Device has active dirty bitmaps";
+            return Err(refused(errno::EBUSY, text.into()));
+        }
         let gone = self.at_keeper(|snapshots, section| {
-            snapshots.goto(section, id)?;
+            let gone = snapshots.goto(section, id);
+            if gone.is_err() {
+                // It may be another length although something failed after that.
+                let length = async |request: Request<'_>| request.refresh_length().await;
+                let _ = section.io(length);
+            }
+            gone?;
             refresh(section)
         });
         match gone {
@@ -278,9 +290,9 @@ impl Drained<'_> {
 /// What was kept of the old contents goes, the length first of all.
 fn refresh(section: &mut Drained<'_>) -> Result<(), GraphError> {
     section.io(async |request: Request<'_>| -> Result<(), IoError> {
-        request.invalidate_cache().await?;
+        let looked = request.invalidate_cache().await;
         request.refresh_length().await?;
-        Ok(())
+        looked
     })?;
     Ok(())
 }

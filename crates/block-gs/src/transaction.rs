@@ -1,17 +1,25 @@
 //! Changes of the graph, all or nothing.
+//!
+//! | module | what |
+//! |---|---|
+//! | this one | what is planned, and for which nodes |
+//! | `attempt` | carrying it out: what may wait, what may not, the way back |
+//! | `step` | the steps that changes consist of, and what they check |
+
+mod attempt;
+mod step;
 
 use std::fmt;
 
-use block_common::{BlockLimits, GraphError, IoError, Perm, Role};
-use block_io::Request;
-use block_io::aio::AioContext;
+use block_common::{GraphError, Role};
 use smallvec::SmallVec;
 
+use self::attempt::Attempt;
+use self::step::{Applied, Step};
+use crate::graph::NodeKey;
 use crate::graph::section::Section;
-use crate::graph::write::{self, NewEdge, NewParent};
-use crate::graph::{EdgeKey, Graph, NodeKey, ParentRef};
-use crate::reopen::{self, AfterReopen, Ready, ReopenOptions};
-use crate::{BqlGuard, Node, buffers, context_change, limits, permissions};
+use crate::reopen::{self, ReopenOptions};
+use crate::{BqlGuard, Node};
 
 /// Several changes of the graph that happen together or not at all
 /// (`Transaction` and the `bdrv_*_noperm` functions).
@@ -62,6 +70,11 @@ struct Change {
 }
 
 enum Action {
+    /// Nothing; but the others only if this is so.
+    Expect {
+        name: String,
+        child: Option<Node>,
+    },
     Attach {
         name: String,
         child: Node,
@@ -100,31 +113,6 @@ enum Skipping {
     Refused,
 }
 
-/// How to take one step back.
-enum Undo {
-    Unlink(EdgeKey),
-    Relink(EdgeKey, Node),
-    PutBack(EdgeKey),
-    SetWritable(NodeKey, bool),
-}
-
-/// What has been done so far, and what to refresh and free in the end.
-#[derive(Default)]
-struct Applied {
-    undo: Vec<Undo>,
-    /// What has other parents, children or both than before.
-    touched: SmallVec<[NodeKey; 8]>,
-    /// Those of them whose limits may follow from it: with other children, so
-    /// the section has quiesced them. A node that got or lost a parent has the
-    /// limits it had, and may have requests in flight.
-    reshaped: SmallVec<[NodeKey; 4]>,
-    /// The limits that nodes had before.
-    limits: Vec<(NodeKey, BlockLimits)>,
-    removed: SmallVec<[EdgeKey; 2]>,
-    /// Keeps what may have lost its last parent until all is decided.
-    kept: SmallVec<[Node; 4]>,
-}
-
 impl<'t> Transaction<'t> {
     pub(crate) fn new(
         bql: &'t mut BqlGuard,
@@ -147,6 +135,21 @@ impl<'t> Transaction<'t> {
     pub fn at(&mut self, node: &Node) -> &mut Self {
         self.subject = node.key(self.bql);
         self
+    }
+
+    /// Lets everything depend on what the node's edge called `name` leads to:
+    /// `child`, or with `None` nowhere. If that is not so when the changes are
+    /// made, none is.
+    ///
+    /// [`commit`](Transaction::commit) may poll before it makes the first
+    /// change, and what runs then may change what the caller has looked at. Who
+    /// has planned for what was there says so with this. Of changes noted before
+    /// this one it sees the outcome.
+    pub fn expect_child(&mut self, name: &str, child: Option<&Node>) -> &mut Self {
+        self.note(Action::Expect {
+            name: name.to_owned(),
+            child: child.cloned(),
+        })
     }
 
     /// Adds `child` below the node (`bdrv_attach_child`).
@@ -262,7 +265,9 @@ impl<'t> Transaction<'t> {
     /// (`bdrv_reopen_multiple`).
     ///
     /// # Errors
-    /// The first refusal; the graph is then as it was before. By
+    /// The first refusal; the graph is then as it was before, or as what ran
+    /// meanwhile has made it. By what was
+    /// [expected](Transaction::expect_child): [`GraphError::ChildChanged`]; by
     /// a link: [`GraphError::FrozenChild`], [`GraphError::FrozenLink`]; by
     /// the shape of the graph: [`GraphError::Cycle`],
     /// [`GraphError::ChildExists`], [`GraphError::NoSuchChild`],
@@ -282,189 +287,8 @@ impl<'t> Transaction<'t> {
             ..
         } = self;
         bql.reap();
-        let mut attempt = Attempt {
-            bql,
-            section,
-            applied: Applied::default(),
-            moved: Vec::new(),
-            ready: Vec::new(),
-            agreed: permissions::Agreed::default(),
-            reopened: Vec::new(),
-            decided: false,
-        };
-        attempt.prepare(&changes)?;
-        attempt.cover(&changes)?;
-        attempt.make(&changes)?;
-        attempt.finish();
-        Ok(())
+        Attempt::new(bql, section).carry_out(&changes)
     }
-}
-
-/// Changes being made. Unless finished, dropping it takes them all back, also
-/// when a callback of a driver panics; once they are decided, what is left to
-/// do is done.
-struct Attempt<'t> {
-    bql: &'t mut BqlGuard,
-    section: &'t mut Section,
-    applied: Applied,
-    moved: Vec<(Node, AioContext)>,
-    /// Nodes to be reopened, in order, that can be.
-    ready: Vec<Ready>,
-    /// What drivers have agreed to because of them.
-    agreed: permissions::Agreed,
-    /// Nodes that have been reopened, and what they still have to do.
-    reopened: Vec<(Node, AfterReopen)>,
-    /// Some node may have been reopened: there is no way back.
-    decided: bool,
-}
-
-impl Attempt<'_> {
-    /// Lets the drivers of nodes that are reopened get ready. They may poll.
-    fn prepare(&mut self, changes: &[Change]) -> Result<(), GraphError> {
-        let reopened = changes.iter().filter_map(|change| match &change.action {
-            Action::Reopen(options) => Some((&change.subject, options)),
-            _ => None,
-        });
-        let reopened: SmallVec<[_; 2]> = reopened.collect();
-        if reopened.is_empty() {
-            return Ok(());
-        }
-        let needed = nodes_to_cover(self.bql, changes);
-        self.section.cover(self.bql, needed);
-        for &(node, _) in &reopened {
-            flush(self.bql, node)?;
-        }
-        for (node, options) in reopened {
-            let ready = Ready::prepare(self.bql, node, options)?;
-            self.ready.push(ready);
-        }
-        Ok(())
-    }
-
-    /// Quiesces what the changes need quiesced, and brings together what they
-    /// connect.
-    fn cover(&mut self, changes: &[Change]) -> Result<(), GraphError> {
-        // Covering polls, and so does moving. What runs meanwhile may put
-        // another node below a filter, so look again.
-        loop {
-            let needed = nodes_to_cover(self.bql, changes);
-            self.section.cover(self.bql, needed);
-            merge_contexts(self.bql, changes, &mut self.moved)?;
-            let needed = nodes_to_cover(self.bql, changes);
-            let covers = |node: &Node| self.section.covers(node.key(self.bql));
-            let covered = needed.iter().all(covers);
-            if covered && self.section.is_current(self.bql.graph()) {
-                return Ok(());
-            }
-        }
-    }
-
-    fn make(&mut self, changes: &[Change]) -> Result<(), GraphError> {
-        for change in changes {
-            change.apply(self.bql, self.section, &mut self.applied)?;
-        }
-        let reshaped = self.applied.reshaped.clone();
-        limits::refresh(self.bql, self.section, reshaped, &mut self.applied.limits)?;
-        buffers::tell_new(self.bql)?;
-        let touched = self.applied.touched.clone();
-        if self.ready.is_empty() {
-            return permissions::refresh(self.bql, touched);
-        }
-        self.agreed = permissions::check(self.bql, touched)?;
-        Ok(())
-    }
-
-    fn finish(mut self) {
-        self.decided = true;
-        self.settle();
-        for (node, after) in std::mem::take(&mut self.reopened) {
-            let mut section = node.drain(self.bql);
-            // Whether it has another length its driver knows. If it cannot
-            // tell, what was known is still the best that is known.
-            let _ = section.io(async |request: Request<'_>| request.refresh_length().await);
-            if let Some(after) = after {
-                after(&mut section);
-            }
-        }
-        // What `applied` has kept is let go now; nodes that have lost their
-        // last parent are closed when the main loop next runs.
-    }
-
-    /// Does what is left to do of changes that are decided. Can be called
-    /// again when a driver has panicked.
-    fn settle(&mut self) {
-        self.applied.undo.clear();
-        self.moved.clear();
-        while let Some(ready) = self.ready.pop() {
-            self.applied.reshaped.push(ready.key(self.bql));
-            let reopened = ready.commit(self.bql, self.section);
-            self.reopened.push(reopened);
-        }
-        self.agreed.grant(self.bql);
-        for edge in std::mem::take(&mut self.applied.removed) {
-            write::free(self.bql, edge);
-        }
-        self.applied.limits.clear();
-        if !self.reopened.is_empty() {
-            let reshaped = std::mem::take(&mut self.applied.reshaped);
-            // A reopened node that cannot say what it needs keeps what it had.
-            let before = &mut Vec::new();
-            let _ = limits::refresh(self.bql, self.section, reshaped, before);
-        }
-    }
-
-    /// Takes back what has been done. Can be called again when a driver has
-    /// panicked.
-    fn roll_back(&mut self) {
-        self.agreed.take_back(self.bql);
-        let before = std::mem::take(&mut self.applied.limits);
-        limits::put_back(self.bql, self.section, before);
-        self.applied.roll_back(self.bql, self.section);
-        while let Some(ready) = self.ready.pop() {
-            ready.abort(self.bql);
-        }
-        let moved = std::mem::take(&mut self.moved);
-        if !std::thread::panicking() {
-            context_change::move_back(self.bql, moved);
-        }
-    }
-
-    fn end(&mut self) {
-        match self.decided {
-            true => self.settle(),
-            false => self.roll_back(),
-        }
-        buffers::schedule(self.bql);
-    }
-}
-
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        Ending(self).0.end();
-    }
-}
-
-/// An attempt that ends. A driver that panics meanwhile does not keep the rest
-/// from being done.
-struct Ending<'e, 't>(&'e mut Attempt<'t>);
-
-impl Drop for Ending<'_, '_> {
-    fn drop(&mut self) {
-        self.0.end();
-    }
-}
-
-/// What was written to the node is written out before it is reopened.
-fn flush(bql: &mut BqlGuard, node: &Node) -> Result<(), GraphError> {
-    if node.view(bql).is_inactive() {
-        return Ok(());
-    }
-    let mut section = node.drain(bql);
-    let flushed = section.io(async |request: Request<'_>| request.flush().await);
-    flushed.map_err(|error| {
-        let text = format!("Error flushing drive: {error}");
-        IoError::refused(error.errno(), text).into()
-    })
 }
 
 impl Change {
@@ -481,7 +305,8 @@ impl Change {
                     nodes.push(new.clone());
                 }
             }
-            Action::Detach { .. }
+            Action::Expect { .. }
+            | Action::Detach { .. }
             | Action::Reopen(_)
             | Action::Touch
             | Action::SetBacking(None) => {}
@@ -513,7 +338,8 @@ impl Change {
             Action::SetBacking(backing) => backing.as_ref(),
             Action::ReplaceWith { to, .. } => Some(to),
             Action::Append { top } => Some(top),
-            Action::Detach { .. }
+            Action::Expect { .. }
+            | Action::Detach { .. }
             | Action::DropFilter
             | Action::DropIntermediate { .. }
             | Action::Reopen(_)
@@ -534,6 +360,7 @@ impl Change {
             applied,
         };
         match &self.action {
+            Action::Expect { name, child } => step.expect(subject, name, child.as_ref()),
             Action::Attach { name, child, role } => {
                 let child = child.key(step.bql);
                 step.attach(subject, name, child, *role)
@@ -561,346 +388,6 @@ impl Change {
             Action::Touch => {
                 step.reshaped(subject);
                 Ok(())
-            }
-        }
-    }
-}
-
-/// What all of the changes need covered, as the graph is now.
-fn nodes_to_cover(bql: &BqlGuard, changes: &[Change]) -> SmallVec<[Node; 4]> {
-    let each = changes.iter();
-    each.flat_map(|change| change.nodes_to_cover(bql)).collect()
-}
-
-/// Puts what will be connected into one context; this may poll, so it comes
-/// before the first change.
-fn merge_contexts(
-    bql: &mut BqlGuard,
-    changes: &[Change],
-    moved: &mut Vec<(Node, AioContext)>,
-) -> Result<(), GraphError> {
-    for change in changes {
-        if let Some(other) = change.joins() {
-            context_change::merge(bql, &change.subject, other, moved)?;
-        }
-    }
-    // One pair may have pulled apart what another had brought together.
-    let mut joined = changes
-        .iter()
-        .filter_map(|change| Some((&change.subject, change.joins()?)));
-    let apart = joined.any(|(one, other)| one.io().context() != other.io().context());
-    if apart {
-        return Err(GraphError::ContextOfActiveBackend);
-    }
-    Ok(())
-}
-
-/// One change being made.
-struct Step<'s> {
-    bql: &'s mut BqlGuard,
-    section: &'s Section,
-    applied: &'s mut Applied,
-}
-
-impl Step<'_> {
-    fn graph(&self) -> &Graph {
-        self.bql.graph()
-    }
-
-    fn name(&self, key: NodeKey) -> String {
-        self.graph().name(key).to_owned()
-    }
-
-    /// Notes that a node has other children than before.
-    fn reshaped(&mut self, node: NodeKey) {
-        self.applied.touched.push(node);
-        self.applied.reshaped.push(node);
-    }
-
-    fn existing_child(&self, parent: NodeKey, name: &str) -> Result<EdgeKey, GraphError> {
-        let edge = self.graph().child_edge(parent, name);
-        edge.ok_or_else(|| GraphError::NoSuchChild {
-            parent: self.name(parent),
-            edge: name.to_owned(),
-        })
-    }
-
-    fn check_not_frozen(&self, edge: EdgeKey) -> Result<(), GraphError> {
-        let state = &self.graph().edges[edge];
-        let ParentRef::Node(parent) = state.parent else {
-            return Ok(());
-        };
-        if state.frozen == 0 {
-            return Ok(());
-        }
-        Err(GraphError::FrozenChild {
-            edge: state.name.clone(),
-            parent: self.name(parent),
-            child: self.name(state.child),
-        })
-    }
-
-    fn check_cycle(
-        &mut self,
-        parent: NodeKey,
-        edge: &str,
-        child: NodeKey,
-    ) -> Result<(), GraphError> {
-        if !self.bql.graph_mut().is_in_subtree(parent, child) {
-            return Ok(());
-        }
-        Err(GraphError::Cycle {
-            child: self.name(child),
-            edge: edge.to_owned(),
-            parent: self.name(parent),
-        })
-    }
-
-    fn attach(
-        &mut self,
-        parent: NodeKey,
-        name: &str,
-        child: NodeKey,
-        role: Role,
-    ) -> Result<(), GraphError> {
-        self.graph().check_not_closing(child)?;
-        self.check_inactive_child(parent, name, child)?;
-        self.check_role(parent, name, role)?;
-        self.check_cycle(parent, name, child)?;
-        let edge = write::link(
-            self.bql,
-            self.section,
-            NewEdge {
-                parent: NewParent::Node(parent),
-                name,
-                role,
-                child,
-                perm: Perm::empty(),
-                shared: Perm::all(),
-            },
-        );
-        self.applied.undo.push(Undo::Unlink(edge));
-        self.reshaped(parent);
-        Ok(())
-    }
-
-    fn check_inactive_child(
-        &self,
-        parent: NodeKey,
-        name: &str,
-        child: NodeKey,
-    ) -> Result<(), GraphError> {
-        let graph = self.graph();
-        if graph.node(child).inactive && !graph.node(parent).inactive {
-            return Err(GraphError::InactiveChild {
-                child: self.name(child),
-                edge: name.to_owned(),
-                parent: self.name(parent),
-            });
-        }
-        Ok(())
-    }
-
-    /// The rules for what children a node has (`BdrvChildRole`).
-    fn check_role(&self, parent: NodeKey, name: &str, role: Role) -> Result<(), GraphError> {
-        let graph = self.graph();
-        let node = graph.node(parent);
-        if graph.child_edge(parent, name).is_some() {
-            return Err(GraphError::ChildExists {
-                parent: self.name(parent),
-                edge: name.to_owned(),
-            });
-        }
-        let driver = &node.driver;
-        if role.contains(Role::COW) && !driver.supports_backing() {
-            return Err(GraphError::NoBackingSupport {
-                driver: driver.format_name().to_owned(),
-                node: self.name(parent),
-            });
-        }
-        let has = |wanted: Role| {
-            let mut children = node.children.iter();
-            children.any(|&edge| graph.edges[edge].role.contains(wanted))
-        };
-        let filtered_name = driver.filtered_child_name();
-        let reason = if !role.is_valid() {
-            "it contradicts itself"
-        } else if role.contains(Role::PRIMARY) && has(Role::PRIMARY) {
-            "there is a primary child already"
-        } else if role.contains(Role::FILTERED) && has(Role::FILTERED) {
-            "a filter has one filtered child"
-        } else if driver.is_filter()
-            && role.contains(Role::PRIMARY)
-            && !role.contains(Role::FILTERED)
-        {
-            "the primary child of a filter is the filtered one"
-        } else if role.contains(Role::FILTERED | Role::PRIMARY) && name != filtered_name {
-            "the filtered child has another name"
-        } else if (name == "backing") != (role == Role::COW || filtered_name == "backing") {
-            "the name 'backing' is for backing images"
-        } else {
-            return Ok(());
-        };
-        Err(GraphError::InvalidRole {
-            parent: self.name(parent),
-            role,
-            reason,
-        })
-    }
-
-    fn detach(&mut self, edge: EdgeKey) -> Result<(), GraphError> {
-        self.check_not_frozen(edge)?;
-        let child = self.graph().edges[edge].child;
-        let kept = Node::of(self.bql, child);
-        write::unlink(self.bql, self.section, edge);
-        self.applied.kept.push(kept);
-        self.applied.undo.push(Undo::PutBack(edge));
-        self.applied.removed.push(edge);
-        self.applied.touched.push(child);
-        if let ParentRef::Node(parent) = self.graph().edges[edge].parent {
-            self.reshaped(parent);
-        }
-        Ok(())
-    }
-
-    fn replace(&mut self, edge: EdgeKey, new: NodeKey) -> Result<(), GraphError> {
-        let state = &self.graph().edges[edge];
-        let (old, name, parent) = (state.child, state.name.clone(), state.parent);
-        let perm = state.perm;
-        if old == new {
-            return Ok(());
-        }
-        self.graph().check_not_closing(new)?;
-        if let ParentRef::Node(parent) = parent {
-            self.check_inactive_child(parent, &name, new)?;
-            self.check_cycle(parent, &name, new)?;
-            self.reshaped(parent);
-        } else {
-            permissions::check_inactive(self.graph(), new, perm)?;
-        }
-        let kept = Node::of(self.bql, old);
-        write::relink(self.bql, self.section, edge, new);
-        self.applied.undo.push(Undo::Relink(edge, kept.clone()));
-        self.applied.kept.push(kept);
-        self.applied.touched.extend([old, new]);
-        Ok(())
-    }
-
-    fn set_backing(&mut self, node: NodeKey, backing: Option<&Node>) -> Result<(), GraphError> {
-        let old = self.graph().cow_edge(node);
-        if let Some(edge) = old {
-            self.check_not_frozen(edge)?;
-        }
-        let driver = &self.graph().node(node).driver;
-        if backing.is_some() && !driver.supports_backing() {
-            return Err(GraphError::NoBackingSupport {
-                driver: driver.format_name().to_owned(),
-                node: self.name(node),
-            });
-        }
-        match (old, backing) {
-            (None, None) => Ok(()),
-            (Some(edge), None) => self.detach(edge),
-            (Some(edge), Some(new)) => self.replace(edge, new.key(self.bql)),
-            (None, Some(new)) => self.attach(node, "backing", new.key(self.bql), Role::COW),
-        }
-    }
-
-    fn replace_node(
-        &mut self,
-        from: NodeKey,
-        to: NodeKey,
-        skipping: Skipping,
-    ) -> Result<(), GraphError> {
-        for edge in self.graph().node(from).parents.clone() {
-            if !self.is_redirected(edge, to) {
-                if skipping == Skipping::Refused {
-                    return Err(GraphError::WouldSkipParent {
-                        edge: self.graph().edges[edge].name.clone(),
-                        child: self.name(from),
-                    });
-                }
-                continue;
-            }
-            let state = &self.graph().edges[edge];
-            if state.frozen > 0 {
-                return Err(GraphError::FrozenParent {
-                    edge: state.name.clone(),
-                    child: self.name(from),
-                });
-            }
-            self.replace(edge, to)?;
-        }
-        Ok(())
-    }
-
-    /// Whether an edge moves when its node is replaced by `to`. Not the edges
-    /// of `to` itself, nor of anything below it: that would be a cycle.
-    fn is_redirected(&mut self, edge: EdgeKey, to: NodeKey) -> bool {
-        let graph = self.bql.graph_mut();
-        match graph.edges[edge].parent {
-            ParentRef::Node(parent) => !graph.is_in_subtree(parent, to),
-            ParentRef::Backend(_) => true,
-            ParentRef::Other(parent) => !graph.others[parent].class.stays_at_node(),
-        }
-    }
-
-    fn append(&mut self, below: NodeKey, top: NodeKey) -> Result<(), GraphError> {
-        if self.graph().chain_edge(top).is_some() {
-            return Err(GraphError::AlreadyHasBacking(self.name(top)));
-        }
-        let driver = &self.graph().node(top).driver;
-        let (name, role) = match driver.is_filter() {
-            true => (driver.filtered_child_name(), Role::FILTERED | Role::PRIMARY),
-            false => ("backing", Role::COW),
-        };
-        self.attach(top, name, below, role)?;
-        self.replace_node(below, top, Skipping::Allowed)
-    }
-
-    fn drop_intermediate(&mut self, top: &Node, base: &Node) -> Result<(), GraphError> {
-        top.view(self.bql).check_chain_contains(base)?;
-        let (from, to) = (top.key(self.bql), base.key(self.bql));
-        if from == to {
-            return Ok(());
-        }
-        self.replace_node(from, to, Skipping::Refused)
-    }
-
-    /// What the graph knows of it; the rest is for the driver.
-    fn reopen(&mut self, node: NodeKey, options: &ReopenOptions) {
-        let writable = !options.read_only();
-        let state = &mut self.bql.graph_mut().nodes[node];
-        let before = std::mem::replace(&mut state.writable, writable);
-        self.applied.undo.push(Undo::SetWritable(node, before));
-        self.applied.touched.push(node);
-    }
-
-    fn drop_filter(&mut self, filter: NodeKey) -> Result<(), GraphError> {
-        let edge = self.graph().filter_edge(filter);
-        let edge = edge.ok_or_else(|| GraphError::NotAFilter(self.name(filter)))?;
-        let below = self.graph().edges[edge].child;
-        self.replace_node(filter, below, Skipping::Allowed)?;
-        self.detach(edge)
-    }
-}
-
-impl Applied {
-    fn roll_back(&mut self, bql: &mut BqlGuard, section: &Section) {
-        while let Some(undo) = self.undo.pop() {
-            match undo {
-                Undo::Unlink(edge) => {
-                    write::unlink(bql, section, edge);
-                    write::free(bql, edge);
-                }
-                Undo::Relink(edge, old) => {
-                    let old = old.key(bql);
-                    write::relink(bql, section, edge, old);
-                }
-                Undo::PutBack(edge) => write::relink_removed(bql, section, edge),
-                Undo::SetWritable(node, writable) => {
-                    bql.graph_mut().nodes[node].writable = writable;
-                }
             }
         }
     }

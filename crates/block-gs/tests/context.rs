@@ -11,7 +11,7 @@ use block_gs::{
     WaitError, iothreads,
 };
 use block_io::Buffer;
-use block_io::aio::{AioContext, sleep};
+use block_io::aio::{AioContext, Wait, sleep};
 use common::{Mem, above, backend, filter, in_layer, node, spin_until};
 
 #[test]
@@ -342,5 +342,52 @@ fn a_node_that_is_refused_goes_back() {
         ));
         assert_eq!(disk.io().context().name(), "main");
         assert_eq!(disk.view(bql).parents().count(), 1);
+    });
+}
+
+/// Whoever was the reason for a node to be elsewhere has gone: it comes back,
+/// unless somebody is left who needs it there.
+#[test]
+fn a_node_comes_back_when_a_parent_lets_it_go() {
+    in_layer(|bql| {
+        let io0 = IoThread::create(bql, "io0").expect("an iothread");
+        let (free, _) = node(bql, "free", Mem::of(512));
+        let (kept, _) = node(bql, "kept", Mem::of(512));
+        let front = backend(bql, "front", &kept);
+        front.set_iothread(bql, Some(&io0)).expect("moved");
+        let (_class, parent) = settled(bql, io0.context(), false);
+        let edges = [&free, &kept].map(|node| attach(bql, &parent, node).expect("it comes"));
+        assert_eq!(free.io().context().name(), "io0");
+        for edge in edges {
+            parent.detach(bql, edge).expect("it is there");
+        }
+        assert_eq!(free.io().context().name(), "main");
+        assert_eq!(kept.io().context().name(), "io0", "its backend is there");
+
+        attach(bql, &parent, &free).expect("it comes");
+        drop(parent);
+        bql.poll(Wait::No);
+        assert_eq!(free.io().context().name(), "main", "it went as a whole");
+    });
+}
+
+#[test]
+fn the_children_of_a_node_that_is_deleted_come_back() {
+    in_layer(|bql| {
+        let io0 = IoThread::create(bql, "io0").expect("an iothread");
+        let (free, _) = node(bql, "free", Mem::of(512));
+        let (kept, _) = node(bql, "kept", Mem::of(512));
+        let front = backend(bql, "front", &kept);
+        front.set_iothread(bql, Some(&io0)).expect("moved");
+        for child in [&free, &kept] {
+            let (filter, _) = filter(bql, "filter", child);
+            filter.set_iothread(bql, Some(&io0)).expect("moved");
+            assert_eq!(child.io().context().name(), "io0");
+            drop(filter);
+            bql.poll(Wait::No);
+            assert!(Node::find(bql, "filter").is_none(), "it was the last");
+        }
+        assert_eq!(free.io().context().name(), "main");
+        assert_eq!(kept.io().context().name(), "io0", "its backend is there");
     });
 }

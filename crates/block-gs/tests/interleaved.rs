@@ -337,3 +337,104 @@ fn a_tracker_may_outlive_a_node_that_was_closing_when_it_was_made() {
         run_what_is_ready(bql);
     });
 }
+
+/// A device that, when it is first told to be quiet, lets go of a node whose end
+/// takes a while, and hands the main loop a job for that time: what looks for
+/// nodes that nobody needs then runs it.
+struct Parting(Mutex<Option<(Node, Job)>>);
+
+impl DeviceIo for Parting {}
+
+impl DeviceOps for Parting {
+    fn drained_begin(&self, bql: &BqlGuard) {
+        if let Some((node, job)) = self.0.lock().expect("no panic").take() {
+            drop(node);
+            bql.main_loop().schedule(job);
+        }
+    }
+}
+
+/// The job runs in the first change of the graph in a section over `backend`.
+fn parting(
+    bql: &mut BqlGuard,
+    backend: &Backend,
+    job: impl FnOnce(&mut BqlGuard) + Send + 'static,
+) -> block_gs::Attachment {
+    let (slow, driver) = open(bql, "slow", None);
+    // It has a bitmap to be stored, which takes a while.
+    keep_a_bitmap(bql, &slow);
+    let nothing: Job = Box::new(|_| ());
+    let main = bql.main_loop();
+    *driver.while_storing.lock().expect("no panic") = Some((main, nothing));
+    let device = Arc::new(Parting(Mutex::new(Some((slow, Box::new(job))))));
+    let attached = backend.attach_device(bql, DeviceIdentity::default(), device);
+    attached.expect("it has none")
+}
+
+/// Who has looked at a child before a transaction says so, and it is another one
+/// by the time the changes are made.
+#[test]
+fn what_was_looked_at_is_so_or_nothing_changes() {
+    in_layer(|bql| {
+        let [one, two, three] = ["one", "two", "three"].map(|name| open(bql, name, None).0);
+        let (top, _) = open(bql, "top", Some(&one));
+        let backend = writer(bql, "disk");
+        backend.insert(bql, &top).expect("nobody objects");
+        let (changed, to) = (top.clone(), two.clone());
+        let _device = parting(bql, &backend, move |bql| {
+            let set = changed.drain(bql).replace_child("file", &to);
+            set.expect("nobody objects");
+        });
+        let file = |bql: &BqlGuard| top.view(bql).child("file").map(|e| e.child().node(bql));
+        let mut section = top.drain(bql);
+        assert_eq!(file(&section).as_ref(), Some(&one), "the look");
+        let mut changes = section.transaction();
+        changes.expect_child("file", Some(&one));
+        changes.replace_child("file", &three);
+        let refused = changes.commit().expect_err("it is another one now");
+        assert!(
+            matches!(&refused, GraphError::ChildChanged { parent, edge }
+                if parent == "top" && edge == "file"),
+            "{refused}"
+        );
+        assert_eq!(file(&section).as_ref(), Some(&two), "as it was made");
+        // Nothing happens meanwhile this time.
+        let mut changes = section.transaction();
+        changes.expect_child("file", Some(&two));
+        changes.expect_child("backing", None);
+        changes.replace_child("file", &three);
+        // What was noted before is done by now.
+        changes.expect_child("file", Some(&three));
+        changes.commit().expect("it is so");
+        let mut changes = section.transaction();
+        changes
+            .detach_child("file")
+            .expect_child("file", Some(&three));
+        let refused = changes.commit();
+        assert!(matches!(refused, Err(GraphError::ChildChanged { .. })));
+        assert_eq!(file(&section).as_ref(), Some(&three), "taken back");
+    });
+}
+
+#[test]
+fn a_backend_gets_another_node_only_for_the_one_that_was_meant() {
+    in_layer(|bql| {
+        let [one, two, three] = ["one", "two", "three"].map(|name| open(bql, name, None).0);
+        let backend = writer(bql, "disk");
+        let empty = backend.replace_if(bql, &one, &two);
+        assert!(matches!(empty, Err(GraphError::ChildChanged { .. })));
+        backend.insert(bql, &one).expect("nobody objects");
+        let (changed, to) = (backend.clone(), two.clone());
+        let device = Busy::with(move |bql| changed.replace(bql, &to).expect("nobody objects"));
+        let _device = backend.attach_device(bql, DeviceIdentity::default(), device);
+        let refused = backend.replace_if(bql, &one, &three);
+        let refused = refused.expect_err("it is another one");
+        assert_eq!(
+            refused.to_string(),
+            "The child 'root' of 'disk' has changed meanwhile"
+        );
+        assert_eq!(backend.node(bql), Some(two.clone()));
+        backend.replace_if(bql, &two, &three).expect("that one");
+        assert_eq!(backend.node(bql), Some(three));
+    });
+}

@@ -6,8 +6,8 @@ use block_common::{IoError, Preallocation, WriteFlags};
 
 use crate::dirty::StoredBitmap;
 use crate::{
-    AmendReady, BackingName, BlockStatus, CheckResult, Destination, DriverInfo, IoFuture, Repairs,
-    Request, ScsiCommand, ScsiReply, Source, Zone, ZoneOperation,
+    AmendReady, BackingName, BlockStatus, CheckResult, Destination, DriverInfo, Findings, IoFuture,
+    Repairs, Request, ScsiCommand, ScsiReply, Source, Zone, ZoneOperation,
 };
 
 /// What a driver can do, which does not change while the node exists
@@ -344,11 +344,17 @@ pub trait DriverIo: Any + Send + Sync {
         }
     }
 
-    /// Looks whether the image is consistent (`bdrv_co_check`).
+    /// Looks whether the image is consistent (`bdrv_co_check`), and tells
+    /// `findings` at once what it finds.
     ///
     /// # Errors
     /// When it could not be looked at.
-    fn check<'r>(&'r self, _request: Request<'r>, _repairs: Repairs) -> IoFuture<'r, CheckResult> {
+    fn check<'r>(
+        &'r self,
+        _request: Request<'r>,
+        _repairs: Repairs,
+        _findings: &'r dyn Findings,
+    ) -> IoFuture<'r, CheckResult> {
         IoFuture::failed(IoError::NotSupported)
     }
 

@@ -5,6 +5,9 @@
 //! values of an event are its own, so a listener can send it on. A listener
 //! gets no proof: to do something about an event in the global state it asks
 //! the main loop.
+//!
+//! What a node has to tell goes through the main loop, which knows the device
+//! above it, and is called there ([`Damages`]).
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +15,7 @@ use std::sync::Arc;
 use block_common::sync::Mutex;
 use block_common::{ErrorAction, Operation};
 
-use crate::Resizes;
+use crate::{Damages, Resizes};
 
 /// A tray was opened or closed, by guest or user (`DEVICE_TRAY_MOVED`).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,13 +48,34 @@ pub struct BlockIoError {
     pub reason: String,
 }
 
-/// What a backend has to tell.
+/// An image is not what it should be (`BLOCK_IMAGE_CORRUPTED`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ImageCorrupted {
+    /// The name of the backend above; empty without one that has a name.
+    pub device: String,
+    /// The node.
+    pub node_name: String,
+    /// What is wrong. For people, it may change.
+    pub message: String,
+    /// Where in the file somebody was about to write or read, in bytes, if
+    /// that is what is wrong.
+    pub offset: Option<u64>,
+    /// How much, in bytes.
+    pub size: Option<u64>,
+    /// The image is marked, and nothing is written to it any more.
+    pub fatal: bool,
+}
+
+/// What a backend, or a node below it, has to tell.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum BackendEvent {
     /// A tray was moved.
     TrayMoved(DeviceTrayMoved),
     /// A request failed.
     IoError(BlockIoError),
+    /// An image is damaged. Told in the main loop, once or twice for an image:
+    /// as long as it is only read, and when that is fatal.
+    ImageCorrupted(ImageCorrupted),
 }
 
 /// Stops the machine when a request fails whose policy is
@@ -75,6 +99,7 @@ pub struct Events {
     listeners: Mutex<Listeners>,
     machine: Mutex<Option<Arc<dyn Machine>>>,
     resizes: Resizes,
+    damages: Damages,
 }
 
 #[derive(Default)]
@@ -120,6 +145,11 @@ impl Events {
     /// Which nodes have got another length, for the main loop.
     pub fn resizes(&self) -> &Resizes {
         &self.resizes
+    }
+
+    /// Which images are damaged, for the main loop.
+    pub fn damages(&self) -> &Damages {
+        &self.damages
     }
 
     /// Tells everybody. Listeners run without a lock held, so they may listen

@@ -56,6 +56,7 @@ pub mod aio;
 #[allow(unsafe_code)]
 pub mod block_ioctl;
 pub mod buffer;
+mod damages;
 pub mod dirty;
 mod driver;
 #[allow(unsafe_code)]
@@ -87,9 +88,12 @@ pub use block_common::{
     StatusFlags, WriteFlags,
 };
 pub use buffer::{Buffer, Destination, DestinationVec, PinnedMemory, Source, SourceVec};
+pub use damages::{Damage, Damages};
 pub use driver::{Capabilities, CopyEnd, DriverIo, Truncation};
 pub use edge::{Children, IoEdge};
-pub use events::{BackendEvent, BlockIoError, DeviceTrayMoved, Events, Listening, Machine};
+pub use events::{
+    BackendEvent, BlockIoError, DeviceTrayMoved, Events, ImageCorrupted, Listening, Machine,
+};
 pub use front::{AttachedDevice, DeviceIdentity, DeviceIo};
 pub use future::IoFuture;
 pub use graph_cell::GraphCell;
@@ -97,7 +101,8 @@ pub use gs_access::GsAccess;
 pub use node::{IoNode, NodeFlags, NodeIdentity, NodeUid, OnThreshold};
 pub use operations::{
     AmendProgress, AmendReady, BackingName, BlockStatus, CheckResult, Clusters, DriverInfo,
-    Repairs, ScsiCommand, ScsiReply, ScsiTransfer, Zone, ZoneKind, ZoneOperation, ZoneState,
+    Finding, Findings, Repairs, ScsiCommand, ScsiReply, ScsiTransfer, Unheard, Zone, ZoneKind,
+    ZoneOperation, ZoneState,
 };
 pub use request::{Activity, Request};
 pub use resizes::Resizes;

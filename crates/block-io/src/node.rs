@@ -190,10 +190,15 @@ impl IoNode {
             .expect("somebody borrows the node, so it is owned")
     }
 
-    /// Says whom the node tells of its length. Once.
+    /// Says whom the node tells what happens to it. Once.
     pub fn set_events(&self, _gs: &GsAccess, events: &Arc<Events>) {
         let first = self.events.set(Arc::clone(events));
         debug_assert!(first.is_ok(), "a node is in one block layer");
+    }
+
+    /// Whom the node tells what happens to it.
+    pub(crate) fn events(&self) -> Option<&Events> {
+        self.events.get().map(|events| &**events)
     }
 
     /// Notes that the length is about to change.

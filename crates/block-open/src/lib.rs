@@ -66,6 +66,7 @@ mod general;
 mod object;
 mod opening;
 mod options;
+mod overlay;
 mod probe;
 mod reopen;
 mod schema;

@@ -6,10 +6,12 @@ use block_gs::BqlGuard;
 
 use crate::{OpenError, Options, values};
 
+mod secret;
+
 /// Makes the object that `options` describe (`object-add`): its type is
-/// `qom-type`, its name `id`. There is one type, `throttle-group`, with the
-/// limits as `limits.bps-total` and so on, or `x-bps-total` as on QEMU's
-/// command line.
+/// `qom-type`, its name `id`. A `throttle-group` has limits as
+/// `limits.bps-total` and so on, or `x-bps-total` as on QEMU's command line. A
+/// `secret` is checked and not kept: nothing here decrypts images.
 ///
 /// # Errors
 /// [`OpenError`]; no object is made then.
@@ -18,19 +20,84 @@ pub fn add_object(bql: &mut BqlGuard, mut options: Options) -> Result<(), OpenEr
         value.ok_or_else(|| OpenError::Value(format!("Parameter '{key}' is missing")))
     };
     let kind = required(values::text(&mut options, "qom-type")?, "qom-type")?;
-    let id = required(values::text(&mut options, "id")?, "id")?;
-    if kind != "throttle-group" {
+    if !KINDS.contains(&&*kind) && !ELSEWHERE.contains(&&*kind) {
         return Err(OpenError::Value(format!(
             "Parameter 'qom-type' does not accept value '{kind}'"
         )));
     }
-    let config = limits(&mut options)?;
-    if let Some((key, _)) = options.iter().next() {
-        return Err(OpenError::Value(format!("Parameter '{key}' is unexpected")));
+    let id = required(values::text(&mut options, "id")?, "id")?;
+    if !KINDS.contains(&&*kind) {
+        let message = format!("invalid object type: {kind}");
+        return Err(OpenError::Value(message));
     }
+    if kind == SECRET {
+        return secret::check(options, &id);
+    }
+    let config = limits(&mut options)?;
+    refuse_rest(&options)?;
     let group = ThrottleGroup::new(&id, config).map_err(GraphError::from)?;
     group.register(bql).map_err(GraphError::from)?;
     Ok(())
+}
+
+const SECRET: &str = "secret";
+
+/// What there is here.
+const KINDS: [&str; 2] = ["throttle-group", SECRET];
+
+/// What QEMU's schema has too, for programs that have more than images.
+const ELSEWHERE: [&str; 44] = [
+    "authz-list",
+    "authz-listfile",
+    "authz-pam",
+    "authz-simple",
+    "can-bus",
+    "can-host-socketcan",
+    "colo-compare",
+    "cryptodev-backend",
+    "cryptodev-backend-builtin",
+    "cryptodev-backend-lkcf",
+    "cryptodev-vhost-user",
+    "dbus-vmstate",
+    "filter-buffer",
+    "filter-dump",
+    "filter-mirror",
+    "filter-redirector",
+    "filter-replay",
+    "filter-rewriter",
+    "input-barrier",
+    "input-linux",
+    "iommufd",
+    "iothread",
+    "main-loop",
+    "memory-backend-epc",
+    "memory-backend-file",
+    "memory-backend-memfd",
+    "memory-backend-ram",
+    "memory-backend-shm",
+    "pef-guest",
+    "pr-manager-helper",
+    "qtest",
+    "rng-builtin",
+    "rng-egd",
+    "rng-random",
+    "s390-pv-guest",
+    "secret_keyring",
+    "sev-guest",
+    "sev-snp-guest",
+    "thread-context",
+    "tls-creds-anon",
+    "tls-creds-psk",
+    "tls-creds-x509",
+    "tls-cipher-suites",
+    "x-remote-object",
+];
+
+fn refuse_rest(options: &Options) -> Result<(), OpenError> {
+    match options.iter().next() {
+        None => Ok(()),
+        Some((key, _)) => Err(OpenError::Value(format!("Parameter '{key}' is unexpected"))),
+    }
 }
 
 fn limits(options: &mut Options) -> Result<ThrottleConfig, OpenError> {
@@ -55,8 +122,12 @@ fn limits(options: &mut Options) -> Result<ThrottleConfig, OpenError> {
 }
 
 fn rate(options: &mut Options, name: &str) -> Result<Option<u64>, OpenError> {
-    let structured = values::size(options, &format!("limits.{name}"))?;
-    let flat = values::size(options, &format!("x-{name}"))?;
+    let mut one = |key: String| {
+        values::size(options, &key)
+            .map_err(|_| OpenError::Value(format!("Parameter '{key}' expects integer")))
+    };
+    let structured = one(format!("limits.{name}"))?;
+    let flat = one(format!("x-{name}"))?;
     Ok(structured.or(flat))
 }
 
@@ -107,6 +178,11 @@ mod tests {
                 (
                     "qom-type=rng,id=g",
                     "Parameter 'qom-type' does not accept value 'rng'",
+                ),
+                ("qom-type=iothread,id=g", "invalid object type: iothread"),
+                (
+                    "qom-type=throttle-group,id=g,x-bps-read=a",
+                    "Parameter 'x-bps-read' expects integer",
                 ),
                 (
                     "qom-type=throttle-group,id=g,limits.bps=1",

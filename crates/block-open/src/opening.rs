@@ -10,7 +10,7 @@ use block_io::{Activity, Buffer, Request};
 use crate::described::Described;
 use crate::drivers::{self, Child, Driver, Key};
 use crate::general::{self, General, inherit};
-use crate::{OpenError, Options, Value, for_filename, probe, schema, values};
+use crate::{OpenError, Options, Value, for_filename, overlay, probe, schema, values};
 
 /// Opens the node that `options` describe, and the children described in
 /// them (`bdrv_open`), as [`Opener::open`] does that allows everything and
@@ -39,6 +39,8 @@ pub struct Opener {
     warnings: Vec<Warning>,
     /// Images are opened without the backing images that they name.
     no_backing: bool,
+    /// Images are opened that can only be checked.
+    to_be_checked: bool,
     /// How many images are being opened whose headers name the next.
     depth: u32,
 }
@@ -57,6 +59,19 @@ pub enum Warning {
     /// Nobody said what an image is that can be written, and it looks like
     /// none of the formats. The file.
     ProbedRaw(String),
+    /// An empty name says that there is to be no backing image, as of old. The
+    /// name of the option.
+    EmptyName(&'static str),
+}
+
+impl Warning {
+    /// What the tool called `tool` prints.
+    pub fn told_by(&self, tool: &str) -> String {
+        match self {
+            Warning::ProbedRaw(_) => self.to_string(),
+            Warning::EmptyName(_) => format!("{tool}: warning: {self}"),
+        }
+    }
 }
 
 /// In QEMU's words, in lines.
@@ -69,6 +84,10 @@ impl fmt::Display for Warning {
                  \x20        Automatically detecting the format is dangerous for raw images, write \
                  operations on block 0 will be restricted.\n         Specify the 'raw' format \
                  explicitly to remove the restrictions."
+            ),
+            Warning::EmptyName(option) => write!(
+                f,
+                "Use of \"{option}\": \"\" is deprecated; use \"{option}\": null instead"
             ),
         }
     }
@@ -99,6 +118,15 @@ impl Opener {
     /// further down, and those that options describe, are opened all the same.
     pub fn without_backing(mut self, without: bool) -> Self {
         self.no_backing = without;
+        self
+    }
+
+    /// Opens images to be checked and repaired, and for nothing else
+    /// (`BDRV_O_CHECK`): what is marked as corrupt can be written, what is
+    /// marked as dirty is left so, and some tables need not be readable.
+    /// Those that they stand on are opened so too.
+    pub fn to_be_checked(mut self, checked: bool) -> Self {
+        self.to_be_checked = checked;
         self
     }
 
@@ -137,9 +165,30 @@ impl Opener {
     /// # Errors
     /// [`OpenError`]; no node is left behind then.
     pub fn open(&mut self, bql: &mut BqlGuard, options: Options) -> Result<Node, OpenError> {
-        let opened = open_level(self, bql, options, None);
+        let opened = open_image(self, bql, options);
         if opened.is_err() {
             // Children that were opened already, and their names, go now.
+            bql.poll(Wait::No);
+        }
+        opened
+    }
+
+    /// As [`open`](Opener::open), for reading only, with a `qcow2` overlay
+    /// above it in a [temporary file](crate::TemporaryFile)
+    /// (`BDRV_O_SNAPSHOT`): what is written goes with the node, which is the
+    /// overlay. It is read-only only if the options say so.
+    ///
+    /// Needs the exclusive proof because new nodes enter the graph.
+    ///
+    /// # Errors
+    /// Those of [`open`](Opener::open); when the overlay cannot be made.
+    pub fn open_discarding(
+        &mut self,
+        bql: &mut BqlGuard,
+        options: Options,
+    ) -> Result<Node, OpenError> {
+        let opened = overlay::open_below_overlay(self, bql, options);
+        if opened.is_err() {
             bql.poll(Wait::No);
         }
         opened
@@ -192,6 +241,15 @@ struct Within<'p> {
     protocol: bool,
 }
 
+/// Opens a node that is nobody's child.
+pub(crate) fn open_image(
+    opener: &mut Opener,
+    bql: &mut BqlGuard,
+    options: Options,
+) -> Result<Node, OpenError> {
+    open_level(opener, bql, options, None)
+}
+
 fn open_level(
     opener: &mut Opener,
     bql: &mut BqlGuard,
@@ -236,10 +294,20 @@ fn open_level(
         let protocol = driver.is_format && !child.role.contains(Role::COW)
             || within.is_some_and(|within| within.protocol);
         let is_described = options.has_below(child.name);
+        let is_backing = child.role.contains(Role::COW);
+        if is_backing && options.get(child.name) == Some(&Value::Text(String::new())) {
+            opener.warnings.push(Warning::EmptyName(child.name));
+            options.set(child.name, Value::Null);
+        }
         if !is_described && options.get(child.name) == Some(&Value::Null) {
             without.push(child.name);
         }
-        if let Some(node) = open_child(opener, bql, &mut options, child, protocol)? {
+        let opened = open_child(opener, bql, &mut options, child, protocol);
+        let opened = opened.map_err(|error| match is_backing {
+            true => OpenError::Below(Box::new(error)),
+            false => error,
+        })?;
+        if let Some(node) = opened {
             if is_described {
                 heirs.push(node.clone());
             }
@@ -423,6 +491,11 @@ impl Opening<'_> {
         self.bql
     }
 
+    /// What was said for an option, as it was said.
+    pub fn as_given(&self, key: &Key) -> Option<&Value> {
+        self.given.get(key.name)
+    }
+
     /// Whether nobody has said which driver it is.
     pub fn probed(&self) -> bool {
         self.probed
@@ -439,6 +512,11 @@ impl Opening<'_> {
     /// Whether the user has said that there is to be no such child.
     pub fn goes_without(&self, name: &str) -> bool {
         self.without.contains(&name)
+    }
+
+    /// Whether it is opened to be checked.
+    pub fn is_to_be_checked(&self) -> bool {
+        self.opener.to_be_checked
     }
 
     /// Does what takes the exclusive proof.

@@ -1,5 +1,6 @@
 //! Options: a flat ordered map of dotted keys to values.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -140,7 +141,8 @@ impl Options {
     }
 
     /// Reads a JSON object. Objects in it are children or groups of options;
-    /// the members of arrays have their numbers for keys.
+    /// the members of arrays have their numbers for keys. Strings may stand
+    /// between single quotes, which spares a shell's user the escapes.
     ///
     /// # Errors
     /// [`ParseError`]; also for a key that is there twice, however it is
@@ -150,7 +152,8 @@ impl Options {
         if !bytes.starts_with(b"{") && serde_json::from_str::<de::IgnoredAny>(text).is_ok() {
             return Err(ParseError::NotAnObject);
         }
-        serde_json::from_str(text).map_err(|error| ParseError::Json(error.to_string()))
+        let text = in_double_quotes(text);
+        serde_json::from_str(&text).map_err(|error| ParseError::Json(error.to_string()))
     }
 
     /// Reads a JSON object, or an array of them, as for several nodes.
@@ -266,6 +269,38 @@ impl Serialize for Options {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(&self.values)
     }
+}
+
+/// JSON with all strings between double quotes.
+fn in_double_quotes(text: &str) -> Cow<'_, str> {
+    if !text.contains('\'') {
+        return Cow::Borrowed(text);
+    }
+    let mut found = String::with_capacity(text.len());
+    let mut quote = None;
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        match (quote, letter) {
+            (None, '"' | '\'') => {
+                quote = Some(letter);
+                found.push('"');
+            }
+            (Some(open), letter) if letter == open => {
+                quote = None;
+                found.push('"');
+            }
+            (Some(_), '\\') => match letters.next() {
+                Some('\'') => found.push('\''),
+                escaped => {
+                    found.push('\\');
+                    found.extend(escaped);
+                }
+            },
+            (Some('\''), '"') => found.push_str("\\\""),
+            (_, letter) => found.push(letter),
+        }
+    }
+    Cow::Owned(found)
 }
 
 fn check_text(text: &str) -> Result<&[u8], ParseError> {
@@ -477,6 +512,23 @@ mod tests {
 
     fn refused(json: &str) -> String {
         Options::from_json(json).expect_err(json).to_string()
+    }
+
+    #[test]
+    fn strings_may_stand_between_single_quotes() {
+        for (text, expected) in [
+            (
+                r"{'driver':'raw','file':{'driver':'null-co'}}",
+                "driver=raw,file.driver=null-co",
+            ),
+            (r#"{'a':"it's",'b':'say \"x\"'}"#, r#"a=it's,b=say "x""#),
+            (r#"{'a':'it\'s "so"'}"#, r#"a=it's "so""#),
+        ] {
+            let options = Options::from_json(text).expect(text);
+            assert_eq!(options.to_string(), expected);
+        }
+        assert!(Options::from_json("{'a':'b\"}").is_err());
+        assert!(Options::from_json("{'a':'b\\").is_err());
     }
 
     #[test]

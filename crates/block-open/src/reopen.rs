@@ -91,23 +91,36 @@ fn reopen_all(
     named: Vec<(Node, Options)>,
     keep: Keep,
 ) -> Result<(), OpenError> {
+    loop {
+        match try_reopen(bql, &named, keep) {
+            // What ran meanwhile has given one of them another child: what is
+            // to be done has to be found out anew.
+            Err(OpenError::Graph(GraphError::ChildChanged { .. })) => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+fn try_reopen(bql: &mut BqlGuard, named: &[(Node, Options)], keep: Keep) -> Result<(), OpenError> {
     let Some((first, _)) = named.first() else {
         return Ok(());
     };
-    let first = first.clone();
     let mut nodes = drain_many(bql, named.iter().map(|(node, _)| node.clone()));
     let mut queue = Queue::default();
     for (node, options) in named {
-        queue.add(&nodes, &node, options, None, keep)?;
+        queue.add(&nodes, node, options.clone(), None, keep)?;
     }
     let plans: Result<Vec<Plan>, OpenError> =
         queue.0.iter().map(|entry| entry.plan(&nodes)).collect();
     let plans = plans?;
-    let mut section = nodes.also(&first);
+    let mut section = nodes.also(first);
     let mut changes = section.transaction();
     let mut outcomes = Vec::new();
     for (entry, plan) in queue.0.into_iter().zip(plans) {
         let changes = changes.at(&entry.node);
+        for (edge, child) in &entry.expected {
+            changes.expect_child(edge, child.as_ref());
+        }
         changes.reopen(plan.options);
         for (child, new) in &plan.children {
             match (child.how, new) {
@@ -148,6 +161,9 @@ fn inherits_from(bql: &BqlGuard, node: &Node) -> Option<Node> {
     parent.map(|parent| parent.node(bql))
 }
 
+/// Children that can be others afterwards.
+const REPLACEABLE: [&str; 2] = ["backing", "file"];
+
 /// What is to be reopened, parents before children (`BlockReopenQueue`).
 #[derive(Default)]
 struct Queue(Vec<Entry>);
@@ -162,6 +178,8 @@ struct Entry {
     keep: Keep,
     /// Neither is `backing` given nor described.
     backing_missing: bool,
+    /// Children that decide what is to be done, as they are.
+    expected: Vec<(String, Option<Node>)>,
 }
 
 /// What a child has from the parent that is reopened with it.
@@ -192,10 +210,16 @@ impl Queue {
         let mut given = given;
         match (&queued, keep) {
             (Some(queued), _) => {
-                explicit.add_missing(queued.described.explicit.clone());
+                let mut said = queued.described.explicit.clone();
+                (before.driver.reopen.overrule)(&explicit, &mut said);
+                explicit.add_missing(said);
                 given.add_missing(queued.given.clone());
             }
-            (None, Keep::Old) => explicit.add_missing(before.explicit.clone()),
+            (None, Keep::Old) => {
+                let mut said = before.explicit.clone();
+                (before.driver.reopen.overrule)(&explicit, &mut said);
+                explicit.add_missing(said);
+            }
             (None, Keep::Nothing) => {}
         }
         let mut options = explicit.clone();
@@ -203,17 +227,27 @@ impl Queue {
             inherit(within.parent, within.role, &mut options);
         }
         if keep == Keep::Old {
-            options.add_missing(before.options.clone());
+            let mut were = before.options.clone();
+            (before.driver.reopen.overrule)(&options, &mut were);
+            options.add_missing(were);
         }
         let backing_missing = keep == Keep::Nothing
             && options.get("backing").is_none()
             && options.get("backing.driver").is_none();
         let mut below = Vec::new();
+        let mut expected = Vec::new();
+        for name in REPLACEABLE {
+            if options.get(name).is_some() {
+                let child = view.child(name).map(|edge| edge.child().node(bql));
+                expected.push((name.to_owned(), child));
+            }
+        }
         for edge in view.children() {
             let child = edge.child();
             if !child.inherits_from(view) {
                 continue;
             }
+            expected.push((edge.name().to_owned(), Some(child.node(bql))));
             let (given, keep) = match options.get(edge.name()) {
                 Some(Value::Text(name)) if name == child.name() => (Options::new(), Keep::Old),
                 Some(_) => continue,
@@ -236,6 +270,7 @@ impl Queue {
             given,
             keep,
             backing_missing,
+            expected,
         });
         for (child, role, given, keep) in below {
             let within = Within {
@@ -301,7 +336,7 @@ impl Entry {
             return Err(OpenError::BackingMissing(self.node.name().to_owned()));
         }
         let mut children = Vec::new();
-        for name in ["backing", "file"] {
+        for name in REPLACEABLE {
             children.extend(self.child(bql, name, &mut left)?);
         }
         self.check_rest(bql, driver, &left)?;

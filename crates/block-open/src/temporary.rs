@@ -46,7 +46,7 @@ impl TemporaryFile {
         let file = made.map_err(|_| {
             let (directory, reason) = (directory.display(), IoError::from_errno(number));
             GraphError::Refused {
-                message: format!("Could not open temporary file in '{directory}': {reason}"),
+                message: format!("Could not open temporary file '{directory}/vl.XXXXXX': {reason}"),
                 errno: number,
             }
         })?;
@@ -95,7 +95,7 @@ mod tests {
         let refused = TemporaryFile::create_in(Path::new("/nosuch")).expect_err("not there");
         assert_eq!(
             refused.to_string(),
-            "Could not open temporary file in '/nosuch': No such file or directory"
+            "Could not open temporary file '/nosuch/vl.XXXXXX': No such file or directory"
         );
         assert_eq!(refused.errno(), 2);
     }

@@ -30,6 +30,10 @@ pub(crate) fn switch(options: &mut Options, key: &str) -> Result<Option<bool>, O
     }
 }
 
+/// What may stand behind a size.
+const SUFFIXES: &str = "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n\
+                        and exabytes, respectively.";
+
 /// A number of bytes, with or without a suffix.
 pub(crate) fn size(options: &mut Options, key: &str) -> Result<Option<u64>, OpenError> {
     let Some(value) = options.remove(key) else {
@@ -55,9 +59,10 @@ pub(crate) fn size(options: &mut Options, key: &str) -> Result<Option<u64>, Open
         Err(SizeError::Range) => Err(OpenError::Value(format!(
             "Value '{value}' is out of range for parameter '{key}'"
         ))),
-        Err(SizeError::Syntax) => Err(OpenError::Value(format!(
-            "Parameter '{key}' expects a non-negative number below 2^64"
-        ))),
+        Err(SizeError::Syntax) => Err(OpenError::ValueWithHint {
+            message: format!("Parameter '{key}' expects a non-negative number below 2^64"),
+            hint: SUFFIXES.to_owned(),
+        }),
     }
 }
 

@@ -8,7 +8,6 @@ use block_common::error::errno;
 use block_common::{GraphError, Value};
 use block_io::{IoError, Preallocation, Request};
 
-use crate::commit::Goal;
 use crate::format::header::{Autoclear, Compatible, Compression, Header, Incompatible};
 use crate::image::Image;
 use crate::switch::Extent;
@@ -234,10 +233,7 @@ impl Image {
             self.change_data_file(request, to).await?;
         }
         if let Some(lazy) = to.lazy_refcounts {
-            self.change_header(request, |header| {
-                header.compatible.set(Compatible::LAZY_REFCOUNTS, lazy);
-            })
-            .await?;
+            self.set_lazy(request, lazy).await?;
         }
         if let Some(length) = to.size {
             if i64::try_from(length).is_err() {
@@ -342,7 +338,7 @@ impl Image {
         for name in names {
             self.remove_bitmap(request, &name).await?;
         }
-        self.commit(request, Goal::Durable).await?;
+        self.set_lazy(request, false).await?;
         self.without_zeroes
             .store(true, std::sync::atomic::Ordering::Release);
         self.change_header(request, |header| {

@@ -1,7 +1,10 @@
 //! Dirty bitmaps that are kept with the image.
 //!
 //! While somebody writes to the image all of them are marked as in use: what
-//! is stored does not hold then. They are stored when the node is closed.
+//! is stored does not hold then. They are stored when the node is closed,
+//! inactivated or opened for reading only. If that comes to nothing, because
+//! somebody else refuses, the next write marks them again before it changes
+//! anything.
 
 use block_common::bitmap::HBitmap;
 use block_common::error::errno;
@@ -13,8 +16,9 @@ use crate::commit::Goal;
 use crate::driver::Qcow2;
 use crate::format::bitmap::{self, BitmapEntry, BitmapFlags, MAX_NAME, Part};
 use crate::format::header::{Autoclear, BitmapsExtension};
-use crate::image::Image;
+use crate::image::{Claimed, Image, Standing};
 use crate::open::{read_bytes, read_words};
+use crate::switch::Extent;
 
 /// How many bytes of bits a bitmap has at most.
 const MAX_BYTES: u64 = 512 << 20;
@@ -117,16 +121,20 @@ impl Image {
         stored: &[StoredBitmap],
     ) -> Result<(), IoError> {
         self.check_sane()?;
+        // Given back unless the directory refers to them.
+        let mut claimed = Vec::new();
         let mut written = Vec::new();
         for bitmap in stored {
-            written.push(self.write_bitmap(request, bitmap).await?);
+            written.push(self.write_bitmap(request, bitmap, &mut claimed).await?);
         }
         let mut all = self.lock().bitmaps.clone();
         let is_new = |entry: &BitmapEntry| stored.iter().any(|new| new.name == entry.name);
         let old: Vec<BitmapEntry> = all.iter().filter(|entry| is_new(entry)).cloned().collect();
         all.retain(|entry| !is_new(entry));
         all.extend(written);
-        self.replace_directory(request, all).await?;
+        // Whoever writes from now on has to mark them.
+        self.standing.note(Standing::UNMARKED);
+        self.replace_directory(request, all, claimed).await?;
         for entry in old {
             self.free_bitmap(request, &entry).await?;
         }
@@ -141,16 +149,18 @@ impl Image {
         };
         self.check_sane()?;
         let gone = all.remove(at);
-        self.replace_directory(request, all).await?;
+        self.replace_directory(request, all, Vec::new()).await?;
         self.free_bitmap(request, &gone).await?;
         self.commit(request, Goal::Durable).await
     }
 
-    /// Writes the bits and the table of a bitmap.
-    async fn write_bitmap(
-        &self,
+    /// Writes the bits and the table of a bitmap, in clusters that are added to
+    /// `all`.
+    async fn write_bitmap<'i>(
+        &'i self,
         request: Request<'_>,
         bitmap: &StoredBitmap,
+        all: &mut Vec<Claimed<'i>>,
     ) -> Result<BitmapEntry, IoError> {
         let bits = &bitmap.contents;
         let granularity = bits.granularity_bits();
@@ -161,6 +171,14 @@ impl Image {
         let count = self.size().div_ceil(per_cluster).max(1);
         let file = request.file()?;
         let bad = |text: String| IoError::refused(errno::EINVAL, text);
+        let no_room = |error: IoError| {
+            let text = format!("Failed to allocate clusters for bitmap '{}'", bitmap.name);
+            IoError::refused(error.errno(), format!("{text}: {error}"))
+        };
+        let not_written = |error: IoError| {
+            let text = format!("Failed to write bitmap '{}' to file: {error}", bitmap.name);
+            IoError::refused(error.errno(), text)
+        };
         let mut table = vec![0u8; (self.geometry.clusters_of(count * 8) << shift) as usize];
         for number in 0..count {
             let start = (number * per_cluster).min(length);
@@ -174,17 +192,19 @@ impl Image {
             let to = &mut buffer.as_mut_slice()[..wanted as usize];
             let written = bits.serialize_part(start..end, to);
             written.map_err(|error| bad(error.to_string()))?;
-            let claimed = self.claim(request, 1, true).await?;
-            file.write(claimed.offset(), buffer.source()).await?;
+            let claimed = self.claim(request, 1, true).await.map_err(no_room)?;
+            let written = file.write(claimed.offset(), buffer.source()).await;
+            written.map_err(not_written)?;
             let at = number as usize * 8;
             table[at..at + 8].copy_from_slice(&Part::At(claimed.offset()).word().to_be_bytes());
-            claimed.keep();
+            all.push(claimed);
         }
-        let claimed = self
-            .claim(request, table.len() as u64 >> shift, true)
-            .await?;
-        file.write(claimed.offset(), Buffer::from(&*table).source())
-            .await?;
+        let clusters = table.len() as u64 >> shift;
+        let claimed = self.claim(request, clusters, true).await;
+        let claimed = claimed.map_err(no_room)?;
+        let table = Buffer::from(&*table);
+        let written = file.write(claimed.offset(), table.source()).await;
+        written.map_err(not_written)?;
         let entry = BitmapEntry {
             table_offset: claimed.offset(),
             table_size: count as u32,
@@ -195,20 +215,22 @@ impl Image {
             granularity_bits: granularity as u8,
             name: bitmap.name.clone(),
         };
-        claimed.keep();
+        all.push(claimed);
         Ok(entry)
     }
 
-    /// Stores another directory, and lets the header say where it is.
+    /// Stores another directory, which refers to `claimed` clusters, and lets
+    /// the header say where it is.
     async fn replace_directory(
         &self,
         request: Request<'_>,
         all: Vec<BitmapEntry>,
+        claimed: Vec<Claimed<'_>>,
     ) -> Result<(), IoError> {
         let bytes = bitmap::write(&all);
         let bits = self.geometry.cluster_bits;
         let file = request.file()?;
-        let claimed = match bytes.is_empty() {
+        let directory = match bytes.is_empty() {
             true => None,
             false => {
                 let clusters = self.geometry.clusters_of(bytes.len() as u64);
@@ -221,30 +243,21 @@ impl Image {
         };
         let _turn = self.commits.enter(0..1, true).await;
         self.commit_now(request, Goal::Durable).await?;
-        let new = claimed.as_ref().map(|claimed| BitmapsExtension {
+        let new = directory.as_ref().map(|directory| BitmapsExtension {
             count: all.len() as u32,
             directory_size: bytes.len() as u64,
-            directory_offset: claimed.offset(),
+            directory_offset: directory.offset(),
         });
-        let before = {
-            let header = &mut self.lock().header;
-            let before = (header.bitmaps, header.autoclear);
+        let before = self.lock().header.bitmaps;
+        let claimed = claimed.into_iter().chain(directory).collect();
+        self.switch_header(request, Extent::Whole, claimed, |header| {
             header.bitmaps = new;
             header.autoclear.set(Autoclear::BITMAPS, new.is_some());
-            before
-        };
-        if let Err(error) = self.write_header(request).await {
-            let header = &mut self.lock().header;
-            (header.bitmaps, header.autoclear) = before;
-            return Err(error);
-        }
-        file.flush().await?;
-        if let Some(claimed) = claimed {
-            claimed.keep();
-        }
+        })
+        .await?;
         let discard = self.settings.lock().pass_discard_other;
         let state = &mut *self.lock();
-        if let Some(old) = before.0 {
+        if let Some(old) = before {
             let first = old.directory_offset >> bits;
             let clusters = self.geometry.clusters_of(old.directory_size);
             state.release(first..first + clusters, discard);
@@ -276,60 +289,59 @@ impl Image {
     }
 
     /// Marks all bitmaps, which get out of date now.
-    async fn mark_in_use(&self, request: Request<'_>) -> Result<(), IoError> {
-        let (bytes, offset) = {
-            let state = &mut *self.lock();
+    ///
+    /// # Errors
+    /// They are as they were, as far as anybody knows.
+    pub async fn mark_in_use(&self, request: Request<'_>) -> Result<(), IoError> {
+        let (marked, offset) = {
+            let state = self.lock();
             let Some(known) = state.header.bitmaps else {
                 return Ok(());
             };
-            for entry in &mut state.bitmaps {
+            let mut marked = state.bitmaps.clone();
+            for entry in &mut marked {
                 entry.flags |= BitmapFlags::IN_USE;
             }
-            (bitmap::write(&state.bitmaps), known.directory_offset)
+            (marked, known.directory_offset)
         };
+        let bytes = bitmap::write(&marked);
         let file = request.file()?;
         file.write(offset, Buffer::from(&*bytes).source()).await?;
-        file.flush().await
+        file.flush().await?;
+        self.lock().bitmaps = marked;
+        Ok(())
     }
 }
 
 /// Brings the bitmaps of the image to the node. Those of an image that can be
-/// written are in use from then on.
+/// written are in use from then on. What the node has already, and what is
+/// stored is not newer than that, stays (`qcow2_load_dirty_bitmaps`).
 pub(crate) fn load(section: &mut Drained<'_>, driver: &Qcow2) -> Result<(), GraphError> {
     let image = &driver.image;
-    let writable = section.node().view(section).is_writable();
-    let found = section.io(async |request: Request<'_>| -> Result<_, IoError> {
-        let entries = image.read_directory(request).await?;
-        let mut found = Vec::new();
-        for entry in &entries {
-            let inconsistent = entry.flags.contains(BitmapFlags::IN_USE);
-            let contents = match inconsistent {
-                true => HBitmap::new(image.size(), u32::from(entry.granularity_bits))
-                    .map_err(|error| IoError::refused(errno::EINVAL, error.to_string()))?,
-                false => image.read_bitmap(request, entry).await?,
-            };
-            let stored = StoredBitmap {
-                name: entry.name.clone(),
-                enabled: entry.flags.contains(BitmapFlags::AUTO),
-                contents,
-            };
-            found.push((stored, inconsistent));
+    let node = section.node().clone();
+    let writable = node.view(section).is_writable();
+    let entries = section.io(async |request: Request<'_>| image.read_directory(request).await)?;
+    for entry in &entries {
+        let inconsistent = entry.flags.contains(BitmapFlags::IN_USE);
+        let known = node.bitmaps(section).find(|view| view.name() == entry.name);
+        let stays = known.map(|view| inconsistent || view.info().busy);
+        match stays {
+            Some(true) => continue,
+            Some(false) => section.release_stored_bitmap(&entry.name),
+            None => {}
         }
-        {
-            let in_use = entries
-                .iter()
-                .filter(|entry| entry.flags.contains(BitmapFlags::IN_USE));
-            let names = in_use.map(|entry| entry.name.clone()).collect();
-            let state = &mut *image.lock();
-            state.inconsistent = names;
-            state.bitmaps = entries;
-        }
-        if writable {
-            image.mark_in_use(request).await?;
-        }
-        Ok(found)
-    })?;
-    for (stored, inconsistent) in found {
+        let contents = match inconsistent {
+            true => HBitmap::new(image.size(), u32::from(entry.granularity_bits))
+                .map_err(|error| IoError::refused(errno::EINVAL, error.to_string())),
+            false => {
+                section.io(async |request: Request<'_>| image.read_bitmap(request, entry).await)
+            }
+        };
+        let stored = StoredBitmap {
+            name: entry.name.clone(),
+            enabled: entry.flags.contains(BitmapFlags::AUTO),
+            contents: contents?,
+        };
         let state = StoredState {
             read_only: !writable,
             inconsistent,
@@ -341,13 +353,28 @@ pub(crate) fn load(section: &mut Drained<'_>, driver: &Qcow2) -> Result<(), Grap
                 errno: error.errno(),
             })?;
     }
+    let in_doubt = node.bitmaps(section).filter(|view| view.is_inconsistent());
+    let names = in_doubt.map(|view| view.name().to_owned()).collect();
+    {
+        let state = &mut *image.lock();
+        state.inconsistent = names;
+        state.bitmaps = entries;
+    }
+    if writable {
+        become_writable(section, driver)?;
+    }
     Ok(())
 }
 
 /// Lets the bitmaps of an image that has become writable note what is
-/// written.
+/// written (`qcow2_reopen_bitmaps_rw`).
+///
+/// # Errors
+/// They stay as they are, and nothing is written to the node.
 pub(crate) fn become_writable(section: &mut Drained<'_>, driver: &Qcow2) -> Result<(), GraphError> {
     let image = &driver.image;
     section.io(async |request: Request<'_>| image.mark_in_use(request).await)?;
+    image.standing.forget(Standing::UNMARKED);
+    section.set_stored_bitmaps_read_only(false);
     Ok(())
 }

@@ -6,9 +6,14 @@
 //! words of the new slice, finds that out, and asks again. Whoever writes
 //! holds the lock of the image's state, which also knows which places hold
 //! something that is not stored yet.
+//!
+//! Memory of a place that readers may be looking at never goes; what holds
+//! nothing gives it back when nobody can be there
+//! ([`drop_spare`](Slices::drop_spare) takes the places exclusively).
 
+use std::collections::TryReserveError;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
 
 use crate::format::entry::Entry;
 
@@ -17,6 +22,12 @@ const NOTHING: u64 = u64::MAX;
 
 /// How many places a slice has to choose from, at least.
 const WAYS: usize = 4;
+
+/// Read since a place was last looked for.
+const USED: u8 = 1;
+
+/// Read since the places were last looked through.
+const SEEN: u8 = 2;
 
 /// The places.
 #[derive(Debug)]
@@ -32,7 +43,8 @@ pub(crate) struct Slices {
 struct Place {
     turn: AtomicU64,
     key: AtomicU64,
-    used: AtomicBool,
+    /// [`USED`], [`SEEN`].
+    read: AtomicU8,
     words: OnceLock<Box<[AtomicU64]>>,
 }
 
@@ -41,7 +53,10 @@ pub(crate) type PlaceId = usize;
 
 impl Slices {
     /// At least `count` places for slices of `words` words.
-    pub fn new(count: usize, words: usize) -> Slices {
+    ///
+    /// # Errors
+    /// When there is no memory for so many. That of their slices comes later.
+    pub fn new(count: usize, words: usize) -> Result<Slices, TryReserveError> {
         let sets = match count / WAYS {
             0 => 1,
             sets => 1 << sets.ilog2(),
@@ -50,15 +65,30 @@ impl Slices {
         let place = || Place {
             turn: AtomicU64::new(0),
             key: AtomicU64::new(NOTHING),
-            used: AtomicBool::new(false),
+            read: AtomicU8::new(0),
             words: OnceLock::new(),
         };
-        Slices {
-            places: (0..sets * ways).map(|_| place()).collect(),
+        let count = sets.saturating_mul(ways);
+        let mut places = Vec::new();
+        places.try_reserve_exact(count)?;
+        places.extend((0..count).map(|_| place()));
+        Ok(Slices {
+            places: places.into_boxed_slice(),
             ways,
             sets: sets as u64,
             words,
             word_bits: words.ilog2(),
+        })
+    }
+
+    /// What stands for others while these are somewhere else: no places.
+    pub fn none() -> Slices {
+        Slices {
+            places: Box::default(),
+            ways: 0,
+            sets: 1,
+            words: 1,
+            word_bits: 0,
         }
     }
 
@@ -99,7 +129,9 @@ impl Slices {
     /// slices first; what it found then is thrown away.
     #[inline]
     pub fn read<R>(&self, key: u64, look: impl FnOnce(&[AtomicU64]) -> R) -> Option<R> {
-        let place = &self.places[self.find(key)?];
+        let places = self.places.get(self.places_of(key))?;
+        let holds = |place: &&Place| place.key.load(Ordering::Relaxed) == key;
+        let place = places.iter().find(holds)?;
         let turn = place.turn.load(Ordering::Acquire);
         if turn & 1 != 0 || place.key.load(Ordering::Relaxed) != key {
             return None;
@@ -109,8 +141,8 @@ impl Slices {
         if place.turn.load(Ordering::Relaxed) != turn {
             return None;
         }
-        if !place.used.load(Ordering::Relaxed) {
-            place.used.store(true, Ordering::Relaxed);
+        if place.read.load(Ordering::Relaxed) != USED | SEEN {
+            place.read.store(USED | SEEN, Ordering::Relaxed);
         }
         Some(found)
     }
@@ -132,7 +164,32 @@ impl Slices {
 
     /// Whether somebody has read it since this was last asked.
     pub fn take_used(&self, place: PlaceId) -> bool {
-        self.places[place].used.swap(false, Ordering::Relaxed)
+        self.places[place].read.fetch_and(!USED, Ordering::Relaxed) & USED != 0
+    }
+
+    /// As [`take_used`](Slices::take_used), for whoever looks for what can go.
+    pub fn take_seen(&self, place: PlaceId) -> bool {
+        self.places[place].read.fetch_and(!SEEN, Ordering::Relaxed) & SEEN != 0
+    }
+
+    /// Whether a place holds nothing and has memory.
+    pub fn is_spare(&self, place: PlaceId) -> bool {
+        self.key(place).is_none() && self.places[place].words.get().is_some()
+    }
+
+    /// How many places have memory.
+    pub fn with_memory(&self) -> usize {
+        let has = |place: &&Place| place.words.get().is_some();
+        self.places.iter().filter(has).count()
+    }
+
+    /// Gives back the memory of places that hold nothing. Nobody is looking.
+    pub fn drop_spare(&mut self) {
+        for place in &mut self.places {
+            if *place.key.get_mut() == NOTHING {
+                place.words = OnceLock::new();
+            }
+        }
     }
 
     /// The words of a place that holds a slice. Under the lock of the state.
@@ -166,7 +223,7 @@ impl Slices {
         for (to, word) in stored.iter().zip(words) {
             to.store(word, Ordering::Relaxed);
         }
-        at.used.store(true, Ordering::Relaxed);
+        at.read.store(USED | SEEN, Ordering::Relaxed);
         at.turn.store(turn + 2, Ordering::Release);
     }
 
@@ -210,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_slice_is_found_until_its_place_is_taken() {
-        let slices = Slices::new(2, 4);
+        let slices = Slices::new(2, 4).expect("room");
         assert!(slices.read(7, |_| ()).is_none());
         let place = slices.places_of(7).start;
         slices.put(place, 7, [1, 2, 3, 4].into_iter());
@@ -227,8 +284,33 @@ mod tests {
     }
 
     #[test]
+    fn memory_of_what_holds_nothing_goes_back() {
+        let mut slices = Slices::new(2, 4).expect("room");
+        slices.put(0, 0, [1; 4].into_iter());
+        slices.put(1, 1, [2; 4].into_iter());
+        assert!(slices.take_seen(0) && slices.take_seen(1));
+        assert_eq!(slices.word(0), Some(1));
+        assert!(slices.take_used(1) && !slices.take_seen(1));
+        assert!(slices.take_seen(0), "it was read");
+        slices.clear(1);
+        assert!(slices.is_spare(1) && !slices.is_spare(0));
+        assert_eq!(slices.with_memory(), 2);
+        slices.drop_spare();
+        assert_eq!(slices.with_memory(), 1);
+        assert_eq!(slices.word(0), Some(1));
+        slices.put(1, 3, [4; 4].into_iter());
+        assert_eq!(slices.word(3 * 4), Some(4));
+        assert_eq!(Slices::none().word(0), None);
+    }
+
+    #[test]
+    fn there_is_an_end_to_how_many_places_there_are() {
+        assert!(Slices::new(usize::MAX / 2, 64).is_err());
+    }
+
+    #[test]
     fn who_reads_while_it_changes_asks_again() {
-        let slices = Slices::new(4, 2);
+        let slices = Slices::new(4, 2).expect("room");
         slices.put(0, 1, [1, 1].into_iter());
         let seen = slices.read(1, |words| {
             slices.put(0, 2, [2, 2].into_iter());
@@ -239,7 +321,7 @@ mod tests {
 
     #[test]
     fn readers_on_other_threads_never_see_half_a_change() {
-        let slices = Slices::new(1, 2);
+        let slices = Slices::new(1, 2).expect("room");
         slices.put(0, 0, [0, 0].into_iter());
         std::thread::scope(|scope| {
             let readers = (0..2).map(|_| {

@@ -10,6 +10,12 @@
 //! later change is stored too early. Cut off anywhere, with any part of the
 //! writes since the last flush, there is what was there before or after, and
 //! clusters that are counted although nothing uses them.
+//!
+//! With lazy counts the stored header says before that they may be wrong. From
+//! then on counts are stored
+//! when their cache has no room, when a block of them is new, and before the
+//! header says that they hold again; who opens the image before that counts
+//! everything anew.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -18,17 +24,22 @@ use block_io::{Buffer, IoError, Request};
 
 use crate::dirty::Dirty;
 use crate::format::bytes::put64;
-use crate::format::header::Incompatible;
-use crate::image::{Freed, Image, PlaceState, State};
+use crate::format::header::{Compatible, Incompatible};
+use crate::image::{Freed, Image, PlaceState, Standing, State};
+use crate::options::OverlapChecks;
 use crate::refs::{NewTable, Refs};
+use crate::steps::step;
+use crate::switch::Extent;
 
 /// How far to go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Goal {
     /// Everything is where it has to be, for the host to store it.
     Written,
-    /// And durable.
+    /// And durable. Counts of an image that is marked as dirty may be behind.
     Durable,
+    /// And durable with all counts, so that no mark is needed.
+    Clean,
 }
 
 /// What is to be stored, as it was at one moment. What is not stored when this
@@ -50,6 +61,8 @@ struct Batch<'i> {
 struct Piece {
     offset: u64,
     bytes: Vec<u8>,
+    /// What it is a part of.
+    of: OverlapChecks,
 }
 
 impl Image {
@@ -67,13 +80,22 @@ impl Image {
         self.check_sane()?;
         self.settle_header(request).await?;
         self.give_back(request).await?;
+        if goal != Goal::Clean {
+            self.mark_dirty(request).await?;
+        }
         let file = request.file()?;
-        let mut batch = self.take_batch();
+        let mut batch = self.take_batch(request, goal);
         if batch.is_empty() {
             return match goal {
-                Goal::Durable => self.flush_data(request).await,
+                Goal::Durable | Goal::Clean => self.flush_data(request).await,
                 Goal::Written => Ok(()),
             };
+        }
+        self.check_pieces(request, &batch.block_data).await?;
+        self.check_pieces(request, &batch.table_data).await?;
+        self.check_pieces(request, &batch.mapping).await?;
+        for event in batch.steps_of_counts() {
+            step(request, event).await;
         }
         write_all(file, &batch.block_data).await?;
         let refers = batch.refers();
@@ -83,12 +105,19 @@ impl Image {
         if let Some((plan, data)) = &batch.moved {
             self.move_table(request, plan, data).await?;
         } else if !batch.table.is_empty() {
+            step(request, "refblock_alloc_hookup").await;
             write_all(file, &batch.table_data).await?;
             file.flush().await?;
         }
         batch.counts_are_stored();
+        if !batch.l1.is_empty() {
+            step(request, "l1_update").await;
+        }
+        if !batch.slices.is_empty() {
+            step(request, "l2_update").await;
+        }
         write_all(file, &batch.mapping).await?;
-        if goal == Goal::Durable {
+        if goal != Goal::Written {
             match refers {
                 true => file.flush().await?,
                 false => self.flush_data(request).await?,
@@ -98,11 +127,92 @@ impl Image {
             // What has become free is free in the file too.
             self.give_back(request).await?;
             let mut batch = Batch::new(self);
-            batch.take_blocks(&mut self.lock());
+            {
+                let state = &mut *self.lock();
+                if !state.counts_may_wait(goal) {
+                    batch.take_blocks(state);
+                }
+            }
+            for event in batch.steps_of_counts() {
+                step(request, event).await;
+            }
             write_all(file, &batch.block_data).await?;
             batch.counts_are_stored();
         } else {
             batch.is_written();
+        }
+        Ok(())
+    }
+
+    /// Lets the stored header say that counts may be wrong, if they are to be
+    /// lazy and something is to be stored (`qcow2_mark_dirty`).
+    async fn mark_dirty(&self, request: Request<'_>) -> Result<(), IoError> {
+        let lazy = self.settings.lock().lazy_refcounts;
+        {
+            let state = self.lock();
+            // What was dirty when it was opened has to be repaired first.
+            let stays = state.header.incompatible.contains(Incompatible::DIRTY);
+            if !lazy || stays || state.header.version < 3 || !state.has_news() {
+                return Ok(());
+            }
+        }
+        self.switch_header(request, Extent::Features, Vec::new(), |header| {
+            header.incompatible |= Incompatible::DIRTY;
+        })
+        .await?;
+        self.lock().is_behind = true;
+        Ok(())
+    }
+
+    /// Stores everything, all counts too, and takes back that they may be
+    /// wrong (`qcow2_mark_clean`). An image that was dirty when it was opened
+    /// stays so until it is repaired.
+    ///
+    /// # Errors
+    /// The image is marked still.
+    pub async fn mark_clean(&self, request: Request<'_>) -> Result<(), IoError> {
+        if self.standing.is(Standing::UNREPAIRED) {
+            // Nothing was written, and it is to be repaired again.
+            return Ok(());
+        }
+        let _turn = self.commits.enter(0..1, true).await;
+        self.commit_now(request, Goal::Clean).await?;
+        if !self.lock().is_behind {
+            return Ok(());
+        }
+        self.switch_header(request, Extent::Features, Vec::new(), |header| {
+            header.incompatible -= Incompatible::DIRTY;
+        })
+        .await?;
+        self.lock().is_behind = false;
+        Ok(())
+    }
+
+    /// Lets counts be lazy from now on, or not, also when the image is opened
+    /// next.
+    ///
+    /// # Errors
+    /// It says what it said.
+    pub async fn set_lazy(&self, request: Request<'_>, lazy: bool) -> Result<(), IoError> {
+        if !lazy {
+            self.settings.lock().lazy_refcounts = false;
+            self.mark_clean(request).await?;
+        }
+        let _turn = self.commits.enter(0..1, true).await;
+        self.switch_header(request, Extent::Whole, Vec::new(), |header| {
+            header.compatible.set(Compatible::LAZY_REFCOUNTS, lazy);
+        })
+        .await?;
+        self.settings.lock().lazy_refcounts = lazy;
+        Ok(())
+    }
+
+    /// Refuses to store a table where something else is.
+    async fn check_pieces(&self, request: Request<'_>, pieces: &[Piece]) -> Result<(), IoError> {
+        for piece in pieces {
+            let bytes = piece.bytes.len() as u64;
+            self.check_metadata(request, piece.offset, bytes, piece.of)
+                .await?;
         }
         Ok(())
     }
@@ -129,18 +239,21 @@ impl Image {
     ) -> Result<(), IoError> {
         let offset = plan.clusters.start << self.geometry.cluster_bits;
         let file = request.file()?;
+        step(request, "refblock_alloc_write_table").await;
         file.write(offset, Buffer::from(data).source()).await?;
         file.flush().await?;
+        step(request, "refblock_alloc_switch_table").await;
         let clusters = (plan.clusters.end - plan.clusters.start) as u32;
-        {
-            let header = &mut self.lock().header;
+        for cluster in plan.clusters.clone() {
+            self.filter.add(cluster);
+        }
+        self.switch_header(request, Extent::Fields, Vec::new(), |header| {
             header.refcount_table_offset = offset;
             header.refcount_table_clusters = clusters;
-        }
-        self.write_header(request).await?;
-        self.note_metadata();
-        file.flush().await?;
+        })
+        .await?;
         let state = &mut *self.lock();
+        state.unused.append(&mut state.refs.passed_over);
         let old = std::mem::replace(&mut state.refs.stored, plan.clusters.clone());
         if old != plan.clusters {
             state.unused.push(old);
@@ -150,7 +263,14 @@ impl Image {
 
     /// Writes the header as it is now. Only with the turn to commit.
     pub async fn write_header(&self, request: Request<'_>) -> Result<(), IoError> {
-        let bytes = self.lock().header.write()?;
+        let bytes = {
+            let state = &mut *self.lock();
+            if state.is_behind {
+                // Whoever has taken it away has not stored the counts.
+                state.header.incompatible |= Incompatible::DIRTY;
+            }
+            state.header.write()?
+        };
         let mut buffer = Buffer::zeroed(
             self.geometry
                 .cluster_size()
@@ -217,6 +337,7 @@ impl Image {
                 // The file need not be able to.
                 let _ = request.file()?.discard(run.start << bits, bytes).await;
             }
+            step(request, "cluster_free").await;
             // A count that is zero already was wrong before; a check says so.
             if count > 0 {
                 let change = |refs: &mut Refs| refs.set_all(run.clone(), count - 1);
@@ -227,20 +348,22 @@ impl Image {
         Ok(())
     }
 
-    fn take_batch(&self) -> Batch<'_> {
+    fn take_batch(&self, request: Request<'_>, goal: Goal) -> Batch<'_> {
         let mut batch = Batch::new(self);
+        let slices = self.slices.get(request);
         let state = &mut *self.lock();
-        batch.take_counts(state);
+        if !state.counts_may_wait(goal) {
+            batch.take_counts(state);
+        }
         batch.freed = std::mem::take(&mut state.freed);
         for (place, known) in state.places.iter_mut().enumerate() {
             if known.dirty.is_clean() {
                 continue;
             }
-            let Some(offset) = self
-                .slices
-                .key(place)
-                .and_then(|key| self.slice_offset(key))
-            else {
+            let key = slices.key(place);
+            let Some(offset) = key.and_then(|key| self.slice_offset(request, key)) else {
+                // Its table was given up while it was being stored.
+                known.dirty = Dirty::default();
                 continue;
             };
             let dirty = std::mem::take(known).dirty;
@@ -248,7 +371,7 @@ impl Image {
                 dirty: Dirty::default(),
                 writing: true,
             };
-            let words = self.slices.contents(place);
+            let words = slices.contents(place);
             for range in dirty.ranges(words.len() * 8) {
                 let words = &words[range.start / 8..range.end / 8];
                 let bytes = words
@@ -257,6 +380,7 @@ impl Image {
                 batch.mapping.push(Piece {
                     offset: offset + range.start as u64,
                     bytes: bytes.collect(),
+                    of: OverlapChecks::ACTIVE_L2,
                 });
             }
             batch.slices.push((place, dirty));
@@ -266,9 +390,33 @@ impl Image {
             batch.mapping.push(Piece {
                 offset: state.header.l1_offset + index * 8,
                 bytes: self.l1.get(*index).to_be_bytes().to_vec(),
+                of: OverlapChecks::ACTIVE_L1,
             });
         }
         batch
+    }
+}
+
+impl State {
+    /// Something is to be stored that the stored counts do not know of.
+    fn has_news(&self) -> bool {
+        !self.l1_dirty.is_empty()
+            || !self.freed.is_empty()
+            || self.refs.is_dirty()
+            || self.places.iter().any(|place| !place.dirty.is_clean())
+    }
+
+    /// Counts need not be stored: the header says so, no block of them is new,
+    /// and their cache has room.
+    fn counts_may_wait(&self, goal: Goal) -> bool {
+        goal == Goal::Durable
+            && self.counts_are_lazy()
+            && self.refs.blocks.len() <= self.refs.capacity()
+    }
+
+    /// Stored counts may be behind those in memory.
+    pub fn counts_are_lazy(&self) -> bool {
+        self.is_behind && self.refs.table_dirty.is_empty() && self.refs.moved.is_none()
     }
 }
 
@@ -308,6 +456,7 @@ impl<'i> Batch<'i> {
                 batch.block_data.push(Piece {
                     offset: offset + range.start as u64,
                     bytes: block.data[range].to_vec(),
+                    of: OverlapChecks::REFCOUNT_BLOCK,
                 });
             }
             batch.blocks.push((index, parts));
@@ -332,6 +481,7 @@ impl<'i> Batch<'i> {
                 batch.table_data.push(Piece {
                     offset: table_offset + index * 8,
                     bytes: refs.table[*index as usize].to_be_bytes().to_vec(),
+                    of: OverlapChecks::REFCOUNT_TABLE,
                 });
             }
         }
@@ -347,6 +497,21 @@ async fn write_all(file: Request<'_>, pieces: &[Piece]) -> Result<(), IoError> {
 }
 
 impl Batch<'_> {
+    /// What a node for debugging hears of before the counts are written.
+    fn steps_of_counts(&self) -> &'static [&'static str] {
+        match (self.block_data.is_empty(), &self.moved) {
+            (_, Some(_)) => &[
+                "reftable_grow",
+                "refblock_alloc_write",
+                "refblock_alloc_write_blocks",
+                "refblock_update_part",
+            ],
+            (true, None) => &[],
+            (false, None) if self.table.is_empty() => &["refblock_update_part"],
+            (false, None) => &["refblock_alloc_write", "refblock_update_part"],
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.blocks.is_empty() && self.moved.is_none() && !self.refers()
     }
@@ -368,6 +533,7 @@ impl Batch<'_> {
                 block.writing = false;
             }
         }
+        state.refs.trim();
         self.table.clear();
         self.moved = None;
     }
@@ -406,7 +572,11 @@ impl Drop for Batch<'_> {
         match self.moved.take() {
             Some((plan, _)) if state.refs.moved.is_none() => state.refs.moved = Some(plan),
             Some((plan, _)) if state.refs.stored != plan.clusters => {
-                state.unused.push(plan.clusters);
+                // A header that was perhaps stored refers to it.
+                match &mut state.unsure {
+                    Some(unsure) => unsure.hold(plan.clusters),
+                    None => state.unused.push(plan.clusters),
+                }
             }
             _ => {}
         }

@@ -9,10 +9,13 @@ use crate::format::entry::{CompressedRange, Entry};
 use crate::image::Image;
 use crate::options::not_for;
 use crate::refs::Claim;
+use crate::steps::step;
 
 impl Image {
     /// Writes whole clusters, each packed if it gets shorter. The last one of
-    /// the image may be cut off by its end.
+    /// the image may be cut off by its end. Writes that are under way at the
+    /// same time are packed at the same time, and stored in the order in which
+    /// they came.
     ///
     /// # Errors
     /// `EINVAL` for parts of clusters; `ENOTSUP` for an image with a data
@@ -23,7 +26,7 @@ impl Image {
         mut offset: u64,
         mut from: Source<'_>,
     ) -> Result<(), IoError> {
-        self.check_sane()?;
+        self.get_ready(request).await?;
         let _here = self.grace.enter();
         if !self.geometry.keeps_data {
             return Err(not_for(
@@ -43,7 +46,9 @@ impl Image {
             let mut data = vec![0; size as usize];
             piece.copy_to_slice(&mut data[..bytes as usize]);
             let compression = self.lock().header.compression;
+            let in_order = self.packing.enter(0..1, true);
             let packed = run_blocking(move || codec::pack(compression, &data)).await;
+            let _turn = in_order.await;
             match packed {
                 Some(packed) => self.write_packed(request, offset, packed).await?,
                 None => self.write_runs(request, offset, piece).await?,
@@ -66,6 +71,7 @@ impl Image {
         self.own_table(request, self.geometry.l1_index(offset))
             .await?;
         let bytes = packed.len() as u64;
+        step(request, "cluster_alloc_bytes").await;
         let start = self
             .with_refs(request, |refs| refs.claim_bytes(bytes))
             .await?;
@@ -74,7 +80,7 @@ impl Image {
             clusters: cluster..cluster + 1,
             is_fresh: false,
         };
-        self.check_claim(request, &claim, "compressed cluster")
+        self.check_claim(request, &claim, Some("compressed cluster"))
             .await?;
         let claimed = ClaimedBytes {
             image: self,
@@ -87,6 +93,8 @@ impl Image {
         let buffer = Buffer::from(&*packed);
         self.check_overlap(request, range.start, range.bytes)
             .await?;
+        step(request, "l2_update_compressed").await;
+        step(request, "write_compressed").await;
         request.file()?.write(range.start, buffer.source()).await?;
         self.change_entries(request, offset, 1, |_, old, state| {
             self.free_entry(old, state, false);

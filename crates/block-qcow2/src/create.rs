@@ -246,6 +246,14 @@ impl CreateOptions {
     /// large; otherwise those of the file. Then there is no image.
     pub async fn write_to(&self, file: &Root, data: Option<&Root>) -> Result<(), IoError> {
         self.check()?;
+        if self.data_file_raw && self.preallocation == Preallocation::Off {
+            // What the data file has is shown whatever comes of the mapping.
+            let mapped = CreateOptions {
+                preallocation: Preallocation::Metadata,
+                ..self.clone()
+            };
+            return Box::pin(mapped.write_to(file, data)).await;
+        }
         let layout = self.layout()?;
         let size = self.cluster_size;
         let bits = layout.geometry.cluster_bits;

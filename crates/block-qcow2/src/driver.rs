@@ -1,26 +1,28 @@
 //! What the block layer asks of an image.
 
 use std::any::Any;
+use std::sync::atomic::AtomicBool;
 
 use block_common::error::errno;
 use block_common::sync::Mutex;
 use block_common::{BlockLimits, Value};
 use block_gs::{
-    BlockDriver, BqlGuard, Drained, GraphError, HeaderBacking, Measurement, Node, NodeView,
-    PreparedReopen, ReopenTo, Snapshots,
+    BlockDriver, BqlGuard, Drained, GraphError, HeaderBacking, MainLoop, Measurement, Node,
+    NodeView, PreparedReopen, ReopenTo, Snapshots,
 };
+use block_io::aio::JoinHandle;
 use block_io::dirty::StoredBitmap;
 use block_io::{
     AmendReady, BackingName, BlockStatus, Capabilities, CheckResult, Destination, DriverInfo,
-    DriverIo, IoError, IoFuture, Repairs, Request, Source, Truncation, WriteFlags,
+    DriverIo, Findings, IoError, IoFuture, Repairs, Request, Source, Truncation, WriteFlags,
 };
 
 use crate::amend::Amendment;
-use crate::commit::Goal;
 use crate::create::CreateOptions;
 use crate::format::bitmap::{BitmapEntry, BitmapFlags};
 use crate::format::header::Incompatible;
 use crate::image::Image;
+use crate::open::{Strictness, come_to_life};
 use crate::options::Qcow2Options;
 
 /// An image in qcow2 format, over a file.
@@ -29,6 +31,12 @@ pub struct Qcow2 {
     pub(crate) image: Image,
     /// What the user has said.
     pub(crate) options: Mutex<Qcow2Options>,
+    /// Who replaces what only a drained section may.
+    pub(crate) main: MainLoop,
+    /// They are going to replace the caches: there is another length.
+    pub(crate) is_to_be_fitted: AtomicBool,
+    /// Looks for what nobody uses.
+    pub(crate) cleaner: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl DriverIo for Qcow2 {
@@ -87,11 +95,20 @@ impl DriverIo for Qcow2 {
     }
 
     fn truncate<'r>(&'r self, request: Request<'r>, to: Truncation) -> IoFuture<'r> {
-        IoFuture::new(async move { self.image.truncate(request, to).await })
+        IoFuture::new(async move {
+            self.image.truncate(request, to).await?;
+            self.fit_caches(request.node());
+            Ok(())
+        })
     }
 
-    fn check<'r>(&'r self, request: Request<'r>, repairs: Repairs) -> IoFuture<'r, CheckResult> {
-        IoFuture::new(async move { self.image.check(request, repairs).await })
+    fn check<'r>(
+        &'r self,
+        request: Request<'r>,
+        repairs: Repairs,
+        findings: &'r dyn Findings,
+    ) -> IoFuture<'r, CheckResult> {
+        IoFuture::new(async move { self.image.check(request, repairs, findings).await })
     }
 
     fn amend<'r>(&'r self, request: Request<'r>, ready: &'r AmendReady) -> IoFuture<'r> {
@@ -102,7 +119,9 @@ impl DriverIo for Qcow2 {
         IoFuture::new(async move {
             self.image
                 .amend(request, amendment, &|done, all| ready.tell(done, all))
-                .await
+                .await?;
+            self.fit_caches(request.node());
+            Ok(())
         })
     }
 
@@ -139,10 +158,18 @@ impl DriverIo for Qcow2 {
         // The node itself has changed nothing that is not stored unless it is
         // being written.
         IoFuture::new(async move {
-            if request.node().is_writable() && self.image.is_dirty() {
+            let is_ahead = self.image.is_dirty() || self.image.lock().is_behind;
+            if request.node().is_writable() && is_ahead {
                 return Ok(());
             }
-            self.image.reload(request).await
+            let lazy = self.options.lock().lazy_refcounts;
+            let reloaded = self.image.reload(request, Strictness::Usable, lazy).await;
+            reloaded.map_err(|error| {
+                let text = format!("Could not reopen qcow2 layer: {error}");
+                IoError::refused(error.errno(), text)
+            })?;
+            self.fit_caches(request.node());
+            Ok(())
         })
     }
 
@@ -269,10 +296,24 @@ impl BlockDriver for Qcow2 {
         Ok(options.measure(0)?)
     }
 
+    fn close(&self, _bql: &mut BqlGuard) {
+        self.stop_cleaning();
+    }
+
+    /// Everything is stored, and the bitmaps are let go.
     fn inactivate(&self, section: &mut Drained<'_>) -> Result<(), GraphError> {
         let image = &self.image;
-        let store = async |request: Request<'_>| image.commit(request, Goal::Durable).await;
-        Ok(section.io(store)?)
+        if !section.node().view(section).is_writable() {
+            section.release_stored_bitmaps();
+            return Ok(());
+        }
+        section.io(async |request: Request<'_>| image.mark_clean(request).await)?;
+        section.release_stored_bitmaps();
+        Ok(())
+    }
+
+    fn activated(&self, section: &mut Drained<'_>) -> Result<(), GraphError> {
+        come_to_life(section, false)
     }
 
     fn make_empty(&self, section: &mut Drained<'_>) -> Result<(), GraphError> {

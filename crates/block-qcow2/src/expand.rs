@@ -111,9 +111,10 @@ impl Image {
         self.commit(request, Goal::Durable).await?;
         {
             // What is cached of the tables is of before.
+            let slices = self.slices.get(request);
             let state = &mut *self.lock();
-            for place in 0..self.slices.len() {
-                self.slices.clear(place);
+            for place in 0..slices.len() {
+                slices.clear(place);
                 state.places[place] = Default::default();
             }
         }

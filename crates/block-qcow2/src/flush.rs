@@ -3,12 +3,22 @@
 use block_io::{IoFuture, Request};
 
 use crate::commit::Goal;
-use crate::image::Image;
+use crate::image::{Image, Standing};
+use crate::steps::{is_heard, step};
 
 impl Image {
     /// Makes durable what was written.
     pub fn flush<'r>(&'r self, request: Request<'r>) -> IoFuture<'r> {
-        if !self.is_dirty() {
+        if is_heard(request) && !self.standing.is(Standing::UNREPAIRED) {
+            return IoFuture::new(async move {
+                step(request, "flush_to_os").await;
+                self.commit(request, Goal::Written).await?;
+                step(request, "flush_to_disk").await;
+                self.commit(request, Goal::Durable).await
+            });
+        }
+        // What a repair could not store is not what the guest wrote.
+        if !self.is_dirty() || self.standing.is(Standing::UNREPAIRED) {
             return match self.geometry.keeps_data {
                 true => match request.file() {
                     Ok(file) => file.flush(),
@@ -20,7 +30,7 @@ impl Image {
         IoFuture::new(async move { self.commit(request, Goal::Durable).await })
     }
 
-    /// Whether something is not stored yet.
+    /// Whether something is not stored yet that a flush has to store.
     pub fn is_dirty(&self) -> bool {
         let state = self.lock();
         !state.l1_dirty.is_empty()
@@ -28,12 +38,7 @@ impl Image {
             || !state.released.is_empty()
             || !state.unused.is_empty()
             || state.unsure.is_some()
-            || !state.refs.table_dirty.is_empty()
-            || state
-                .refs
-                .blocks
-                .values()
-                .any(|block| !block.dirty.is_clean() || block.writing)
+            || (!state.counts_are_lazy() && state.refs.is_dirty())
             || state
                 .places
                 .iter()

@@ -49,6 +49,12 @@ impl Grace {
         self.epoch.load(Ordering::SeqCst)
     }
 
+    /// Whether nobody is there.
+    pub fn is_idle(&self) -> bool {
+        let idle = |counter: &AtomicU64| counter.load(Ordering::SeqCst) == 0;
+        self.shards.iter().all(|shard| shard.iter().all(idle))
+    }
+
     /// Whether nobody is left who was there in `epoch`. Only one thread at a
     /// time may ask.
     pub fn is_over(&self, epoch: u64) -> bool {
@@ -89,9 +95,11 @@ mod tests {
         let freed = grace.now();
         assert!(!grace.is_over(freed));
         let late = grace.enter();
+        assert!(!grace.is_idle());
         assert!(!grace.is_over(freed));
         drop(early);
         drop(late);
+        assert!(grace.is_idle());
         assert!(grace.is_over(freed));
         let after = grace.enter();
         assert!(grace.is_over(freed), "who comes later sees what is new");

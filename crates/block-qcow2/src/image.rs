@@ -3,12 +3,12 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use block_common::error::errno;
 use block_common::sync::{Mutex, MutexGuard};
 use block_io::engine::Overlaps;
-use block_io::{Buffer, IoError, Request};
+use block_io::{Buffer, GraphCell, IoError, Request};
 
 use crate::cache::{PlaceId, Slices};
 use crate::dirty::Dirty;
@@ -24,6 +24,7 @@ use crate::l1::L1;
 use crate::options::Settings;
 use crate::overlap::Filter;
 use crate::refs::{Claim, Need, Refs};
+use crate::steps::step;
 use crate::switch::Unsure;
 
 /// How many clusters may wait to be given back before they are.
@@ -36,7 +37,9 @@ pub(crate) struct Image {
     /// What the guest sees, in bytes.
     pub size: AtomicU64,
     pub l1: L1,
-    pub slices: Slices,
+    /// Replaced when a reopen says how many there are to be, and when
+    /// memory goes back.
+    pub slices: GraphCell<Slices>,
     pub grace: Grace,
     /// Locked for a few steps, never while waiting.
     state: Mutex<State>,
@@ -48,10 +51,12 @@ pub(crate) struct Image {
     block_loads: Overlaps,
     /// Who makes which second-level table.
     pub tables: Overlaps,
+    /// Who stores a packed cluster, in the order in which they came.
+    pub packing: Overlaps,
     /// Who stores what is dirty, or writes the header.
     pub commits: Overlaps,
-    /// Something is wrong with the image: nothing is written any more.
-    pub is_corrupt: AtomicBool,
+    /// What keeps the image from being written.
+    pub standing: Standing,
     pub settings: Mutex<Settings>,
     /// Where metadata may be.
     pub filter: Filter,
@@ -62,10 +67,53 @@ pub(crate) struct Image {
     pub without_zeroes: AtomicBool,
 }
 
+/// What keeps an image from being written: looked at by every write, and
+/// nothing most of the time.
+#[derive(Debug, Default)]
+pub(crate) struct Standing(AtomicU8);
+
+impl Standing {
+    /// Something is wrong with the image.
+    pub const CORRUPT: u8 = 1;
+    /// It was dirty and could not be repaired.
+    pub const UNREPAIRED: u8 = 1 << 1;
+    /// The stored bitmaps say that they hold, and would not after a write.
+    pub const UNMARKED: u8 = 1 << 2;
+    /// It has been reported that something is wrong.
+    pub const REPORTED: u8 = 1 << 3;
+
+    /// Nothing keeps it.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.0.load(Ordering::Acquire) & !Standing::REPORTED == 0
+    }
+
+    pub fn is(&self, what: u8) -> bool {
+        self.0.load(Ordering::Acquire) & what != 0
+    }
+
+    /// Notes it, and says whether it was not noted before.
+    pub fn note(&self, what: u8) -> bool {
+        self.0.fetch_or(what, Ordering::AcqRel) & what == 0
+    }
+
+    /// All that is noted.
+    pub fn all(&self) -> u8 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    pub fn forget(&self, what: u8) {
+        self.0.fetch_and(!what, Ordering::AcqRel);
+    }
+}
+
 /// What changes, behind a lock.
 #[derive(Debug)]
 pub(crate) struct State {
     pub header: Header,
+    /// The stored header says that counts may be wrong, because those that
+    /// are stored are behind. Others than lazy ones never are.
+    pub is_behind: bool,
     pub refs: Refs,
     pub snapshots: Vec<Snapshot>,
     /// The bitmaps that are stored.
@@ -87,6 +135,8 @@ pub(crate) struct State {
     pub unused: Vec<Range<u64>>,
     /// Another header than this one may be stored.
     pub unsure: Option<Unsure>,
+    /// How often it was looked for what nobody uses.
+    pub cleanings: u64,
 }
 
 /// One place of the cache.
@@ -95,6 +145,13 @@ pub(crate) struct PlaceState {
     pub dirty: Dirty,
     /// What was dirty is being stored.
     pub writing: bool,
+}
+
+impl PlaceState {
+    /// Whether what is there is stored as it is.
+    pub fn may_go(&self) -> bool {
+        self.dirty.is_clean() && !self.writing
+    }
 }
 
 /// Clusters that lost one use each.
@@ -106,20 +163,22 @@ pub(crate) struct Freed {
 }
 
 impl State {
-    pub fn new(header: Header, refs: Refs, places: usize) -> State {
+    pub fn new(header: Header, refs: Refs, places: Vec<PlaceState>) -> State {
         State {
             header,
+            is_behind: false,
             refs,
             snapshots: Vec::new(),
             bitmaps: Vec::new(),
             inconsistent: Vec::new(),
             snapshot_bytes: 0,
             l1_dirty: BTreeSet::new(),
-            places: vec![PlaceState::default(); places],
+            places,
             freed: Vec::new(),
             released: VecDeque::new(),
             unused: Vec::new(),
             unsure: None,
+            cleanings: 0,
         }
     }
 
@@ -155,7 +214,7 @@ impl Image {
     pub fn new(
         geometry: Geometry,
         l1: &[u64],
-        slices: Slices,
+        slices: GraphCell<Slices>,
         state: State,
         settings: Settings,
     ) -> Image {
@@ -170,8 +229,9 @@ impl Image {
             loads: Overlaps::new(),
             block_loads: Overlaps::new(),
             tables: Overlaps::new(),
+            packing: Overlaps::new(),
             commits: Overlaps::new(),
-            is_corrupt: AtomicBool::new(false),
+            standing: Standing::default(),
             settings: Mutex::new(settings),
             filter: Filter::new(),
             preallocated: OnceLock::new(),
@@ -199,29 +259,29 @@ impl Image {
 
     /// How many entries a slice has, as a power of two.
     #[inline]
-    pub fn slice_bits(&self) -> u32 {
+    pub fn slice_bits(&self, request: Request<'_>) -> u32 {
         // An entry has one word or two.
-        self.slices.word_bits() - (self.geometry.words_per_entry as u32 - 1)
+        self.slices.get(request).word_bits() - (self.geometry.words_per_entry as u32 - 1)
     }
 
     /// Which slice describes an offset of the guest, and which entry of it.
     #[inline]
-    pub fn slice_of(&self, offset: u64) -> (u64, usize) {
-        let bits = self.slice_bits();
+    pub fn slice_of(&self, request: Request<'_>, offset: u64) -> (u64, usize) {
+        let bits = self.slice_bits(request);
         let cluster = offset >> self.geometry.cluster_bits;
         (cluster >> bits, (cluster & ((1 << bits) - 1)) as usize)
     }
 
     /// Which first-level entry a slice belongs to.
-    fn l1_of_slice(&self, key: u64) -> u64 {
-        key >> (self.geometry.l2_bits - self.slice_bits())
+    fn l1_of_slice(&self, request: Request<'_>, key: u64) -> u64 {
+        key >> (self.geometry.l2_bits - self.slice_bits(request))
     }
 
     /// Where a slice is stored. `None` where there is no table.
-    pub fn slice_offset(&self, key: u64) -> Option<u64> {
-        let table = self.l1.table(self.l1_of_slice(key));
-        let per_table = 1u64 << (self.geometry.l2_bits - self.slice_bits());
-        let bytes = self.slices.words() as u64 * 8;
+    pub fn slice_offset(&self, request: Request<'_>, key: u64) -> Option<u64> {
+        let table = self.l1.table(self.l1_of_slice(request, key));
+        let per_table = 1u64 << (self.geometry.l2_bits - self.slice_bits(request));
+        let bytes = self.slices.get(request).words() as u64 * 8;
         (table != 0).then(|| table + (key & (per_table - 1)) * bytes)
     }
 
@@ -239,13 +299,16 @@ impl Image {
     /// As [`load_slice`](Image::load_slice), if there is room.
     async fn try_load_slice(&self, request: Request<'_>, key: u64) -> Result<bool, IoError> {
         let _turn = self.loads.enter(key..key + 1, true).await;
-        if self.slices.find(key).is_some() {
+        let slices = self.slices.get(request);
+        if slices.find(key).is_some() {
             return Ok(true);
         }
-        let Some(offset) = self.slice_offset(key) else {
+        // Whoever asks: the table may be given up while it is read.
+        let _here = self.grace.enter();
+        let Some(offset) = self.slice_offset(request, key) else {
             return Ok(true);
         };
-        let index = self.l1_of_slice(key);
+        let index = self.l1_of_slice(request, key);
         let table = self.l1.table(index);
         if self.geometry.in_cluster(table) != 0 {
             let text = format!(
@@ -254,27 +317,25 @@ impl Image {
             );
             return Err(self.corrupted(request, &text).await);
         }
-        let bytes = self.slices.words() * 8;
+        let bytes = slices.words() * 8;
         let mut buffer = Buffer::zeroed(bytes);
+        step(request, "l2_load").await;
         request.file()?.read(offset, buffer.destination()).await?;
-        Ok(self.install(key, &buffer).is_some())
+        Ok(self.install(slices, key, &buffer).is_some())
     }
 
     /// Puts a slice into a place, if one is free or holds nothing that has to
     /// be stored first.
-    fn install(&self, key: u64, buffer: &Buffer) -> Option<()> {
+    fn install(&self, slices: &Slices, key: u64, buffer: &Buffer) -> Option<()> {
         let state = self.lock();
-        let may_go = |place: &PlaceId| {
-            let place = &state.places[*place];
-            place.dirty.is_clean() && !place.writing
-        };
-        let places = || self.slices.places_of(key).filter(may_go);
-        let empty = places().find(|place| self.slices.key(*place).is_none());
-        let unused = || places().find(|place| !self.slices.take_used(*place));
+        let may_go = |place: &PlaceId| state.places[*place].may_go();
+        let places = || slices.places_of(key).filter(may_go);
+        let empty = places().find(|place| slices.key(*place).is_none());
+        let unused = || places().find(|place| !slices.take_used(*place));
         let place = empty.or_else(unused).or_else(|| places().next())?;
         let words = buffer.as_slice().chunks_exact(8);
         let words = words.map(|word| be64(word, 0));
-        self.slices.put(place, key, words);
+        slices.put(place, key, words);
         Some(())
     }
 
@@ -302,6 +363,7 @@ impl Image {
             return Err(self.corrupted(request, &text).await);
         }
         let mut buffer = Buffer::zeroed(self.geometry.cluster_size() as usize);
+        step(request, "refblock_load").await;
         request.file()?.read(offset, buffer.destination()).await?;
         let data = buffer.as_slice().to_vec();
         Ok(self.lock().refs.insert(index, data, urgent).is_some())
@@ -318,6 +380,7 @@ impl Image {
             match tried {
                 Ok(done) => return Ok(done),
                 Err(Need::Table(wanted)) => self.lock().refs.grow(wanted)?,
+                Err(Need::Nothing(index)) => return Err(not_counted(index)),
                 Err(Need::Block(index)) => {
                     if !self.load_block(request, index, false).await? {
                         self.make_room(request).await?;
@@ -338,6 +401,7 @@ impl Image {
             match tried {
                 Ok(done) => return Ok(done),
                 Err(Need::Table(wanted)) => self.lock().refs.grow(wanted)?,
+                Err(Need::Nothing(index)) => return Err(not_counted(index)),
                 Err(Need::Block(index)) => {
                     self.load_block(request, index, true).await?;
                 }
@@ -356,7 +420,7 @@ impl Image {
         want: u64,
         exact: bool,
     ) -> Result<Claimed<'_>, IoError> {
-        self.claim_for(request, want, exact, "data cluster").await
+        self.claim_for(request, want, exact, None).await
     }
 
     /// As [`claim`](Image::claim), for whoever has the turn to commit.
@@ -369,7 +433,8 @@ impl Image {
         let claim = self
             .with_refs_now(request, |refs| refs.claim(want, exact))
             .await?;
-        self.check_claim(request, &claim, "refcount block").await?;
+        self.check_claim(request, &claim, Some("refcount block"))
+            .await?;
         let claimed = Claimed {
             image: self,
             claim: Some(claim),
@@ -386,16 +451,31 @@ impl Image {
         request: Request<'_>,
         want: u64,
         exact: bool,
-        what: &str,
+        what: Option<&str>,
     ) -> Result<Claimed<'_>, IoError> {
-        let waiting = self.lock().freed.len();
+        let (waiting, overfull) = {
+            let state = self.lock();
+            (state.freed.len(), state.refs.is_overfull())
+        };
         if waiting > MANY {
             self.commit(request, crate::commit::Goal::Durable).await?;
+        } else if overfull {
+            self.make_room(request).await?;
+        }
+        for event in ["cluster_alloc", "refblock_load", "refblock_alloc"] {
+            step(request, event).await;
         }
         let claim = self
             .with_refs(request, |refs| refs.claim(want, exact))
             .await?;
         self.check_claim(request, &claim, what).await?;
+        let (start, end) = (claim.clusters.start, claim.clusters.end);
+        let bits = self.geometry.cluster_bits;
+        let checked = self.check_overlap(request, start << bits, (end - start) << bits);
+        if let Err(error) = checked.await {
+            self.lock().unused.push(claim.clusters);
+            return Err(error);
+        }
         if claim.clusters.end << self.geometry.cluster_bits > OFFSET {
             self.lock().unused.push(claim.clusters);
             return Err(IoError::from_errno(errno::ENOSPC));
@@ -410,7 +490,8 @@ impl Image {
     /// waiting and no cluster before it is free.
     pub fn claim_fresh(&self) -> Option<Claimed<'_>> {
         let state = &mut *self.lock();
-        if state.freed.len() > MANY || !state.refs.next_is_fresh() {
+        let full = state.freed.len() > MANY || state.refs.is_overfull();
+        if full || !state.refs.next_is_fresh() {
             return None;
         }
         let claim = state.refs.claim(1, true).ok()?;
@@ -440,7 +521,7 @@ impl Image {
         if is_own(old) {
             return Ok(());
         }
-        let claimed = self.claim_for(request, 1, true, "L2 table").await?;
+        let claimed = self.claim_for(request, 1, true, Some("L2 table")).await?;
         let file = request.file()?;
         let mut table = Buffer::zeroed(self.geometry.cluster_size() as usize);
         if old & OFFSET != 0 {
@@ -452,10 +533,12 @@ impl Image {
                 );
                 return Err(self.corrupted(request, &text).await);
             }
+            step(request, "l2_alloc_cow_read").await;
             file.read(offset, table.destination()).await?;
         }
         let bytes = self.geometry.cluster_size();
         self.check_overlap(request, claimed.offset(), bytes).await?;
+        step(request, "l2_alloc_write").await;
         file.write(claimed.offset(), table.source()).await?;
         let discard = self.settings.lock().pass_discard_other;
         let mut state = self.lock();
@@ -475,12 +558,31 @@ impl Image {
     /// worse, and the error for whoever found it is returned
     /// (`qcow2_signal_corruption`).
     pub async fn corrupted(&self, request: Request<'_>, text: &str) -> IoError {
-        let writable = request.node().is_writable();
-        if writable && !self.is_corrupt.swap(true, Ordering::AcqRel) {
+        self.corrupted_at(request, text, None).await
+    }
+
+    /// As [`corrupted`](Image::corrupted), for whoever was about to touch a
+    /// range of the file.
+    pub async fn corrupted_at(
+        &self,
+        request: Request<'_>,
+        text: &str,
+        range: Option<Range<u64>>,
+    ) -> IoError {
+        let fatal = request.node().is_writable();
+        let is_new = match fatal {
+            true => self.standing.note(Standing::CORRUPT),
+            false => self.standing.note(Standing::REPORTED),
+        };
+        if is_new {
+            self.standing.note(Standing::REPORTED);
+            request.report_damage(text, range, fatal);
+        }
+        if is_new && fatal {
             // What comes of it, the image is not written any more.
             let _ = self.mark_corrupt(request).await;
         }
-        let text = match writable {
+        let text = match fatal {
             true => format!(
                 "qcow2: Marking image as corrupt: {text}; further corruption events will be \
                  suppressed"
@@ -494,18 +596,38 @@ impl Image {
     }
 
     /// Refuses to write to an image in which something was wrong.
+    #[inline]
     pub fn check_sane(&self) -> Result<(), IoError> {
-        match self.is_corrupt.load(Ordering::Acquire) {
+        let wrong = Standing::CORRUPT | Standing::UNREPAIRED;
+        match self.standing.is(wrong) {
             true => Err(IoError::from_errno(errno::EIO)),
             false => Ok(()),
         }
     }
 
+    /// As [`check_sane`](Image::check_sane), for who is about to change what
+    /// the guest sees: stored bitmaps say from now on that they do not hold.
+    ///
+    /// # Errors
+    /// `EIO`; when that cannot be stored.
+    pub async fn get_ready(&self, request: Request<'_>) -> Result<(), IoError> {
+        self.check_sane()?;
+        while self.standing.is(Standing::UNMARKED) {
+            let _turn = self.commits.enter(0..1, true).await;
+            if self.standing.is(Standing::UNMARKED) {
+                self.mark_in_use(request).await?;
+                self.standing.forget(Standing::UNMARKED);
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets everything that was read. Nothing may be in flight.
-    pub fn forget(&self) {
+    pub fn forget(&self, request: Request<'_>) {
+        let slices = self.slices.get(request);
         let mut state = self.lock();
-        for place in 0..self.slices.len() {
-            self.slices.clear(place);
+        for place in 0..slices.len() {
+            slices.clear(place);
             state.places[place] = PlaceState::default();
         }
         state.refs.forget();
@@ -515,6 +637,17 @@ impl Image {
         state.unused.clear();
         state.unsure = None;
     }
+}
+
+/// A cluster is in use, and there is no block that could count it. Nothing the
+/// image says of its counts is to be trusted.
+#[cold]
+fn not_counted(block: u64) -> IoError {
+    let text = format!(
+        "A cluster is in use that nothing counts (reftable index: {})",
+        Hex(block)
+    );
+    IoError::refused(errno::EIO, text)
 }
 
 /// Clusters that are counted and that nothing uses yet. Dropped, they are

@@ -6,6 +6,7 @@
 //! | `geometry`, `options` | what follows from the header; what a user can say |
 //! | `image` | what requests share, and the lock |
 //! | `l1`, `cache`, `map` | where the bytes of the guest are, found without a lock |
+//! | `clean` | caches of other sizes, and memory that goes back |
 //! | `read`, `write`, `compressed`, `zero`, `status` | requests |
 //! | `refs`, `grace`, `commit`, `flush` | what is free, since when, and in which order changes are stored |
 //! | `overlap`, `check` | what must not be overwritten; looking for what is wrong |
@@ -26,6 +27,7 @@ mod amend;
 mod bitmaps;
 mod cache;
 mod check;
+mod clean;
 mod codec;
 mod commit;
 mod compressed;
@@ -50,10 +52,13 @@ mod refs;
 mod reopen;
 mod snapshots;
 mod status;
+mod steps;
 mod switch;
 mod truncate;
 mod write;
 mod zero;
+pub use check::{Qcow2Finding, Verdict};
+pub use clean::Cached;
 pub use create::CreateOptions;
 pub use driver::Qcow2;
 pub use open::{Qcow2Image, probe};

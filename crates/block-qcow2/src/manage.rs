@@ -8,23 +8,28 @@ use block_io::{BackingName, Destination, IoError, Request, Source};
 
 use crate::commit::Goal;
 use crate::format::FormatError;
-use crate::format::header::{Incompatible, MAX_BACKING_NAME};
+use crate::format::header::{Compatible, Incompatible, MAX_BACKING_NAME};
 use crate::geometry::Geometry;
 use crate::image::Image;
-use crate::open::Stored;
+use crate::open::{Stored, Strictness};
+use crate::steps::step;
+use crate::switch::Extent;
 use crate::zero::Become;
 
 impl Image {
     /// Gives up everything that the image has on top of its backing image.
     pub async fn make_empty(&self, request: Request<'_>) -> Result<(), IoError> {
-        self.check_sane()?;
+        self.get_ready(request).await?;
+        for event in ["l1_update", "empty_image_prepare", "reftable_update"] {
+            step(request, event).await;
+        }
         let size = self.geometry.cluster_size();
         let end = self.size().next_multiple_of(size);
         // It is what an external snapshot leaves behind.
         let discard = self.settings.lock().pass_discard_snapshot;
         self.convert(request, 0..end, Become::Nothing, discard)
             .await?;
-        self.drop_tables(0, discard);
+        self.drop_tables(request, 0, discard);
         self.commit(request, Goal::Durable).await
     }
 
@@ -36,6 +41,8 @@ impl Image {
     ) -> Result<(), IoError> {
         self.check_sane()?;
         let _turn = self.commits.enter(0..1, true).await;
+        // What is below may be needed until all that covers it is stored.
+        self.commit_now(request, Goal::Durable).await?;
         let (file, format) = match to {
             None => (None, None),
             Some(name) => (Some(name.file), name.format),
@@ -44,34 +51,42 @@ impl Image {
         if file.is_some_and(too_long) || format.is_some_and(|name| name.len() > 15) {
             return Err(FormatError::BackingName.into());
         }
-        let before = {
-            let header = &mut self.lock().header;
-            if header.has_raw_data() && file.is_some() {
-                return Err(IoError::from_errno(errno::EINVAL));
-            }
-            let before = (header.backing_file.take(), header.backing_format.take());
+        let is_raw = self.lock().header.has_raw_data();
+        if is_raw && file.is_some() {
+            return Err(IoError::from_errno(errno::EINVAL));
+        }
+        // What covers the old one is stored before it is forgotten.
+        self.commit_now(request, Goal::Durable).await?;
+        self.switch_header(request, Extent::Whole, Vec::new(), |header| {
             header.backing_file = file.map(str::to_owned);
             header.backing_format = format.map(str::to_owned);
-            before
-        };
-        if let Err(error) = self.write_header(request).await {
-            let header = &mut self.lock().header;
-            (header.backing_file, header.backing_format) = before;
-            return Err(error);
-        }
-        request.file()?.flush().await
+        })
+        .await
     }
 
     /// Forgets what was read, and reads it again: somebody else has had the
-    /// image. Nothing is in flight.
-    pub async fn reload(&self, request: Request<'_>) -> Result<(), IoError> {
-        let stored = Stored::read(request.file()?).await?;
+    /// image. Nothing is in flight. `lazy` is what a user has said of lazy
+    /// counts.
+    pub async fn reload(
+        &self,
+        request: Request<'_>,
+        strictness: Strictness,
+        lazy: Option<bool>,
+    ) -> Result<(), IoError> {
+        let stored = Stored::read(request.file()?, strictness).await?;
         if !self.geometry.is_like(&Geometry::of(&stored.header)) {
             let text = "The image is another one than before";
             return Err(IoError::refused(errno::EINVAL, text));
         }
-        self.forget();
+        let corrupt = stored.header.incompatible.contains(Incompatible::CORRUPT);
+        if corrupt && request.node().is_writable() {
+            return Err(FormatError::Corrupt.into());
+        }
+        let says = stored.header.compatible;
+        let says = says.contains(Compatible::LAZY_REFCOUNTS);
+        self.forget(request);
         self.take_over(stored);
+        self.settings.lock().lazy_refcounts = lazy.unwrap_or(says);
         self.note_metadata();
         Ok(())
     }
@@ -90,8 +105,9 @@ impl Image {
         state.refs.reload(stored.table, table, stored.file_length);
         state.snapshots = stored.snapshots;
         state.snapshot_bytes = stored.snapshot_bytes;
-        let corrupt = stored.header.incompatible.contains(Incompatible::CORRUPT);
-        self.is_corrupt.store(corrupt, Ordering::Release);
+        state.bitmaps.clear();
+        state.is_behind = false;
+        self.standing.forget(u8::MAX);
         self.size.store(stored.header.size, Ordering::Release);
         state.header = stored.header;
     }
@@ -105,6 +121,7 @@ impl Image {
     ) -> Result<(), IoError> {
         self.check_sane()?;
         let _here = self.grace.enter();
+        step(request, "vmstate_save").await;
         let offset = self.vm_state_at(position, from.len() as u64)?;
         let entries = self.geometry.l1_entries(offset + from.len() as u64);
         self.grow_l1(request, entries).await?;
@@ -119,6 +136,7 @@ impl Image {
         into: Destination<'_>,
     ) -> Result<(), IoError> {
         let _here = self.grace.enter();
+        step(request, "vmstate_load").await;
         let offset = self.vm_state_at(position, into.len() as u64)?;
         self.read_here(request, offset, into).await
     }

@@ -6,7 +6,7 @@ use block_io::{IoError, Request};
 
 use crate::cache::entry_at;
 use crate::format::Hex;
-use crate::format::entry::{COPIED, Entry, Kind, OFFSET, SUBCLUSTERS};
+use crate::format::entry::{COPIED, Entry, Kind, OFFSET, SUBCLUSTERS, ZERO};
 use crate::geometry::Geometry;
 use crate::image::Image;
 
@@ -58,7 +58,8 @@ impl Geometry {
     fn kind(&self, entry: Entry, subcluster: u32) -> Kind {
         let kind = entry.kind(self.has_subclusters(), subcluster, self.keeps_data);
         let unaligned = kind.is_stored() && self.in_cluster(entry.host()) != 0;
-        match unaligned || (kind.is_zero() && self.version < 3) {
+        let packed = kind == Kind::Compressed && !self.keeps_data;
+        match unaligned || packed || (kind.is_zero() && self.version < 3) {
             true => Kind::Invalid,
             false => kind,
         }
@@ -117,7 +118,7 @@ impl Image {
     /// be said without waiting. Says less than [`lookup`](Image::lookup), with
     /// a third of the instructions.
     #[inline(always)]
-    pub fn plain(&self, offset: u64, bytes: u64) -> Option<Plain> {
+    pub fn plain(&self, request: Request<'_>, offset: u64, bytes: u64) -> Option<Plain> {
         let geometry = &self.geometry;
         let skip = geometry.in_cluster(offset);
         if skip + bytes > geometry.plain_size {
@@ -126,7 +127,10 @@ impl Image {
         if self.l1.table(geometry.l1_index(offset)) == 0 {
             return Some(Plain::Unallocated);
         }
-        let word = self.slices.word(offset >> geometry.cluster_bits)?;
+        let word = self
+            .slices
+            .get(request)
+            .word(offset >> geometry.cluster_bits)?;
         if word & geometry.odd != 0 {
             return None;
         }
@@ -138,8 +142,8 @@ impl Image {
 
     /// The run at `offset`, of at most `bytes` bytes, if that can be said
     /// without waiting.
-    pub fn lookup(&self, offset: u64, bytes: u64) -> Option<Run> {
-        if let Some(plain) = self.plain(offset, bytes) {
+    pub fn lookup(&self, request: Request<'_>, offset: u64, bytes: u64) -> Option<Run> {
+        if let Some(plain) = self.plain(request, offset, bytes) {
             let (kind, host, own) = match plain {
                 Plain::Data(host, own) => (Kind::Data, host, own),
                 Plain::Unallocated => (Kind::Unallocated, 0, false),
@@ -161,10 +165,21 @@ impl Image {
                 own: false,
             });
         }
-        let (key, index) = self.slice_of(offset);
+        let (key, index) = self.slice_of(request, offset);
         let skip = geometry.in_cluster(offset);
-        self.slices
-            .read(key, |words| geometry.run(words, index, skip, bytes))
+        let run = self
+            .slices
+            .get(request)
+            .read(key, |words| geometry.run(words, index, skip, bytes))?;
+        // In a data file everything is where the guest has it.
+        let is_elsewhere = !geometry.keeps_data && run.kind.is_stored() && run.host != offset;
+        Some(match is_elsewhere {
+            true => Run {
+                kind: Kind::Invalid,
+                ..run
+            },
+            false => run,
+        })
     }
 
     /// The run at `offset`, of at most `bytes` bytes.
@@ -173,15 +188,70 @@ impl Image {
     /// When a table cannot be read, or says what cannot be.
     pub async fn map(&self, request: Request<'_>, offset: u64, bytes: u64) -> Result<Run, IoError> {
         loop {
-            match self.lookup(offset, bytes) {
+            match self.lookup(request, offset, bytes) {
                 Some(Run {
                     kind: Kind::Invalid,
                     ..
                 }) => return Err(self.invalid(request, offset).await),
                 Some(run) => return Ok(run),
-                None => self.load_slice(request, self.slice_of(offset).0).await?,
+                None => {
+                    self.load_slice(request, self.slice_of(request, offset).0)
+                        .await?
+                }
             }
         }
+    }
+
+    /// As [`map`](Image::map), for bytes that are going to be written: what is
+    /// wrong has another name.
+    ///
+    /// # Errors
+    /// As [`map`](Image::map).
+    pub async fn map_to_write(
+        &self,
+        request: Request<'_>,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<Run, IoError> {
+        loop {
+            match self.lookup(request, offset, bytes) {
+                Some(run) if run.kind == Kind::Invalid => {
+                    return Err(self.invalid_to_write(request, offset).await);
+                }
+                Some(run) => return Ok(run),
+                None => {
+                    self.load_slice(request, self.slice_of(request, offset).0)
+                        .await?
+                }
+            }
+        }
+    }
+
+    #[cold]
+    async fn invalid_to_write(&self, request: Request<'_>, offset: u64) -> IoError {
+        let entry = self.entry(request, offset);
+        let host = entry.host();
+        if !entry.is_own() || self.geometry.in_cluster(host) == 0 {
+            return self.invalid(request, offset).await;
+        }
+        let what = match entry.word & ZERO != 0 && !self.geometry.has_subclusters() {
+            true => "Preallocated zero",
+            false => "Data",
+        };
+        let guest = Hex(offset);
+        let text = format!("{what} cluster offset {host:#x} unaligned (guest offset: {guest})");
+        self.corrupted(request, &text).await
+    }
+
+    /// The entry of a cluster of the guest, if its slice is in memory.
+    fn entry(&self, request: Request<'_>, offset: u64) -> Entry {
+        let (key, at) = self.slice_of(request, offset);
+        let per_entry = self.geometry.words_per_entry;
+        let entry = self
+            .slices
+            .get(request)
+            .read(key, |words| entry_at(words, at, per_entry));
+        entry.unwrap_or_default()
     }
 
     /// Says what is wrong with an entry.
@@ -190,18 +260,24 @@ impl Image {
         let geometry = &self.geometry;
         let table = self.l1.table(geometry.l1_index(offset));
         let index = (offset >> geometry.cluster_bits) & ((1 << geometry.l2_bits) - 1);
-        let (key, at) = self.slice_of(offset);
-        let entry = self
-            .slices
-            .read(key, |words| entry_at(words, at, geometry.words_per_entry));
-        let entry = entry.unwrap_or_default();
+        let entry = self.entry(request, offset);
         let place = format!("(L2 offset: {}, L2 index: {})", Hex(table), Hex(index));
         let kind = entry.kind(geometry.has_subclusters(), 0, geometry.keeps_data);
         let text = if kind.is_zero() && geometry.version < 3 {
             format!("Zero cluster entry found in pre-v3 image {place}")
+        } else if kind == Kind::Compressed {
+            format!("Compressed cluster entry found in image with external data file {place}")
         } else if geometry.in_cluster(entry.host()) != 0 {
             let host = entry.host();
             format!("Cluster allocation offset {host:#x} unaligned {place}")
+        } else if !geometry.keeps_data && kind.is_stored() {
+            format!(
+                "External data file host cluster offset {} does not match guest cluster offset: \
+                 {}, L2 index: {})",
+                Hex(entry.host()),
+                Hex(offset - geometry.in_cluster(offset)),
+                Hex(index)
+            )
         } else {
             format!("Invalid cluster entry found  {place}")
         };

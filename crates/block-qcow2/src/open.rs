@@ -1,23 +1,23 @@
 //! Opening an image.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use block_common::error::errno;
 use block_common::sync::Mutex;
 use block_gs::{
     BqlGuard, Drained, GraphError, HeaderBacking, Node, NodeBuilder, NodeOptions, Role,
 };
-use block_io::{Buffer, IoError, Repairs, Request};
+use block_io::{Buffer, GraphCell, IoError, Repairs, Request, Unheard};
 
 use crate::bitmaps;
-use crate::cache::Slices;
+use crate::clean::Caches;
 use crate::driver::Qcow2;
-use crate::format::bytes::be64;
 use crate::format::header::{Autoclear, Compatible, Header, Incompatible};
 use crate::format::snapshot::{self, Snapshot};
 use crate::format::{FormatError, Limits, check_table};
 use crate::geometry::Geometry;
-use crate::image::{Image, State};
+use crate::image::{Image, Standing, State};
 use crate::options::Qcow2Options;
 use crate::refs::Refs;
 
@@ -35,6 +35,15 @@ pub struct Qcow2Image {
     backing: Option<Node>,
     data_file: Option<Node>,
     to_be_checked: bool,
+}
+
+/// How much of an image has to make sense.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Strictness {
+    /// All that is needed to use it.
+    Usable,
+    /// What is needed to check it: it may have no snapshots that can be read.
+    Checkable,
 }
 
 /// The tables of an image.
@@ -66,9 +75,27 @@ impl Qcow2Image {
     /// [`GraphError::Refused`] in QEMU's words when it is no image, or cannot
     /// be used.
     pub fn read(bql: &mut BqlGuard, file: &Node) -> Result<Qcow2Image, GraphError> {
+        Qcow2Image::read_as(bql, file, Strictness::Usable)
+    }
+
+    /// As [`read`](Qcow2Image::read), for a check (`BDRV_O_CHECK`): an image
+    /// that is marked as corrupt or dirty, or whose table of snapshots cannot
+    /// be read, can be opened too.
+    ///
+    /// # Errors
+    /// As [`read`](Qcow2Image::read).
+    pub fn read_to_be_checked(bql: &mut BqlGuard, file: &Node) -> Result<Qcow2Image, GraphError> {
+        Qcow2Image::read_as(bql, file, Strictness::Checkable)
+    }
+
+    fn read_as(
+        bql: &mut BqlGuard,
+        file: &Node,
+        strictness: Strictness,
+    ) -> Result<Qcow2Image, GraphError> {
         let stored = file
             .drain(bql)
-            .io(async |request: Request<'_>| Stored::read(request).await)?;
+            .io(async |request: Request<'_>| Stored::read(request, strictness).await)?;
         Ok(Qcow2Image {
             file: file.clone(),
             stored,
@@ -76,7 +103,7 @@ impl Qcow2Image {
             node: NodeOptions::default(),
             backing: None,
             data_file: None,
-            to_be_checked: false,
+            to_be_checked: strictness == Strictness::Checkable,
         })
     }
 
@@ -130,14 +157,6 @@ impl Qcow2Image {
         self
     }
 
-    /// Opens it although it is marked as corrupt or dirty, to be repaired by a
-    /// check (`BDRV_O_CHECK`).
-    #[must_use = "the node is made by `open`"]
-    pub fn to_be_checked(mut self, to_be_checked: bool) -> Self {
-        self.to_be_checked = to_be_checked;
-        self
-    }
-
     /// Shows this image where there is nothing.
     #[must_use = "the node is made by `open`"]
     pub fn backing(mut self, backing: &Node) -> Self {
@@ -185,8 +204,7 @@ impl Qcow2Image {
             }
             _ => {}
         }
-        let slices = Slices::new(settings.slices, settings.slice_bytes / 8);
-        let places = slices.len();
+        let Caches { slices, places } = Caches::new(&settings)?;
         let Stored {
             header,
             l1,
@@ -201,7 +219,6 @@ impl Qcow2Image {
         let mut state = State::new(header, refs, places);
         state.snapshots = snapshots;
         state.snapshot_bytes = snapshot_bytes;
-        let image = Image::new(geometry, &l1, slices, state, settings);
         let role = match has_data_file {
             true => Role::METADATA | Role::PRIMARY,
             false => Role::IMAGE,
@@ -215,27 +232,61 @@ impl Qcow2Image {
         if let Some(backing) = &self.backing {
             builder = builder.child("backing", backing, Role::COW);
         }
+        let slices = GraphCell::new(builder.uid(), slices);
         let driver = Qcow2 {
-            image,
+            image: Image::new(geometry, &l1, slices, state, settings),
             options: Mutex::new(self.options),
+            main: bql.main_loop(),
+            is_to_be_fitted: AtomicBool::new(false),
+            cleaner: Mutex::default(),
         };
         let node = builder.open(bql, Arc::new(driver))?;
         if let Some(driver) = node.driver::<Qcow2>() {
-            bitmaps::load(&mut node.drain(bql), driver)?;
+            driver.start_cleaning(bql, &node);
         }
-        if !self.node.read_only && !self.node.inactive && !self.to_be_checked {
-            become_writable(&mut node.drain(bql))?;
+        if !self.node.inactive {
+            come_to_life(&mut node.drain(bql), self.to_be_checked)?;
         }
         Ok(node)
     }
 }
 
-/// Takes from the header what does not hold any more once somebody writes.
+/// What follows when the image has been read and is ours: it gets ready to be
+/// written, if it can be, and the node gets its bitmaps.
+pub(crate) fn come_to_life(
+    section: &mut Drained<'_>,
+    to_be_checked: bool,
+) -> Result<(), GraphError> {
+    let node = section.node().clone();
+    let Some(driver) = node.driver::<Qcow2>() else {
+        return Ok(());
+    };
+    if node.view(section).is_writable() && !to_be_checked {
+        repair(section, driver)?;
+    }
+    bitmaps::load(section, driver)
+}
+
+/// Gets an image ready to be written that was open for reading only.
+///
+/// # Errors
+/// Writes are refused.
 pub(crate) fn become_writable(section: &mut Drained<'_>) -> Result<(), GraphError> {
     let node = section.node().clone();
     let Some(driver) = node.driver::<Qcow2>() else {
         return Ok(());
     };
+    let standing = &driver.image.standing;
+    standing.forget(Standing::UNREPAIRED);
+    repair(section, driver).inspect_err(|_| {
+        standing.note(Standing::UNREPAIRED);
+    })?;
+    bitmaps::become_writable(section, driver)
+}
+
+/// Takes from the header what does not hold any more once somebody writes, and
+/// repairs what was not closed properly.
+fn repair(section: &mut Drained<'_>, driver: &Qcow2) -> Result<(), GraphError> {
     let image = &driver.image;
     let unknown = {
         let header = &mut image.lock().header;
@@ -244,35 +295,41 @@ pub(crate) fn become_writable(section: &mut Drained<'_>) -> Result<(), GraphErro
         !unknown.is_empty()
     };
     if unknown {
-        section.io(async |request: Request<'_>| image.write_header(request).await)?;
+        let write = async |request: Request<'_>| image.write_header(request).await;
+        section.io(write).map_err(|error| GraphError::Refused {
+            message: format!("Could not update qcow2 header: {error}"),
+            errno: error.errno(),
+        })?;
     }
-    bitmaps::become_writable(section, driver)?;
-    let is_dirty = image
-        .lock()
-        .header
-        .incompatible
-        .contains(Incompatible::DIRTY);
-    if is_dirty {
-        let repairs = Repairs::LEAKS | Repairs::ERRORS;
-        let check = async |request: Request<'_>| image.check(request, repairs).await;
-        let found = section.io(check)?;
-        if found.corruptions > 0 || found.check_errors > 0 {
-            return Err(GraphError::Refused {
-                message: "Could not repair dirty image".to_owned(),
-                errno: errno::EIO,
-            });
+    let is_dirty = {
+        let state = image.lock();
+        state.header.incompatible.contains(Incompatible::DIRTY)
+    };
+    if !is_dirty {
+        return Ok(());
+    }
+    let repairs = Repairs::LEAKS | Repairs::ERRORS;
+    let check = async |request: Request<'_>| image.check(request, repairs, &Unheard).await;
+    let found = section.io(check).and_then(|found| {
+        // Clusters would be given out that are used.
+        match found.corruptions > 0 || found.check_errors > 0 {
+            true => Err(IoError::from_errno(errno::EIO)),
+            false => Ok(()),
         }
-    }
-    Ok(())
+    });
+    found.map_err(|error| GraphError::Refused {
+        message: format!("Could not repair dirty image: {error}"),
+        errno: error.errno(),
+    })
 }
 
 impl Stored {
     /// Reads the tables of the image in the file that `file` is at.
-    pub async fn read(file: Request<'_>) -> Result<Stored, IoError> {
+    pub async fn read(file: Request<'_>, strictness: Strictness) -> Result<Stored, IoError> {
         let file_length = file.length().await?;
         let head = read_bytes(file, 0, HEAD, "Could not read qcow2 header").await?;
         let cluster_size = Header::cluster_size_of(&head)?;
-        let head = match cluster_size > HEAD {
+        let head = match cluster_size > HEAD && !Header::is_all_in(&head) {
             true => read_bytes(file, 0, cluster_size, "Could not read qcow2 header").await?,
             false => head,
         };
@@ -294,14 +351,17 @@ impl Stored {
             Limits::REFCOUNT_TABLE_BYTES,
             size,
         )?;
-        check_table(
+        let snapshots_are_there = check_table(
             "Snapshot table",
             header.snapshots_offset,
             u64::from(header.snapshot_count),
             40,
             40 * u64::from(Limits::SNAPSHOTS),
             size,
-        )?;
+        );
+        if strictness == Strictness::Usable {
+            snapshots_are_there.clone()?;
+        }
         let l1_size = u64::from(header.l1_size);
         check_table(
             "Active L1 table",
@@ -331,7 +391,14 @@ impl Stored {
         let entries = clusters * size / 8;
         let table = read_words(file, table_offset, entries, file_length, text).await?;
         header.read_extensions(&head)?;
-        let (snapshots, snapshot_bytes) = read_snapshots(file, &header, file_length).await?;
+        let read = match snapshots_are_there {
+            Ok(()) => read_snapshots(file, &header, file_length).await,
+            Err(error) => Err(error.into()),
+        };
+        let (snapshots, snapshot_bytes) = match (read, strictness) {
+            (Err(_), Strictness::Checkable) => (Vec::new(), 0),
+            (read, _) => read?,
+        };
         Ok(Stored {
             header,
             l1,
@@ -378,10 +445,20 @@ pub(crate) async fn read_bytes(
     length: usize,
     text: &'static str,
 ) -> Result<Vec<u8>, IoError> {
+    let read = read_buffer(file, offset, length, text).await?;
+    Ok(read.as_slice().to_vec())
+}
+
+async fn read_buffer(
+    file: Request<'_>,
+    offset: u64,
+    length: usize,
+    text: &'static str,
+) -> Result<Buffer, IoError> {
     let mut buffer = Buffer::zeroed(length);
     let read = file.read(offset, buffer.destination()).await;
     read.map_err(|error| IoError::refused(error.errno(), format!("{text}: {error}")))?;
-    Ok(buffer.as_slice().to_vec())
+    Ok(buffer)
 }
 
 /// Reads a table. What is beyond the end of the file is zero, and not read.
@@ -407,6 +484,43 @@ pub(crate) async fn read_there(
     text: &'static str,
 ) -> Result<Vec<u64>, IoError> {
     let there = file_length.saturating_sub(offset).min(count * 8) as usize;
-    let bytes = read_bytes(file, offset, there, text).await?;
-    Ok(bytes.chunks(8).map(|word| be64(word, 0)).collect())
+    let bytes = read_buffer(file, offset, there, text).await?;
+    Ok(words_of(bytes.as_slice()))
+}
+
+/// The words of a table; a last one that is cut off is zero.
+fn words_of(bytes: &[u8]) -> Vec<u64> {
+    /// So many words at a time.
+    const ROW: usize = 64;
+    // Most of most tables is zero, and memory that is not written to is not
+    // taken from the system.
+    let mut words = vec![0; bytes.len().div_ceil(8)];
+    let (stored, _) = bytes.as_chunks::<8>();
+    for (row, stored) in words.chunks_mut(ROW).zip(stored.chunks(ROW)) {
+        let any = stored
+            .iter()
+            .fold(0, |any, word| any | u64::from_ne_bytes(*word));
+        if any != 0 {
+            for (word, stored) in row.iter_mut().zip(stored) {
+                *word = u64::from_be_bytes(*stored);
+            }
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::bytes::be64;
+
+    #[test]
+    fn a_table_is_read_word_by_word_however_long() {
+        for length in [0, 1, 8, 63, 64, 511, 512, 513, 5000] {
+            let byte = |at: usize| if at % 700 < 40 { at as u8 } else { 0 };
+            let bytes: Vec<u8> = (0..length).map(byte).collect();
+            let words: Vec<u64> = bytes.chunks(8).map(|word| be64(word, 0)).collect();
+            assert_eq!(words_of(&bytes), words, "{length}");
+        }
+    }
 }

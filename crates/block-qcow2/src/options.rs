@@ -59,7 +59,7 @@ pub struct Qcow2Options {
     pub l2_cache_entry_size: Option<u64>,
     /// `refcount-cache-size`, in bytes.
     pub refcount_cache_size: Option<u64>,
-    /// `cache-clean-interval`, in seconds.
+    /// `cache-clean-interval`, in seconds; 0 for never.
     pub cache_clean_interval: Option<u64>,
     /// `lazy-refcounts`.
     pub lazy_refcounts: Option<bool>,
@@ -93,6 +93,14 @@ pub(crate) struct Settings {
     pub discard_no_unref: bool,
     pub overlap_checks: OverlapChecks,
     pub clean_interval: u64,
+}
+
+impl Settings {
+    /// Whether the caches are as large.
+    pub fn has_caches_of(&self, other: &Settings) -> bool {
+        let sizes = |of: &Settings| (of.slices, of.slice_bytes, of.blocks);
+        sizes(self) == sizes(other)
+    }
 }
 
 fn refused(message: impl Into<String>) -> GraphError {

@@ -9,6 +9,7 @@ use crate::format::entry::{CompressedRange, Kind};
 use crate::grace::Inside;
 use crate::image::Image;
 use crate::map::Plain;
+use crate::steps::{is_heard, step};
 
 /// What is below.
 #[inline]
@@ -44,17 +45,19 @@ impl Image {
     ) -> IoFuture<'r> {
         let bytes = into.len() as u64;
         let here = self.grace.enter();
-        match self.plain(offset, bytes) {
+        match self.plain(request, offset, bytes) {
             Some(Plain::Data(host, _)) => {
-                if let Ok(data) = request.file() {
+                if let Ok(data) = request.file()
+                    && !data.hears_events()
+                {
                     return inside(here, data.read(host, into));
                 }
             }
-            Some(Plain::Unallocated) => {
+            Some(Plain::Unallocated) if !is_heard(request) => {
                 drop(here);
                 return below(request, offset, into);
             }
-            None => {}
+            Some(Plain::Unallocated) | None => {}
         }
         self.read_with_care(request, offset, into, here)
     }
@@ -69,8 +72,9 @@ impl Image {
         here: Inside<'r>,
     ) -> IoFuture<'r> {
         let bytes = into.len() as u64;
-        if let Some(run) = self.lookup(offset, bytes)
+        if let Some(run) = self.lookup(request, offset, bytes)
             && run.bytes == bytes
+            && !is_heard(request)
         {
             match run.kind {
                 Kind::Data => {
@@ -126,13 +130,19 @@ impl Image {
             let run = self.map(request, offset, into.len() as u64).await?;
             let (mut piece, rest) = into.split_at(run.bytes as usize);
             match run.kind {
-                Kind::Data => self.data(request)?.read(run.host, piece).await?,
+                Kind::Data => {
+                    step(request, "read_aio").await;
+                    self.data(request)?.read(run.host, piece).await?;
+                }
                 Kind::Compressed => {
                     self.read_compressed(request, offset, run.host, piece)
                         .await?;
                 }
                 kind if kind.is_unallocated() => match request.backing() {
-                    Ok(backing) => backing.read(offset, piece).await?,
+                    Ok(backing) => {
+                        step(request, "read_backing_aio").await;
+                        backing.read(offset, piece).await?;
+                    }
                     Err(_) => piece.fill(0),
                 },
                 _ => piece.fill(0),
@@ -154,6 +164,7 @@ impl Image {
         let range = CompressedRange::of(word, self.geometry.cluster_bits);
         let length = self.geometry.cluster_size() as usize;
         let mut packed = Buffer::zeroed(range.bytes as usize);
+        step(request, "read_compressed").await;
         request
             .file()?
             .read(range.start, packed.destination())

@@ -23,6 +23,9 @@ pub(crate) enum Need {
     Block(u64),
     /// Make the table reach this block.
     Table(u64),
+    /// There is no such block, and what it would count is in use: nothing can
+    /// be done.
+    Nothing(u64),
 }
 
 /// A block of counts in memory.
@@ -33,6 +36,13 @@ pub(crate) struct Block {
     /// What was dirty is being stored.
     pub writing: bool,
     used: u64,
+}
+
+impl Block {
+    /// Whether it can be read again, as it is.
+    fn may_go(&self) -> bool {
+        self.dirty.is_clean() && !self.writing
+    }
 }
 
 /// The counts.
@@ -47,10 +57,16 @@ pub(crate) struct Refs {
     pub table_dirty: BTreeSet<u64>,
     pub blocks: BTreeMap<u64, Block>,
     /// How many blocks are kept.
-    pub capacity: usize,
+    capacity: usize,
+    /// How many a search that goes on needs at once.
+    needed: usize,
     clock: u64,
+    /// The clock when blocks that were not used were last let go.
+    cleaned: u64,
     /// No cluster before this one is free.
     hint: u64,
+    /// How far a search for clusters in a row has come.
+    searched: Searched,
     /// From this cluster on the file reads as zeroes: nobody has ever written
     /// there.
     pub fresh: u64,
@@ -61,6 +77,8 @@ pub(crate) struct Refs {
     pub filter: Filter,
     /// The table is longer than the stored one, and will be stored here.
     pub moved: Option<NewTable>,
+    /// Where it was to be before; free when it is stored.
+    pub passed_over: Vec<Range<u64>>,
 }
 
 impl Refs {
@@ -78,12 +96,16 @@ impl Refs {
             table_dirty: BTreeSet::new(),
             blocks: BTreeMap::new(),
             capacity,
+            needed: 0,
             clock: 0,
+            cleaned: 0,
             hint: 0,
+            searched: Searched::default(),
             fresh: geometry.clusters_of(file_length),
             compressed_end: None,
             filter: Filter::new(),
             moved: None,
+            passed_over: Vec::new(),
         }
     }
 
@@ -133,6 +155,7 @@ impl Refs {
         self.table = table;
         self.stored = stored;
         self.moved = None;
+        self.passed_over.clear();
         self.fresh = self.geometry.clusters_of(file_length);
     }
 
@@ -142,6 +165,63 @@ impl Refs {
         self.table_dirty.clear();
         self.compressed_end = None;
         self.hint = 0;
+        self.searched = Searched::default();
+    }
+
+    /// How many blocks are kept from now on.
+    pub fn set_capacity(&mut self, capacity: usize) {
+        self.capacity = capacity;
+        self.trim();
+    }
+
+    /// How many blocks may be kept.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Whether so many blocks were made and not stored that they should be.
+    pub fn is_overfull(&self) -> bool {
+        self.blocks.len() > self.most().saturating_mul(2)
+    }
+
+    fn most(&self) -> usize {
+        self.capacity.max(self.needed)
+    }
+
+    /// Lets blocks go that are more than are kept and need not be stored: new
+    /// ones come without asking.
+    pub fn trim(&mut self) {
+        let Some(surplus) = self.blocks.len().checked_sub(self.most()) else {
+            return;
+        };
+        if surplus == 0 {
+            return;
+        }
+        let may_go = self.blocks.iter().filter(|(_, block)| block.may_go());
+        let mut may_go: Vec<(u64, u64)> =
+            may_go.map(|(index, block)| (block.used, *index)).collect();
+        may_go.sort_unstable();
+        for (_, index) in may_go.into_iter().take(surplus) {
+            self.blocks.remove(&index);
+        }
+    }
+
+    /// Lets blocks go that were not used since this was last called and need
+    /// not be stored.
+    pub fn clean(&mut self) {
+        let since = std::mem::replace(&mut self.cleaned, self.clock);
+        self.blocks
+            .retain(|_, block| block.used > since || !block.may_go());
+    }
+
+    /// Whether something of it is not stored.
+    pub fn is_dirty(&self) -> bool {
+        !self.table_dirty.is_empty()
+            || self.moved.is_some()
+            || self
+                .blocks
+                .values()
+                .any(|block| !block.dirty.is_clean() || block.writing)
     }
 
     /// Which block counts a cluster, and where in it.
@@ -178,8 +258,8 @@ impl Refs {
     /// Sets the count of a cluster that a block counts.
     pub fn set(&mut self, cluster: u64, count: u64) -> Result<(), Need> {
         let (index, at) = self.place(cluster);
-        if index as usize >= self.table.len() {
-            return Err(Need::Table(index));
+        if self.block_offset(index) == 0 {
+            return Err(Need::Nothing(index));
         }
         let counts = self.geometry.counts;
         let block = self.block(index)?;
@@ -188,6 +268,7 @@ impl Refs {
         block.dirty.note(counts.byte_of(at), length);
         if count == 0 {
             self.hint = self.hint.min(cluster);
+            self.searched.forget_row_of(cluster);
             let bits = self.geometry.cluster_bits;
             self.compressed_end.take_if(|end| *end >> bits == cluster);
         }
@@ -239,9 +320,8 @@ impl Refs {
     /// `None` when there is no room for it: everything has to be stored
     /// first. An `urgent` one finds room.
     pub fn insert(&mut self, index: u64, data: Vec<u8>, urgent: bool) -> Option<()> {
-        while self.blocks.len() >= self.capacity {
-            let clean = |block: &&(&u64, &Block)| block.1.dirty.is_clean() && !block.1.writing;
-            let oldest = self.blocks.iter().filter(|block| clean(&block));
+        while self.blocks.len() >= self.most() {
+            let oldest = self.blocks.iter().filter(|block| block.1.may_go());
             match oldest
                 .min_by_key(|block| block.1.used)
                 .map(|block| *block.0)
@@ -308,8 +388,12 @@ impl Refs {
     pub fn claim(&mut self, want: u64, exact: bool) -> Result<Claim, Need> {
         let bits = self.geometry.block_bits;
         let per_block = 1u64 << bits;
-        let mut run = self.hint..self.hint;
-        let mut only_used = true;
+        let start = match exact {
+            true => self.searched.start(want).max(self.hint),
+            false => self.hint,
+        };
+        let mut run = start..start;
+        let mut only_used = start == self.hint;
         while run.end - run.start < want {
             let (index, at) = self.place(run.end);
             let left = want - (run.end - run.start);
@@ -338,7 +422,18 @@ impl Refs {
                 continue;
             }
             let counts = self.geometry.counts;
-            let block = self.block(index)?;
+            let Ok(block) = self.block(index) else {
+                if exact {
+                    // To be asked again, with this block: do not begin anew,
+                    // and let all stay that this row is counted by.
+                    self.searched = Searched {
+                        want,
+                        from: run.start,
+                    };
+                    self.needed = (want >> bits) as usize + 2;
+                }
+                return Err(Need::Block(index));
+            };
             let room = per_block as usize - at;
             let free = (at..at + room.min(left as usize))
                 .take_while(|at| counts.get(&block.data, *at) == 0)
@@ -371,6 +466,13 @@ impl Refs {
         }
         if run.start == self.hint {
             self.hint = run.end;
+        }
+        if exact {
+            self.searched = Searched {
+                want,
+                from: run.end,
+            };
+            self.needed = 0;
         }
         let is_fresh = run.start >= self.fresh;
         self.fresh = self.fresh.max(run.end);
@@ -420,12 +522,36 @@ impl Refs {
             let _ = self.set(cluster, 1);
         }
         self.fresh = self.fresh.max(taken.end);
-        let given_up = self.moved.replace(NewTable { clusters: taken });
-        for cluster in given_up.into_iter().flat_map(|plan| plan.clusters) {
-            // Only a leak if its block is not there any more.
-            let _ = self.set(cluster, 0);
-        }
+        // Somebody may have begun to let the header say that it is there.
+        let before = self.moved.replace(NewTable { clusters: taken });
+        self.passed_over.extend(before.map(|plan| plan.clusters));
         Ok(())
+    }
+}
+
+/// How far a search for clusters in a row has come: no row of `want` free
+/// clusters begins before `from`. A search that had to begin anew whenever a
+/// block was read would never end where more blocks are in between than are
+/// kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Searched {
+    want: u64,
+    from: u64,
+}
+
+impl Searched {
+    /// Where to look for `want` clusters.
+    fn start(self, want: u64) -> u64 {
+        match self.want <= want {
+            true => self.from,
+            false => 0,
+        }
+    }
+
+    /// A cluster has become free.
+    fn forget_row_of(&mut self, cluster: u64) {
+        let first = cluster.saturating_sub(self.want.saturating_sub(1));
+        self.from = self.from.min(first);
     }
 }
 
@@ -500,6 +626,110 @@ mod tests {
         for cluster in row {
             assert_eq!(refs.get(cluster), Ok(1));
         }
+    }
+
+    /// Counts with `blocks` blocks in the file, of which few are kept, and
+    /// where `used` says what is used.
+    fn stored(blocks: u64, used: impl Fn(u64) -> bool) -> (Refs, impl Fn(u64) -> Vec<u8>) {
+        let geometry = Geometry::of(&Header::new(3, 9, 4));
+        let table = (1..=blocks).map(|block| block << 9).collect();
+        let refs = Refs::new(geometry, table, 0..1, 4, blocks << 17);
+        let read = move |index: u64| {
+            let mut data = vec![0; 512];
+            for at in 0..256 {
+                let count = used(index * 256 + at as u64);
+                geometry.counts.set(&mut data, at, u64::from(count));
+            }
+            data
+        };
+        (refs, read)
+    }
+
+    /// Asks for clusters until they are there, reading what is needed.
+    fn ask(refs: &mut Refs, read: impl Fn(u64) -> Vec<u8>, want: u64) -> Range<u64> {
+        for _ in 0..1000 {
+            match refs.claim(want, true) {
+                Ok(claim) => return claim.clusters,
+                Err(Need::Block(index)) => {
+                    let room = refs.insert(index, read(index), false);
+                    assert!(room.is_some(), "nothing is dirty");
+                }
+                Err(need) => panic!("{need:?}"),
+            }
+        }
+        panic!("the search does not end");
+    }
+
+    #[test]
+    fn a_search_ends_whose_blocks_are_not_all_kept() {
+        let (mut refs, read) = stored(40, |cluster| cluster % 64 != 7 && cluster < 9000);
+        let found = ask(&mut refs, &read, 3);
+        assert_eq!(found, 9000..9003);
+        // What becomes free is found, also together with what was.
+        for cluster in [300, 301] {
+            while let Err(Need::Block(index)) = refs.set(cluster, 0) {
+                refs.insert(index, read(index), true);
+            }
+        }
+        assert_eq!(ask(&mut refs, &read, 2), 300..302);
+        assert_eq!(ask(&mut refs, &read, 1), 7..8);
+    }
+
+    #[test]
+    fn a_row_is_found_that_more_blocks_count_than_are_kept() {
+        let (mut refs, read) = stored(40, |cluster| cluster < 1000 || cluster == 2000);
+        assert_eq!(ask(&mut refs, &read, 3000), 2001..5001);
+        assert!(refs.blocks.len() > refs.capacity());
+        for block in refs.blocks.values_mut() {
+            block.dirty = Dirty::default();
+        }
+        refs.trim();
+        assert_eq!(refs.blocks.len(), refs.capacity());
+    }
+
+    #[test]
+    fn blocks_go_that_nobody_uses() {
+        let (mut refs, read) = stored(8, |_| true);
+        for index in 0..4 {
+            refs.insert(index, read(index), false);
+        }
+        refs.set(5, 3).expect("it is there");
+        refs.clean();
+        assert_eq!(refs.blocks.len(), 4, "all were used");
+        assert_eq!(refs.get(300), Ok(1));
+        refs.clean();
+        let left: Vec<u64> = refs.blocks.keys().copied().collect();
+        assert_eq!(left, [0, 1], "what is not stored, and what was used");
+        refs.set_capacity(1);
+        let left: Vec<u64> = refs.blocks.keys().copied().collect();
+        assert_eq!(left, [0]);
+    }
+
+    #[test]
+    fn nothing_counts_what_no_block_counts() {
+        let (mut refs, _) = stored(4, |_| true);
+        assert_eq!(refs.get(4 * 256), Ok(0));
+        assert_eq!(refs.set(4 * 256, 1), Err(Need::Nothing(4)));
+        refs.table.push(0);
+        assert_eq!(refs.set(4 * 256, 1), Err(Need::Nothing(4)));
+    }
+
+    #[test]
+    fn new_blocks_do_not_fill_the_memory() {
+        let mut refs = refs(9, 4096);
+        refs.set_capacity(8);
+        let mut most = 0;
+        for _ in 0..60_000 {
+            if refs.is_overfull() {
+                for block in refs.blocks.values_mut() {
+                    block.dirty = Dirty::default();
+                }
+                refs.trim();
+            }
+            assert!(refs.claim(1, true).is_ok(), "it was made just now");
+            most = most.max(refs.blocks.len());
+        }
+        assert!(most <= 17, "{most}");
     }
 
     #[test]

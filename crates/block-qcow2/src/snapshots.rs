@@ -352,7 +352,7 @@ impl Image {
         snapshot: &Snapshot,
         counted: &mut Vec<Range<u64>>,
     ) -> Result<(), IoError> {
-        self.check_sane()?;
+        self.get_ready(request).await?;
         if !self.geometry.keeps_data {
             return Err(IoError::from_errno(errno::ENOTSUP));
         }
@@ -397,7 +397,7 @@ impl Image {
         let old: Vec<u64> = (0..u64::from(before.1))
             .map(|index| self.l1.get(index))
             .collect();
-        self.show(&l1, before.1, size);
+        self.show(request, &l1, before.1, size);
         self.note_metadata();
         drop(turn);
         self.count_tree(request, &old, Change::Fewer).await?;
@@ -412,10 +412,11 @@ impl Image {
 
     /// Shows another first-level table from now on. What was cached is of the
     /// old one.
-    fn show(&self, l1: &[u64], old_entries: u32, size: u64) {
+    fn show(&self, request: Request<'_>, l1: &[u64], old_entries: u32, size: u64) {
+        let slices = self.slices.get(request);
         let state = &mut *self.lock();
-        for place in 0..self.slices.len() {
-            self.slices.clear(place);
+        for place in 0..slices.len() {
+            slices.clear(place);
             state.places[place] = Default::default();
         }
         let entries = l1.len().max(old_entries as usize);
@@ -499,7 +500,9 @@ impl Snapshots for Qcow2 {
         let Some((_, snapshot)) = found else {
             return Err(IoError::from_errno(errno::ENOENT).into());
         };
-        Ok(section.io(async |request: Request<'_>| image.go_to(request, &snapshot).await)?)
+        section.io(async |request: Request<'_>| image.go_to(request, &snapshot).await)?;
+        self.fit_caches(section.node().io());
+        Ok(())
     }
 
     fn delete(&self, section: &mut Drained<'_>, which: SnapshotKey<'_>) -> Result<(), GraphError> {
@@ -534,7 +537,7 @@ impl Snapshots for Qcow2 {
                 return Err(IoError::from_errno(errno::EINVAL));
             }
             let before = image.lock().header.l1_size;
-            image.show(&l1, before, size);
+            image.show(request, &l1, before, size);
             Ok(())
         });
         Some(loaded.map_err(GraphError::from))

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use block_io::{Buffer, IoError, Request};
 
-use crate::format::header::{FIELDS, Header, Incompatible};
+use crate::format::header::{FEATURES, FIELDS, Header, Incompatible};
 use crate::image::{Claimed, Image};
 
 /// How much of the header is written.
@@ -19,6 +19,8 @@ pub(crate) enum Extent {
     /// Sizes and places, which are in one sector. There is always room for
     /// them, whatever else is in the header.
     Fields,
+    /// Features, which are in the same sector. Only of version 3.
+    Features,
     /// All of it.
     Whole,
 }
@@ -29,6 +31,13 @@ pub(crate) struct Unsure {
     extent: Extent,
     /// What the header may refer to that is not the one in memory.
     held: Vec<Range<u64>>,
+}
+
+impl Unsure {
+    /// The stored header may refer to these clusters.
+    pub fn hold(&mut self, clusters: Range<u64>) {
+        self.held.push(clusters);
+    }
 }
 
 /// The header in memory has changed, and is not known to be stored. Dropped,
@@ -108,6 +117,11 @@ impl Image {
                 file.write(FIELDS, Buffer::from(&fields[..]).source())
                     .await?;
             }
+            Extent::Features => {
+                let features = self.lock().header.features();
+                file.write(FEATURES, Buffer::from(&features[..]).source())
+                    .await?;
+            }
         }
         file.flush().await
     }
@@ -131,7 +145,7 @@ impl Drop for Switch<'_> {
             extent: self.extent,
             held: Vec::new(),
         });
-        if self.extent == Extent::Whole {
+        if self.extent != unsure.extent {
             unsure.extent = Extent::Whole;
         }
         for claimed in self.claimed.drain(..) {

@@ -9,6 +9,7 @@ use crate::commit::Goal;
 use crate::format::Limits;
 use crate::format::entry::{ALL_ZERO, COPIED, Entry, OFFSET, ZERO};
 use crate::image::Image;
+use crate::steps::step;
 use crate::switch::Extent;
 use crate::zero::Become;
 
@@ -26,7 +27,7 @@ impl Image {
     /// # Errors
     /// In QEMU's words where something cannot be.
     pub async fn truncate(&self, request: Request<'_>, to: Truncation) -> Result<(), IoError> {
-        self.check_sane()?;
+        self.get_ready(request).await?;
         let old = self.size();
         let new = to.length;
         let refuse = |errno, message| Err(IoError::refused(errno, message));
@@ -91,7 +92,7 @@ impl Image {
             self.convert(request, edge..end, Become::Nothing, true)
                 .await?;
         }
-        self.drop_tables(self.geometry.l1_entries(new), true);
+        self.drop_tables(request, self.geometry.l1_entries(new), true);
         self.set_size(request, new).await?;
         if !self.geometry.keeps_data {
             let data = request.child("data-file")?;
@@ -103,7 +104,8 @@ impl Image {
     }
 
     /// Gives up second-level tables from `first` on; they describe nothing.
-    pub fn drop_tables(&self, first: u64, discard: bool) {
+    pub fn drop_tables(&self, request: Request<'_>, first: u64, discard: bool) {
+        let slices = self.slices.get(request);
         let state = &mut *self.lock();
         let last = u64::from(state.header.l1_size);
         for index in first..last {
@@ -111,11 +113,11 @@ impl Image {
             if entry & OFFSET == 0 {
                 continue;
             }
-            let per_table = 1u64 << (self.geometry.l2_bits - self.slice_bits());
+            let per_table = 1u64 << (self.geometry.l2_bits - self.slice_bits(request));
             for key in index * per_table..(index + 1) * per_table {
-                if let Some(place) = self.slices.find(key) {
+                if let Some(place) = slices.find(key) {
                     state.places[place].dirty = Default::default();
-                    self.slices.clear(place);
+                    slices.clear(place);
                 }
             }
             self.l1.set(index, 0);
@@ -188,27 +190,28 @@ impl Image {
         }
         self.commit(request, Goal::Durable).await?;
         let bits = self.geometry.cluster_bits;
+        step(request, "l1_grow_alloc_table").await;
         let claimed = self
             .claim(request, self.geometry.clusters_of(entries * 8), true)
             .await?;
         let _turn = self.commits.enter(0..1, true).await;
         // The counts of the new place come before the header that needs them.
         self.commit_now(request, Goal::Durable).await?;
-        let mut table = Buffer::zeroed((claimed.count() << bits) as usize);
-        let old = {
-            let state = self.lock();
-            for (index, word) in table.as_mut_slice().chunks_exact_mut(8).enumerate() {
-                // What is not stored yet is stored there later.
-                let index = index as u64;
-                if !state.l1_dirty.contains(&index) {
-                    word.copy_from_slice(&self.l1.get(index).to_be_bytes());
-                }
-            }
-            (state.header.l1_offset, state.header.l1_size)
+        let (at, length) = {
+            let header = &self.lock().header;
+            (header.l1_offset, u64::from(header.l1_size))
         };
+        // What is there now, and not what is only in memory: that refers to
+        // what may not be counted yet, and is stored later.
         let file = request.file()?;
+        let mut table = Buffer::zeroed((claimed.count() << bits) as usize);
+        let (into, _) = table.destination().split_at(length as usize * 8);
+        file.read(at, into).await?;
+        let old = (at, length as u32);
+        step(request, "l1_grow_write_table").await;
         file.write(claimed.offset(), table.source()).await?;
         file.flush().await?;
+        step(request, "l1_grow_activate_table").await;
         let moved = (claimed.offset(), entries as u32);
         self.switch_header(request, Extent::Fields, vec![claimed], |header| {
             (header.l1_offset, header.l1_size) = moved;
@@ -234,7 +237,7 @@ impl Image {
         let bits = self.geometry.cluster_bits;
         let mut at = from;
         while at < to {
-            let most = self.to_slice_end(at).min(to - at).min(STEP);
+            let most = self.to_slice_end(request, at).min(to - at).min(STEP);
             let around = self.clusters_around(&(at..at + most));
             let _turn = self.turns.enter(around.clone(), true).await;
             self.own_table(request, self.geometry.l1_index(at)).await?;

@@ -14,6 +14,7 @@ use crate::grace::Inside;
 use crate::image::{Claimed, Image, State};
 use crate::map::{Plain, Run};
 use crate::read::inside;
+use crate::steps::{is_heard, step};
 
 /// How much is allocated at once, at most, in bytes.
 const MOST: u64 = 8 << 20;
@@ -43,14 +44,19 @@ impl Image {
                 async move { self.write_compressed(request, offset, from).await },
             );
         }
-        if let Err(error) = self.check_sane() {
-            return IoFuture::failed(error);
+        if !self.standing.is_plain() {
+            return IoFuture::new(async move {
+                self.get_ready(request).await?;
+                let _here = self.grace.enter();
+                self.write_runs(request, offset, from).await
+            });
         }
         let bytes = from.len() as u64;
         let here = self.grace.enter();
-        let here = match self.plain(offset, bytes) {
+        let here = match self.plain(request, offset, bytes) {
             Some(Plain::Data(host, true)) if self.is_only_data(host, bytes) => {
                 match request.file() {
+                    Ok(file) if file.hears_events() => here,
                     Ok(file) => return inside(here, file.write(host, from)),
                     Err(error) => return IoFuture::failed(error),
                 }
@@ -61,12 +67,13 @@ impl Image {
             },
             _ => here,
         };
-        if let Some(run) = self.lookup(offset, bytes)
+        if let Some(run) = self.lookup(request, offset, bytes)
             && run.bytes == bytes
             && run.kind == Kind::Data
             && run.own
             && self.is_only_data(run.host, bytes)
             && let Ok(data) = self.data(request)
+            && !is_heard(request)
         {
             return inside(here, data.write(run.host, from));
         }
@@ -93,7 +100,7 @@ impl Image {
             return Err(here);
         };
         let owned = self.l1.get(self.geometry.l1_index(offset)) & COPIED != 0;
-        if !owned || request.backing().is_ok() {
+        if !owned || request.backing().is_ok() || file.hears_events() {
             return Err(here);
         }
         let skip = self.geometry.in_cluster(offset);
@@ -103,7 +110,7 @@ impl Image {
             return Err(here);
         };
         // Only who has the turn changes it from now on.
-        if self.plain(offset, from.len() as u64) != Some(Plain::Unallocated) {
+        if self.plain(request, offset, from.len() as u64) != Some(Plain::Unallocated) {
             return Err(here);
         }
         let Some(claimed) = self.claim_fresh() else {
@@ -115,7 +122,7 @@ impl Image {
             return Err(here);
         }
         let outcome = match file.write(host + skip, from).into_ready() {
-            Ok(Ok(())) if self.try_link(first, host) => {
+            Ok(Ok(())) if self.try_link(request, first, host) => {
                 claimed.keep();
                 return Ok(IoFuture::done());
             }
@@ -126,8 +133,9 @@ impl Image {
         Ok(IoFuture::new(async move {
             let (_here, _turn) = (here, turn);
             outcome.await?;
-            while !self.try_link(first, host) {
-                self.load_slice(request, self.slice_of(first).0).await?;
+            while !self.try_link(request, first, host) {
+                self.load_slice(request, self.slice_of(request, first).0)
+                    .await?;
             }
             claimed.keep();
             Ok(())
@@ -136,8 +144,8 @@ impl Image {
 
     /// Lets the cluster of the guest at `first` be the one at `host`, if its
     /// slice is in memory.
-    fn try_link(&self, first: u64, host: u64) -> bool {
-        self.try_change_entries(first, 1, &mut |_, old, state| {
+    fn try_link(&self, request: Request<'_>, first: u64, host: u64) -> bool {
+        self.try_change_entries(request, first, 1, &mut |_, old, state| {
             self.free_entry(old, state, false);
             Entry {
                 word: host | COPIED,
@@ -155,16 +163,17 @@ impl Image {
     ) -> Result<(), IoError> {
         while !from.is_empty() {
             let bytes = from.len() as u64;
-            let run = self.map(request, offset, bytes).await?;
+            let run = self.map_to_write(request, offset, bytes).await?;
             let done = if run.kind == Kind::Data && run.own {
                 let (piece, _) = from.split_at(run.bytes as usize);
                 self.check_overlap(request, run.host, run.bytes).await?;
+                step(request, "write_aio").await;
                 self.data(request)?.write(run.host, piece).await?;
                 run.bytes
             } else {
                 // Parts are cut where a slice ends, so that they are linked
                 // in one step.
-                let most = self.to_slice_end(offset).min(bytes).min(MOST);
+                let most = self.to_slice_end(request, offset).min(bytes).min(MOST);
                 let (piece, _) = from.split_at(most as usize);
                 self.write_new(request, offset, piece).await?
             };
@@ -175,8 +184,8 @@ impl Image {
     }
 
     /// How many bytes of the guest there are up to the end of the slice.
-    pub fn to_slice_end(&self, offset: u64) -> u64 {
-        let coverage = self.geometry.cluster_size() << self.slice_bits();
+    pub fn to_slice_end(&self, request: Request<'_>, offset: u64) -> u64 {
+        let coverage = self.geometry.cluster_size() << self.slice_bits(request);
         coverage - (offset & (coverage - 1))
     }
 
@@ -201,9 +210,12 @@ impl Image {
         self.own_table(request, self.geometry.l1_index(offset))
             .await?;
         let plan = loop {
-            match self.plan(&range) {
+            match self.plan(request, &range) {
                 Some(plan) => break plan,
-                None => self.load_slice(request, self.slice_of(offset).0).await?,
+                None => {
+                    self.load_slice(request, self.slice_of(request, offset).0)
+                        .await?
+                }
             }
         };
         let bits = geometry.cluster_bits;
@@ -216,6 +228,7 @@ impl Image {
             Plan::InPlace(run) => {
                 let (piece, _) = from.split_at(run.bytes as usize);
                 self.check_overlap(request, run.host, run.bytes).await?;
+                step(request, "write_aio").await;
                 self.data(request)?.write(run.host, piece).await?;
                 return Ok(run.bytes);
             }
@@ -249,17 +262,17 @@ impl Image {
     }
 
     /// How to write the beginning of `range`, if its slice is in memory.
-    fn plan(&self, range: &Range<u64>) -> Option<Plan> {
+    fn plan(&self, request: Request<'_>, range: &Range<u64>) -> Option<Plan> {
         let geometry = &self.geometry;
         let bytes = range.end - range.start;
-        let run = self.lookup(range.start, bytes)?;
+        let run = self.lookup(request, range.start, bytes)?;
         if run.kind == Kind::Invalid || (run.kind == Kind::Data && run.own) {
             return Some(Plan::InPlace(run));
         }
-        let (key, index) = self.slice_of(range.start);
+        let (key, index) = self.slice_of(request, range.start);
         let around = self.clusters_around(range);
         let most = ((around.end - around.start) >> geometry.cluster_bits) as usize;
-        self.slices.read(key, |words| {
+        self.slices.get(request).read(key, |words| {
             let entry = |number: usize| entry_at(words, index + number, geometry.words_per_entry);
             let first = entry(0);
             let stored = |entry: Entry| {
@@ -304,17 +317,24 @@ impl Image {
         self.check_overlap(request, at(start), end - start).await?;
         let (before, after) = (start..part.start, part.end..end);
         if before.is_empty() && after.is_empty() {
+            step(request, "write_aio").await;
             data.write(at(start), piece).await?;
             return Ok(start..end);
         }
         // Where nothing is stored and nothing is below there are zeroes.
         let zero = !whole && request.backing().is_err();
         if zero && fresh {
+            step(request, "cluster_alloc_space").await;
+            step(request, "write_aio").await;
             data.write(at(part.start), piece).await?;
             return Ok(start..end);
         }
         let before_data = self.old(request, &before, fresh, zero).await?;
         let after_data = self.old(request, &after, fresh, zero).await?;
+        step(request, "write_aio").await;
+        if before_data.is_some() || after_data.is_some() {
+            step(request, "cow_write").await;
+        }
         let mut vector = SourceVec::new();
         if let Some(before) = &before_data {
             vector.push(before.source());
@@ -353,6 +373,7 @@ impl Image {
         if !zero {
             let inside = self.size().saturating_sub(range.start).min(bytes);
             let (into, _) = buffer.destination().split_at(inside as usize);
+            step(request, "cow_read").await;
             self.read_runs(request, range.start, into).await?;
         }
         Ok(Some(buffer))
@@ -441,8 +462,9 @@ impl Image {
         count: u64,
         mut change: impl FnMut(u64, Entry, &mut State) -> Entry,
     ) -> Result<(), IoError> {
-        while !self.try_change_entries(first, count, &mut change) {
-            self.load_slice(request, self.slice_of(first).0).await?;
+        while !self.try_change_entries(request, first, count, &mut change) {
+            self.load_slice(request, self.slice_of(request, first).0)
+                .await?;
         }
         Ok(())
     }
@@ -450,18 +472,20 @@ impl Image {
     /// As [`change_entries`](Image::change_entries), if the slice is in memory.
     fn try_change_entries(
         &self,
+        request: Request<'_>,
         first: u64,
         count: u64,
         change: &mut impl FnMut(u64, Entry, &mut State) -> Entry,
     ) -> bool {
-        let (key, index) = self.slice_of(first);
+        let (key, index) = self.slice_of(request, first);
         let per_entry = self.geometry.words_per_entry;
         let state = &mut *self.lock();
-        let Some(place) = self.slices.find(key) else {
+        let slices = self.slices.get(request);
+        let Some(place) = slices.find(key) else {
             return false;
         };
-        let length = self.slices.words() * 8;
-        self.slices.change(place, |words| {
+        let length = slices.words() * 8;
+        slices.change(place, |words| {
             for number in 0..count {
                 let at = index + number as usize;
                 let old = entry_at(words, at, per_entry);

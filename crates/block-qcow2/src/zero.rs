@@ -34,13 +34,15 @@ impl Image {
         bytes: u64,
         flags: WriteFlags,
     ) -> Result<(), IoError> {
-        self.check_sane()?;
+        self.get_ready(request).await?;
         let _here = self.grace.enter();
-        if self.without_zeroes.load(Ordering::Acquire) {
+        let without_zeroes = self.without_zeroes.load(Ordering::Acquire);
+        if without_zeroes && request.backing().is_ok() {
             return Err(IoError::NotSupported);
         }
         let unit = self.geometry.subcluster_size();
-        let mut range = offset..offset + bytes;
+        let exact = offset..offset + bytes;
+        let mut range = exact.clone();
         let at_end = range.end >= self.size();
         if range.start % unit != 0 || (range.end % unit != 0 && !at_end) {
             // Worth it only if what lies around is zero too.
@@ -53,13 +55,29 @@ impl Image {
             range.start = start;
         }
         range.end = range.end.next_multiple_of(unit);
+        if self.mirrors_data() {
+            let end = exact.end.min(self.size());
+            let data = request.child("data-file")?;
+            let flags = flags & (WriteFlags::MAY_UNMAP | WriteFlags::NO_FALLBACK);
+            data.write_zeroes(offset, end.saturating_sub(offset), flags)
+                .await?;
+        }
         let to =
             match flags.contains(WriteFlags::MAY_UNMAP) && !self.settings.lock().discard_no_unref {
+                // What has no cluster reads as zeroes.
+                _ if without_zeroes => Become::Discarded,
                 true => Become::ZeroUnmapped,
                 false => Become::Zero,
             };
         let discard = self.settings.lock().pass_discard_request;
-        self.convert(request, range, to, discard).await
+        self.convert_around(request, range, &exact, to, discard)
+            .await
+    }
+
+    /// Whether the file with the data has to show what the guest sees
+    /// (`data_file_is_raw`).
+    fn mirrors_data(&self) -> bool {
+        !self.geometry.keeps_data && self.lock().header.has_raw_data()
     }
 
     /// Gives up whole clusters of a range.
@@ -72,7 +90,7 @@ impl Image {
         offset: u64,
         bytes: u64,
     ) -> Result<(), IoError> {
-        self.check_sane()?;
+        self.get_ready(request).await?;
         let _here = self.grace.enter();
         if self.without_zeroes.load(Ordering::Acquire) && request.backing().is_ok() {
             return Err(IoError::NotSupported);
@@ -96,7 +114,25 @@ impl Image {
     pub async fn convert(
         &self,
         request: Request<'_>,
+        range: Range<u64>,
+        to: Become,
+        discard: bool,
+    ) -> Result<(), IoError> {
+        let exact = range.clone();
+        self.convert_around(request, range, &exact, to, discard)
+            .await
+    }
+
+    /// As [`convert`](Image::convert), where only `exact` was asked for, and
+    /// what lies around it in the same subclusters is zero.
+    ///
+    /// # Errors
+    /// [`IoError::NotSupported`] when it is not, or not any more.
+    async fn convert_around(
+        &self,
+        request: Request<'_>,
         mut range: Range<u64>,
+        exact: &Range<u64>,
         to: Become,
         discard: bool,
     ) -> Result<(), IoError> {
@@ -104,16 +140,25 @@ impl Image {
         let has_backing = request.backing().is_ok();
         while range.start < range.end {
             let start = range.start;
-            let end = range.end.min(start + self.to_slice_end(start));
+            let end = range.end.min(start + self.to_slice_end(request, start));
             range.start = end;
             let part = start..end;
             let around = self.clusters_around(&part);
             let _turn = self.turns.enter(around.clone(), true).await;
+            // Somebody may have written there before it was our turn.
+            let before = start..exact.start.clamp(start, end);
+            let after = exact.end.clamp(start, end)..end;
+            if !self.reads_as_zero(request, &before).await?
+                || !self.reads_as_zero(request, &after).await?
+            {
+                return Err(IoError::NotSupported);
+            }
             let index = self.geometry.l1_index(start);
             let has_table = self.l1.table(index) != 0;
             let nothing_to_do = match to {
                 Become::Nothing => true,
-                _ => !has_backing,
+                Become::Discarded => !has_backing,
+                Become::Zero | Become::ZeroUnmapped => false,
             };
             if !has_table && nothing_to_do {
                 // Jump over what the missing table describes.
@@ -125,6 +170,9 @@ impl Image {
                 continue;
             }
             self.check_parts(request, &part).await?;
+            if to == Become::Discarded || to == Become::Nothing {
+                self.forget_data(request, &part, discard).await?;
+            }
             self.own_table(request, index).await?;
             let bits = self.geometry.cluster_bits;
             let count = (around.end - around.start) >> bits;
@@ -140,6 +188,30 @@ impl Image {
             })
             .await?;
         }
+        Ok(())
+    }
+
+    /// Makes zero what the file with the data has of a range that is given
+    /// up: it must look like what the guest sees, or takes room if `pass`.
+    async fn forget_data(
+        &self,
+        request: Request<'_>,
+        part: &Range<u64>,
+        discard: bool,
+    ) -> Result<(), IoError> {
+        let must = self.mirrors_data();
+        if self.geometry.keeps_data || !(must || discard) {
+            return Ok(());
+        }
+        let data = request.child("data-file")?;
+        let bytes = part.end.min(self.size()).saturating_sub(part.start);
+        if must {
+            let flags = WriteFlags::MAY_UNMAP;
+            return data.write_zeroes(part.start, bytes, flags).await;
+        }
+        // Until the mapping is stored a crash may show it.
+        let flags = WriteFlags::MAY_UNMAP | WriteFlags::NO_FALLBACK;
+        let _ = data.write_zeroes(part.start, bytes, flags).await;
         Ok(())
     }
 
@@ -176,7 +248,7 @@ impl Image {
             (Become::Nothing, kind) => kind == Kind::Unallocated,
             (_, Kind::Zero) => true,
             (_, Kind::ZeroStored) => to == Become::Zero,
-            (_, Kind::Unallocated) => !has_backing,
+            (Become::Discarded, Kind::Unallocated) => !has_backing,
             _ => false,
         };
         Ok(same && run.bytes == part.end - part.start)
@@ -203,7 +275,7 @@ impl Image {
         if to == Become::Nothing {
             return Entry::default();
         }
-        if is_empty && !has_backing {
+        if is_empty && !has_backing && to == Become::Discarded {
             // It reads as zeroes already.
             return old;
         }

@@ -53,6 +53,25 @@ pub fn rate(count: f64, took: Duration) -> f64 {
     }
 }
 
+/// A number as C's `strtol` reads it: in base 16 behind `0x`, in base 8 behind
+/// `0`, with blanks and a sign before it. `None` where that is not all.
+pub fn integer(text: &str) -> Option<i64> {
+    let text = text.trim_start_matches([' ', '\t']);
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", text.strip_prefix('+').unwrap_or(text)),
+    };
+    let hex = digits.strip_prefix("0x").or(digits.strip_prefix("0X"));
+    let (digits, base) = match (hex, digits.strip_prefix('0')) {
+        (Some(digits), _) => (digits, 16),
+        (None, Some(rest)) if !rest.is_empty() => (rest, 8),
+        _ => (digits, 10),
+    };
+    let is_number = digits.starts_with(|digit: char| digit.is_ascii_hexdigit());
+    let number = is_number.then(|| i64::from_str_radix(&format!("{sign}{digits}"), base).ok());
+    number.flatten()
+}
+
 /// A size from what somebody wrote: `4096`, `0x1000`, `64k`, `1.5G`.
 ///
 /// # Errors

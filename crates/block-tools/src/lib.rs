@@ -10,6 +10,7 @@
 //! | [`io`] | requests by hand: `qemu-io` |
 //! | [`getopt`] | options as `getopt_long` reads them |
 //! | [`human`] | sizes, times and rates in words |
+//! | `keyed` | `key=value,...` as both tools read it; objects |
 
 #![forbid(unsafe_code)]
 
@@ -17,3 +18,4 @@ pub mod getopt;
 pub mod human;
 pub mod img;
 pub mod io;
+mod keyed;

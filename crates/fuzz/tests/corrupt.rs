@@ -349,13 +349,6 @@ const DIFFERENT: &[(&str, &str)] = &[
         "bitmap directory that is empty",
         "open: Broken bitmap directory: unsupported or inconsistent entry",
     ),
-    // Found when it is looked up, before it is known that it will be written.
-    (
-        "cluster not aligned, written",
-        "qcow2: Marking image as corrupt: Cluster allocation offset 0x52a00 unaligned (L2 offset: \
-         0x40000, L2 index: 0); further corruption events will be suppressed\nwrite failed: \
-         Input/output error",
-    ),
 ];
 
 /// What a tool of QEMU says, without the path.

@@ -100,6 +100,16 @@ pub fn count_inside(
     Ok(all / count as f64)
 }
 
+/// Counts the instructions of all threads of a process that does something
+/// once, outside the kernel.
+///
+/// # Errors
+/// [`Failure::NoTool`], or when it fails.
+pub fn count_once(contestant: &Contestant) -> Result<f64, Failure> {
+    let directory = tempfile::tempdir().map_err(Failure::system("a temporary directory"))?;
+    run(contestant, 1, &directory.path().join("out"), None)
+}
+
 fn run(
     contestant: &Contestant,
     count: u64,

@@ -35,6 +35,8 @@ pub enum Command {
     Files,
     /// Images in qcow2 format: requests, new clusters, chains, beside QEMU and imago
     Qcow2,
+    /// Images as a whole: made, checked, converted, compared, beside QEMU's tool and cp
+    Images,
     /// Drained sections and changes of graphs of 10 to 10 000 nodes; memory of a node
     Graph,
     /// Latency of running requests while the graph below them changes
@@ -57,6 +59,8 @@ pub enum Section {
     Files,
     /// Images in qcow2 format.
     Qcow2,
+    /// Images as a whole.
+    Images,
     /// Graph changes.
     Graph,
     /// Latency below graph changes.
@@ -69,10 +73,11 @@ pub enum Section {
 
 impl Section {
     /// In the order of `all`.
-    pub const ALL: [Section; 6] = [
+    pub const ALL: [Section; 7] = [
         Section::Requests,
         Section::Files,
         Section::Qcow2,
+        Section::Images,
         Section::Graph,
         Section::Swap,
         Section::Proofs,
@@ -94,7 +99,7 @@ pub struct Options {
     #[arg(short = 'q', long, global = true)]
     pub quiet: bool,
 
-    /// A directory on a disk, for image files of 256 MiB, and of 1 GiB for `qcow2`
+    /// A directory on a disk, for image files of 256 MiB, and of 1 GiB for `qcow2` and `images`
     #[arg(long, global = true, value_name = "DIR", default_value = ".")]
     pub dir: PathBuf,
 
@@ -133,7 +138,7 @@ Instructions: counted by callgrind for two counts of requests, and the
 difference divided by the difference. So what a process does once is not in it.
 
 Needs `qemu-img` and `valgrind` with `callgrind_annotate` on PATH, for the
-sections `requests`, `files`, `qcow2` and `graph`, and for `qcow2` `qemu-io`; `proofs` needs `valgrind`, and like
+sections `requests`, `files`, `qcow2`, `images` and `graph`, and for `qcow2` `qemu-io`; `proofs` needs `valgrind`, and like
 `compile-time` cargo and the sources of this workspace.";
 
 const EXAMPLES: &str = "\

@@ -3,7 +3,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`requests`], [`files`], [`qcow2`], [`graph`], [`swap`], [`proofs`], [`compile_time`] | the sections: what is compared with what |
+//! | [`requests`], [`files`], [`qcow2`], [`images`], [`graph`], [`swap`], [`proofs`], [`compile_time`] | the sections: what is compared with what |
 //! | [`contest`] | time: contestants in turns on one CPU, the least of the clean runs |
 //! | [`callgrind`] | instructions: the difference of two counts of requests |
 //! | [`signatures`] | what is written for the proofs, counted in the sources |
@@ -23,6 +23,7 @@ mod error;
 mod files;
 mod generator;
 mod graph;
+mod images;
 mod proofs;
 mod qcow2;
 mod report;
@@ -58,6 +59,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Requests => vec![Section::Requests],
         Command::Files => vec![Section::Files],
         Command::Qcow2 => vec![Section::Qcow2],
+        Command::Images => vec![Section::Images],
         Command::Graph => vec![Section::Graph],
         Command::Swap => vec![Section::Swap],
         Command::Proofs => vec![Section::Proofs],
@@ -76,6 +78,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
             Section::Requests => requests::measure(&cli.options, &mut found)?,
             Section::Files => files::measure(&cli.options, &mut found)?,
             Section::Qcow2 => qcow2::measure(&cli.options, &mut found)?,
+            Section::Images => images::measure(&cli.options, &mut found)?,
             Section::Graph => graph::measure(&cli.options, &mut found)?,
             Section::Swap => swap::measure(&cli.options, &mut found)?,
             Section::Proofs => proofs::measure(&cli.options, &mut found)?,

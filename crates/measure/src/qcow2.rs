@@ -225,7 +225,8 @@ impl Images {
     }
 }
 
-fn directory(parent: &Path) -> Result<TempDir, Failure> {
+/// A directory for images, which goes when it is dropped.
+pub(crate) fn directory(parent: &Path) -> Result<TempDir, Failure> {
     let mut directory = tempfile::Builder::new();
     let directory = directory.prefix("measure-").tempdir_in(parent);
     directory.map_err(|error| Failure::File {
@@ -235,7 +236,7 @@ fn directory(parent: &Path) -> Result<TempDir, Failure> {
 }
 
 /// A path, as options of a node take it.
-fn name(path: &Path) -> Result<&str, Failure> {
+pub(crate) fn name(path: &Path) -> Result<&str, Failure> {
     let name = path.to_str().filter(|name| !name.contains(','));
     name.ok_or(Failure::Usage(
         "the directory's name must be UTF-8 without a comma",
@@ -301,8 +302,18 @@ fn once(options: &Options) -> Result<Table, Failure> {
         "Making and opening qcow2 images",
         "Whole processes, in ms: an image of 1 GiB is made; a chain of empty images is opened and \
          each asked for its information (`qemu-img info --backing-chain`, and `qemu-io -r` which \
-         only opens it; imago only opens it). Files in memory.",
-        &["what", "ms", "`qemu-img`", "`qemu-io`", "imago"],
+         only opens it; imago only opens it). Files in memory. Instructions in millions.",
+        &[
+            "what",
+            "instructions",
+            "`qemu-img`",
+            "imago",
+            "ms",
+            "`qemu-img`",
+            "`qemu-io`",
+            "imago",
+            "part of `qemu-img`'s",
+        ],
     );
     let directory = directory(&options.tmpfs)?;
     let new = directory.path().join("new");
@@ -323,13 +334,19 @@ fn once(options: &Options) -> Result<Table, Failure> {
     options.say("qcow2: create");
     let times = contest(options, &contestants)?;
     let imago = |at: usize| times.get(at).map_or(Cell::None, |time| time.cell_ms());
-    table.row(vec![
-        "create".into(),
+    let mut row = vec!["create".into()];
+    row.extend(millions(
+        &[&contestants[0], &contestants[1]],
+        contestants.get(2),
+    )?);
+    row.extend([
         times[0].cell_ms(),
         times[1].cell_ms(),
         Cell::None,
         imago(2),
+        times[0].ratio(times[1]),
     ]);
+    table.row(row);
 
     let link = |level: u32| format!("link-{level}");
     let mut made = 0;
@@ -361,13 +378,31 @@ fn once(options: &Options) -> Result<Table, Failure> {
             contestants.push(Contestant::whole(imago.clone(), &["open", top]));
         }
         let times = contest(options, &contestants)?;
-        table.row(vec![
-            format!("open a chain of {depth}").into(),
+        let mut row = vec![format!("open a chain of {depth}").into()];
+        row.extend(millions(
+            &[&contestants[0], &contestants[1]],
+            contestants.get(3),
+        )?);
+        row.extend([
             times[0].cell_ms(),
             times[1].cell_ms(),
             times[2].cell_ms(),
             times.get(3).map_or(Cell::None, |time| time.cell_ms()),
+            times[0].ratio(times[1]),
         ]);
+        table.row(row);
     }
     Ok(table)
+}
+
+/// The instructions of two contestants and perhaps a third, in millions.
+fn millions(two: &[&Contestant; 2], third: Option<&Contestant>) -> Result<Vec<Cell>, Failure> {
+    let count = |contestant: &Contestant| -> Result<Cell, Failure> {
+        Ok(Cell::figure(callgrind::count_once(contestant)? / 1e6, 2))
+    };
+    Ok(vec![
+        count(two[0])?,
+        count(two[1])?,
+        third.map_or(Ok(Cell::None), count)?,
+    ])
 }

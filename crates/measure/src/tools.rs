@@ -26,6 +26,12 @@ pub const QEMU_IO: Tool = Tool {
     package: "qemu-utils",
 };
 
+/// Copies files.
+pub const CP: Tool = Tool {
+    name: "cp",
+    package: "coreutils",
+};
+
 /// Counts instructions.
 pub const VALGRIND: Tool = Tool {
     name: "valgrind",

@@ -1,6 +1,7 @@
 //! The command, as a user runs it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -65,6 +66,27 @@ fn a_second_of_it_finds_nothing_wrong_and_does_something() {
     assert!(report["max_pause_us"].is_u64());
     let table = text(&output.stdout);
     assert!(table.contains("Drained sections"), "{table}");
+    // However short it is, the chain has had its round.
+    for step in [
+        "overlays_added",
+        "overlays_committed",
+        "images_passed",
+        "images_rebased",
+        "images_reopened",
+        "images_checked_in_sections",
+    ] {
+        assert!(number(&report["steps"], step) > 0, "{step} in {report}");
+    }
+    assert!(number(&report, "images_checked") > 0, "{report}");
+    if has_qemu_img() {
+        assert_eq!(
+            report["images_checked_by_qemu_img"],
+            report["images_checked"]
+        );
+    }
+    let chain = fs::read_to_string(dir.path().join("pictures/chain.dot"));
+    let chain = chain.expect("a picture of the chain");
+    assert!(chain.contains("qcow2-1") && chain.contains("backing"));
     for picture in ["before.svg", "before.dot", "after.svg", "after.dot"] {
         let path = dir.path().join("pictures").join(picture);
         let drawn = fs::read_to_string(&path).expect("a picture");
@@ -86,6 +108,58 @@ fn quiet_prints_the_object_alone() {
     assert_eq!(text(&output.stdout).lines().count(), 1);
     assert_eq!(text(&output.stderr), "");
     assert_eq!(number(&last_line(&output), "seed"), 5);
+}
+
+/// Whether there is a `qemu-img`. Where there must be one, there is.
+fn has_qemu_img() -> bool {
+    let found = Command::new("qemu-img").arg("--version").output();
+    let found = found.is_ok_and(|output| output.status.success());
+    let required = std::env::var_os("QUIESCE_REQUIRE_QEMU").is_some_and(|value| value == "1");
+    assert!(
+        found || !required,
+        "QUIESCE_REQUIRE_QEMU=1, but qemu-img is not in PATH"
+    );
+    if !found {
+        eprintln!("skipped: qemu-img is not in PATH");
+    }
+    found
+}
+
+/// Runs it where `PATH` names this directory alone.
+fn with_path(dir: &Path, path: &Path) -> Output {
+    let mut command = quiesce(&["--seconds", "1", "--json", "--image-size", "1"]);
+    command.arg("--dir").arg(dir);
+    command.arg("--pictures").arg(dir.join("pictures"));
+    command.env("PATH", path).output().expect("quiesce starts")
+}
+
+#[test]
+fn without_qemu_img_the_images_are_checked_all_the_same() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let nothing = tempfile::tempdir().expect("a directory");
+    let output = with_path(dir.path(), nothing.path());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report = last_line(&output);
+    assert!(number(&report, "images_checked") > 0, "{report}");
+    assert_eq!(report["images_checked_by_qemu_img"], Value::Null);
+    let table = text(&output.stdout);
+    assert!(table.contains("qemu-img is not installed"), "{table}");
+}
+
+#[test]
+fn what_qemu_img_finds_fails_the_tour() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let tools = tempfile::tempdir().expect("a directory");
+    let script = "#!/bin/sh\n[ $1 = check ] || exit 0\necho 7 errors were found\nexit 2\n";
+    let path = tools.path().join("qemu-img");
+    fs::write(&path, script).expect("written");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a program");
+    let output = with_path(dir.path(), tools.path());
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("is not consistent"), "{said}");
+    assert!(said.contains("7 errors were found"), "{said}");
+    assert_eq!(number(&last_line(&output), "failures"), 1);
 }
 
 /// Bytes that no sector repeats, and a length that no sector divides.

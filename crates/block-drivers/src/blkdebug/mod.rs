@@ -475,6 +475,12 @@ impl DriverIo for Blkdebug {
         file_length(request, |length| length)
     }
 
+    /// Nobody knows: the file is not the node's own (as for each protocol that
+    /// does not say).
+    fn allocated_size<'r>(&'r self, _request: Request<'r>) -> IoFuture<'r, u64> {
+        IoFuture::failed(IoError::NotSupported)
+    }
+
     /// Rules become active, the state changes, and whoever reports the event
     /// waits where a breakpoint is.
     fn debug_event<'r>(&'r self, _request: Request<'r>, event: &'static str) -> IoFuture<'r> {

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use block_common::error::errno;
 use block_gs::{
-    Backend, BqlGuard, DrainedBackend, GraphError, IoError, Node, Operations, Perm, backends,
+    Backend, BqlGuard, DrainedBackend, GraphError, IoError, Node, Operations, Perm, Transaction,
+    backends, iothreads,
 };
 use block_io::aio::sleep_until;
 use block_io::{Buffer, IoNode, Preallocation, Request, Root, StatusFlags, WriteFlags};
@@ -143,8 +144,9 @@ impl<'c> Commit<'c> {
 /// From an overlay on down to the image above the base. Whatever polls may
 /// have changed it.
 struct Chain {
-    /// The overlay first, the image above the base last. There is one.
-    down: Vec<Node>,
+    /// The overlay first, the image above the base last. There is one. With
+    /// each, what its edge down the chain is called.
+    down: Vec<(Node, String)>,
     /// What the last one has as its backing image.
     below: Node,
 }
@@ -152,22 +154,49 @@ struct Chain {
 impl Chain {
     /// `None` if `above` is not there, or has no backing image.
     fn of(bql: &BqlGuard, overlay: &Node, above: &Node) -> Option<Chain> {
-        let mut down = vec![overlay.clone()];
-        let mut last = overlay.view(bql);
-        while last.node(bql) != *above {
-            last = last.filter_or_cow_node()?;
-            down.push(last.node(bql));
+        let mut down = Vec::new();
+        let mut next = overlay.view(bql);
+        loop {
+            let edge = next.filter_or_cow_child()?;
+            let node = next.node(bql);
+            let is_last = node == *above;
+            down.push((node, edge.name().to_owned()));
+            next = edge.child();
+            if is_last {
+                let below = next.node(bql);
+                return Some(Chain { down, below });
+            }
         }
-        let below = last.cow_node()?.node(bql);
-        Some(Chain { down, below })
     }
 
     fn overlay(&self) -> &Node {
-        &self.down[0]
+        &self.down[0].0
     }
 
     fn above(&self) -> &Node {
-        &self.down[self.down.len() - 1]
+        &self.down[self.down.len() - 1].0
+    }
+
+    /// What the edge of the last one is called.
+    fn link(&self) -> &str {
+        &self.down[self.down.len() - 1].1
+    }
+
+    /// Lets changes depend on its being what it was.
+    fn expect(&self, changes: &mut Transaction<'_>) {
+        let below = self.down.iter().skip(1).map(|(node, _)| node);
+        let children = below.chain([&self.below]);
+        for ((node, edge), child) in self.down.iter().zip(children) {
+            changes.at(node).expect_child(edge, Some(child));
+        }
+    }
+
+    fn changed(&self) -> GraphError {
+        let overlay = self.overlay().name();
+        GraphError::Refused {
+            message: format!("The backing chain of '{overlay}' has changed meanwhile"),
+            errno: errno::EBUSY,
+        }
     }
 
     /// Whether it still is what it was, but for `below` at its end.
@@ -179,11 +208,7 @@ impl Chain {
         if now.is_some_and(|now| now.down == self.down && now.below == *below) {
             return Ok(());
         }
-        let overlay = self.overlay().name();
-        Err(GraphError::Refused {
-            message: format!("The backing chain of '{overlay}' has changed meanwhile"),
-            errno: errno::EBUSY,
-        })
+        Err(self.changed())
     }
 }
 
@@ -234,9 +259,9 @@ fn commit_into(
     // The edge through which the image may be emptied, and by which it is
     // drained.
     let perm = Perm::CONSISTENT_READ | Perm::WRITE_UNCHANGED;
-    let source = Backend::new(bql, "", perm, Perm::all())?;
+    let source = beside(bql, overlay, perm)?;
     source.insert(bql, overlay)?;
-    let target = Backend::new(bql, "", Perm::WRITE | Perm::RESIZE, Perm::all())?;
+    let target = beside(bql, base, Perm::WRITE | Perm::RESIZE)?;
     let mut committing = Committing {
         section: source.drain(bql),
         chain,
@@ -248,6 +273,17 @@ fn commit_into(
     drop(committing);
     source.remove(bql);
     outcome
+}
+
+/// An unnamed backend for a node, at home where the node is: it does not take the
+/// node, and whatever else is there, out of an iothread.
+fn beside(bql: &mut BqlGuard, node: &Node, perm: Perm) -> Result<Backend, GraphError> {
+    let backend = Backend::new(bql, "", perm, Perm::all())?;
+    backend.set_allow_context_change(bql, true);
+    let home = node.io().context();
+    let home = iothreads(bql).find(|iothread| *iothread.context() == home);
+    backend.set_iothread(bql, home.as_ref())?;
+    Ok(backend)
 }
 
 /// An overlay that is being committed. Dropping it takes out what was put
@@ -282,15 +318,16 @@ impl Committing<'_> {
     }
 
     fn insert(&mut self) -> Result<(), GraphError> {
-        let (target, base) = (self.target, self.base);
-        {
-            // Both are quiet before the look: nothing runs between it and the
-            // change.
-            let mut section = self.section.also(base);
-            let mut section = section.also(self.chain.above());
-            self.chain.check(&section, &self.chain.below)?;
-            section.set_backing(Some(&self.top))?;
-        }
+        let (target, base, above) = (self.target, self.base, self.chain.above());
+        let mut section = self.section.also(above);
+        let mut changes = section.transaction();
+        self.chain.expect(&mut changes);
+        changes.at(above).set_backing(Some(&self.top));
+        changes.commit().map_err(|error| match error {
+            GraphError::ChildChanged { .. } => self.chain.changed(),
+            error => error,
+        })?;
+        section.end();
         self.section.with(|bql| target.insert(bql, base))
     }
 }
@@ -301,12 +338,12 @@ impl Drop for Committing<'_> {
         self.section.with(|bql| target.remove(bql));
         let above = self.chain.above();
         let mut section = self.section.also(above);
-        let below = above.view(&section).cow_node();
-        if below.is_some_and(|below| below.node(&section) == self.top) {
-            // The graph was so before. What polls may have frozen nothing
-            // here: the link to the filter cannot be.
-            let _ = section.set_backing(Some(&self.chain.below));
-        }
+        let mut changes = section.transaction();
+        // The graph was so before. What polls may have frozen nothing here: the
+        // link to the filter cannot be. If it is another one, it stays.
+        changes.expect_child(self.chain.link(), Some(&self.top));
+        changes.set_backing(Some(&self.chain.below));
+        let _ = changes.commit();
     }
 }
 

@@ -19,6 +19,12 @@ const CANDIDATES: [u32; 5] = [1, 512, 1024, 2048, 4096];
 /// An alignment that suffices wherever direct I/O works, in bytes.
 const SAFE: u32 = 4096;
 
+/// ext2, ext3 and ext4 (`linux/magic.h`).
+const EXT: u64 = 0xef53;
+
+/// Mounted `sync` (`ST_SYNCHRONOUS`).
+const SYNCHRONOUS: u64 = 0x10;
+
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -74,6 +80,9 @@ pub struct Geometry {
     pub kind: Kind,
     /// Where it is.
     pub medium: Medium,
+    /// Short writes hardly ever wait for the disk, although the file system
+    /// cannot promise it: it is ext2, ext3 or ext4, and not mounted `sync`.
+    pub quick_writes: bool,
     /// Divides offset and length of every request; 1 without `cache.direct`.
     pub request_alignment: u32,
     /// Divides the address of the memory of every request; 1 without
@@ -116,6 +125,7 @@ impl Geometry {
         let mut geometry = Geometry {
             kind,
             medium: Medium::Disk,
+            quick_writes: false,
             request_alignment: 1,
             memory_alignment: 1,
             logical_block,
@@ -141,6 +151,8 @@ impl Geometry {
     fn look_at_file_system(&mut self, fd: BorrowedFd<'_>) -> Result<(), GraphError> {
         let statfs = fstatfs(fd).map_err(io_error)?;
         self.medium = medium(statfs.f_type as u64);
+        let synchronous = statfs.f_flags as u64 & SYNCHRONOUS != 0;
+        self.quick_writes = statfs.f_type as u64 & 0xffff_ffff == EXT && !synchronous;
         self.discard_granularity = u64::try_from(statfs.f_bsize).ok().filter(|&size| size > 0);
         Ok(())
     }

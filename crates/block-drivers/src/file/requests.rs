@@ -1,9 +1,9 @@
 //! What requests do with a file.
 //!
-//! Reads of what is in the page cache are done on the spot, and so is
-//! everything on a file system in memory; see [`Inline`]. All other transfers
-//! go to an engine, and system calls that may wait for a disk to worker
-//! threads.
+//! Reads of what is in the page cache are done on the spot, short writes that
+//! are not likely to wait for the disk, and everything on a file system in
+//! memory; see [`Inline`]. All other transfers go to an engine, and system
+//! calls that may wait for a disk to worker threads.
 
 use std::any::Any;
 use std::fs;
@@ -29,6 +29,16 @@ use super::{File, Protocol};
 
 /// What takes less than a worker thread costs: so many bytes of memory.
 const SHORT: u64 = 256 << 10;
+
+/// Waits until the disk has what was written to the file. If the kernel has lost
+/// something of it, that is noted: the next one would not hear of it.
+fn write_out(fd: &OwnedFd, lost: &OnceLock<i32>) -> io::Result<()> {
+    let synced = rustix::fs::fdatasync(fd);
+    synced.map_err(|error| {
+        lost.get_or_init(|| error.raw_os_error());
+        error.into()
+    })
+}
 
 /// Notes that the kernel has lost what was written before.
 fn noting_loss(lost: &OnceLock<i32>, error: IoError) -> IoError {
@@ -76,6 +86,7 @@ pub(super) fn file_io(fd: OwnedFd, geometry: &Geometry, how: How) -> FileIo {
     let inline = match geometry.medium {
         _ if is_direct(geometry) => Inline::Never,
         Medium::Memory => Inline::Always,
+        Medium::Disk if geometry.quick_writes => Inline::Patient,
         Medium::Network | Medium::Disk => Inline::NoWait,
     };
     FileIo::new(Arc::new(fd))
@@ -324,8 +335,7 @@ impl DriverIo for File {
         let work = move |fd: &OwnedFd| -> Result<(), IoError> {
             space::copy_range(source.as_fd(), start, fd, offset, bytes)?;
             if durable {
-                let synced = rustix::fs::fdatasync(fd).map_err(io::Error::from);
-                synced.map_err(|error| noting_loss(&lost, error.into()))?;
+                write_out(fd, &lost)?;
             }
             Ok(())
         };
@@ -354,10 +364,7 @@ impl DriverIo for File {
             return opened.io().sync(request, true);
         }
         let lost = Arc::clone(&self.lost);
-        self.call(request, None, move |fd| {
-            let synced = rustix::fs::fdatasync(fd).map_err(io::Error::from);
-            synced.map_err(|error| noting_loss(&lost, error.into()))
-        })
+        self.call(request, None, move |fd| Ok(write_out(fd, &lost)?))
     }
 
     /// Nothing but that it is open.
@@ -383,8 +390,8 @@ impl DriverIo for File {
             return IoFuture::done();
         }
         let said = |what: &'static str| {
-            move |error: rustix::io::Errno| {
-                let errno = error.raw_os_error();
+            move |error: io::Error| {
+                let errno = IoError::from(error).errno();
                 IoError::refused(
                     errno,
                     format!("{what} failed: {}", IoError::from_errno(errno)),
@@ -393,9 +400,9 @@ impl DriverIo for File {
         };
         let lost = Arc::clone(&self.lost);
         self.call(request, None, move |fd| {
-            let synced = rustix::fs::fdatasync(fd).map_err(said("flush"));
-            synced.map_err(|error| noting_loss(&lost, error))?;
-            rustix::fs::fadvise(fd, 0, None, Advice::DontNeed).map_err(said("fadvise"))
+            write_out(fd, &lost).map_err(said("flush"))?;
+            let forgotten = rustix::fs::fadvise(fd, 0, None, Advice::DontNeed);
+            forgotten.map_err(|error| said("fadvise")(error.into()))
         })
     }
 
@@ -443,5 +450,25 @@ impl DriverIo for File {
         }
         let end = rustix::fs::seek(self.opened(request).io().fd().as_fd(), SeekFrom::End(0));
         IoFuture::ready(end.map_err(|error| io::Error::from(error).into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All that wait for the disk go through here: a copy that is to be durable,
+    /// a flush, and what makes the host forget.
+    #[test]
+    fn what_the_kernel_has_lost_is_remembered() {
+        let lost = OnceLock::new();
+        let file = tempfile::tempfile().expect("a file");
+        write_out(&file.into(), &lost).expect("a disk takes it");
+        assert_eq!(lost.get(), None);
+        // There is no disk behind a pipe.
+        let (_reader, writer) = io::pipe().expect("a pipe");
+        let failed = write_out(&writer.into(), &lost).expect_err("nowhere to go");
+        assert_eq!(lost.get().copied(), failed.raw_os_error());
+        assert_eq!(failed.raw_os_error(), Some(errno::EINVAL));
     }
 }

@@ -36,12 +36,11 @@ pub fn enable_io_limits(
         }
         let below = backend.node(bql).ok_or(IoError::NoMedium)?;
         let filter = open_over(bql, &below, group)?;
-        // Quiet before the look, so that `replace` has nothing to wait for.
-        let mut section = backend.drain(bql);
-        if backend.node(&section) == Some(below) {
-            return section.with(|bql| backend.replace(bql, &filter));
+        match backend.replace_if(bql, &below, &filter) {
+            // What ran meanwhile has changed the medium.
+            Err(GraphError::ChildChanged { .. }) => {}
+            outcome => return outcome,
         }
-        // What ran meanwhile has changed the medium.
     }
 }
 
@@ -52,10 +51,22 @@ pub fn enable_io_limits(
 /// Those of [`Drained::drop_filter`](block_gs::Drained::drop_filter): somebody
 /// has frozen the link. The limits stay then.
 pub fn disable_io_limits(bql: &mut BqlGuard, backend: &Backend) -> Result<(), GraphError> {
-    match limiting(bql, backend) {
-        Some(filter) => filter.drain(bql).drop_filter(),
-        None => Ok(()),
+    while let Some(filter) = limiting(bql, backend) {
+        let mut section = filter.drain(bql);
+        // Others may have taken it out while this waited.
+        if limiting(&section, backend).as_ref() != Some(&filter) {
+            continue;
+        }
+        let below = filter.view(&section).filter_node();
+        let below = below.map(|below| below.node(&section));
+        let mut changes = section.transaction();
+        changes.expect_child("file", below.as_ref()).drop_filter();
+        match changes.commit() {
+            Err(GraphError::ChildChanged { .. }) => {}
+            outcome => return outcome,
+        }
     }
+    Ok(())
 }
 
 /// Changes the limits of the group that a backend is in, for all its members

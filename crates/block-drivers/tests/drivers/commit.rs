@@ -18,7 +18,7 @@ use block_io::{
     BlockStatus, Buffer, Destination, DriverIo, IoError, IoFuture, Request, Source, WriteFlags,
 };
 
-use crate::support::{READ_WRITE, backend, disk, in_layer, keep_busy, read, write};
+use crate::support::{READ_WRITE, backend, disk, in_layer, keep_busy, meanwhile, read, write};
 
 const BLOCK: u64 = 512;
 
@@ -417,6 +417,47 @@ fn an_overlay_that_gets_another_base_before_it_is_drained_keeps_both() {
         assert!(one.view(bql).is_read_only(), "as it was");
         block_drivers::commit(bql, &top).expect("nothing changes this time");
         assert_eq!(driver.blocks(), 0);
+    });
+}
+
+/// An image that a device uses in an iothread stays there, and is committed all
+/// the same.
+#[test]
+fn an_overlay_is_committed_where_it_is() {
+    in_layer(|bql, directory| {
+        let (path, file) = base(directory, 4096);
+        let below = file.open(bql, "base").expect("opened");
+        let (top, driver) = overlay(bql, "top", 4096, &below);
+        let disk = disk(bql, &top);
+        let iothread = IoThread::create(bql, "io").expect("an iothread");
+        disk.set_iothread(bql, Some(&iothread)).expect("moved");
+        write(bql, &disk, 0, &block(b'a')).expect("written");
+        block_drivers::commit(bql, &top).expect("committed");
+        assert_eq!(driver.blocks(), 0);
+        assert!(letters(&path).starts_with('a'));
+        assert_eq!(below.io().context().name(), "io");
+    });
+}
+
+/// Also between the look at the chain and the change of it.
+#[test]
+fn an_overlay_that_gets_another_base_at_the_last_moment_keeps_both() {
+    in_layer(|bql, directory| {
+        let (_, file) = base(directory, 4096);
+        let one = file.open(bql, "one").expect("opened");
+        let two = NullCo::new(4096).open(bql, "two").expect("opened");
+        let (top, driver) = overlay(bql, "top", 4096, &one);
+        let disk = disk(bql, &top);
+        write(bql, &disk, 0, &block(b'a')).expect("written");
+        let (changed, to) = (top.clone(), two.clone());
+        let _device = meanwhile(bql, &disk, move |bql| {
+            let set = changed.drain(bql).set_backing(Some(&to));
+            set.expect("nobody minds");
+        });
+        let error = block_drivers::commit(bql, &top).expect_err("it has another base");
+        assert_eq!(error.errno(), errno::EBUSY);
+        let backing = top.view(bql).cow_node().map(|node| node.node(bql));
+        assert_eq!((backing, driver.blocks()), (Some(two), 1));
     });
 }
 

@@ -12,7 +12,7 @@ use block_drivers::{
 use block_gs::{Backend, BqlGuard, IoThread, Node, NodeOptions, Perm};
 use block_io::{Buffer, WriteFlags};
 
-use crate::support::{READ_WRITE, backend, disk, in_layer, keep_busy, read, write};
+use crate::support::{READ_WRITE, backend, disk, in_layer, keep_busy, meanwhile, read, write};
 
 fn group(name: &str, iops: u64) -> ThrottleGroup {
     ThrottleGroup::new(name, config(iops)).expect("makes sense")
@@ -251,6 +251,25 @@ fn limits_go_over_the_medium_that_was_inserted_meanwhile() {
         assert_eq!(names(bql, &backend)[1..], ["two"]);
         bql.run_for(Duration::from_millis(1));
         assert_eq!(block_gs::nodes(bql).count(), 3, "one filter is left");
+    });
+}
+
+/// Whether the other medium comes before the limits or after them, it is there
+/// in the end.
+#[test]
+fn limits_do_not_bring_the_old_medium_back() {
+    in_layer(|bql, _| {
+        let (one, two) = (null(bql, "one"), null(bql, "two"));
+        let backend = disk(bql, &one);
+        let (changed, to) = (backend.clone(), two.clone());
+        let _device = meanwhile(bql, &backend, move |bql| {
+            changed.replace(bql, &to).expect("nobody minds");
+        });
+        let group = group("group", 1);
+        enable_io_limits(bql, &backend, &group).expect("enabled");
+        bql.run_for(Duration::from_millis(20));
+        let names = names(bql, &backend);
+        assert_eq!(names.last().map(String::as_str), Some("two"), "{names:?}");
     });
 }
 

@@ -3,13 +3,16 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use block_gs::{Backend, BlockLayer, BqlGuard, GraphError, IoError, Node, Perm};
+use block_drivers::NullCo;
+use block_gs::{
+    Attachment, Backend, BlockLayer, BqlGuard, DeviceOps, GraphError, IoError, Node, Perm,
+};
 use block_io::aio::sleep;
-use block_io::{Buffer, Root};
+use block_io::{Buffer, DeviceIdentity, DeviceIo, Root};
 use tempfile::TempDir;
 
 /// What a device that writes but does not resize asks for.
@@ -103,6 +106,38 @@ pub fn keep_busy(bql: &mut BqlGuard, disk: &Backend) {
         bql.run_for(Duration::from_millis(1));
     }
     drop(busy);
+}
+
+/// What the main loop does when an operation waits there for the first time
+/// after a section was opened over a backend: the device lets go of a node whose
+/// end takes a while, and hands over a job for that time.
+struct Meanwhile(Mutex<Option<(Node, Job)>>);
+
+type Job = Box<dyn FnOnce(&mut BqlGuard) + Send>;
+
+impl DeviceIo for Meanwhile {}
+
+impl DeviceOps for Meanwhile {
+    fn drained_begin(&self, bql: &BqlGuard) {
+        if let Some((node, job)) = self.0.lock().expect("no panic").take() {
+            drop(node);
+            bql.main_loop().schedule(job);
+        }
+    }
+}
+
+/// Runs `job` in the first change that somebody tries in a section over `disk`,
+/// after he has looked and before he writes.
+pub fn meanwhile(
+    bql: &mut BqlGuard,
+    disk: &Backend,
+    job: impl FnOnce(&mut BqlGuard) + Send + 'static,
+) -> Attachment {
+    let slow = NullCo::new(512).latency(Duration::from_millis(5));
+    let slow = slow.open(bql, "slow").expect("opened");
+    let device = Meanwhile(Mutex::new(Some((slow, Box::new(job)))));
+    let attached = disk.attach_device(bql, DeviceIdentity::default(), Arc::new(device));
+    attached.expect("it has none")
 }
 
 /// Makes earlier writes durable.

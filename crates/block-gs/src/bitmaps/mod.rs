@@ -29,7 +29,6 @@ use crate::graph::NodeKey;
 
 pub use add::{BitmapOptions, StoredState};
 pub use named::{BitmapBackup, DirtyBitmap};
-pub(crate) use of_node::{store, to_store};
 pub use owned::{FrozenBitmap, WriteTracker};
 pub use view::{BitmapInfo, BitmapUse, BitmapView};
 

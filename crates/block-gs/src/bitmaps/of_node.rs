@@ -3,11 +3,11 @@
 use block_common::IoError;
 use block_common::bitmap::{BitmapError, default_granularity};
 use block_io::Request;
-use block_io::dirty::StoredBitmap;
+use block_io::dirty::{BitmapId, StoredBitmap};
 
 use super::{BitmapOptions, BitmapView, DirtyBitmap, WriteTracker, io, views};
 use crate::graph::NodeKey;
-use crate::{BqlGuard, Node};
+use crate::{BqlGuard, Drained, Node};
 
 impl Node {
     /// All bitmaps with a name, newest first (`bdrv_dirty_bitmap_next`). The
@@ -62,34 +62,86 @@ impl Node {
         self.drain(bql).track_writes(granularity, enabled)
     }
 
-    /// Stores the bitmaps that are kept with the image, as closing the node
-    /// does (`qcow2_store_persistent_dirty_bitmaps`).
+    /// [`Drained::store_bitmaps`] in a section of its own.
     ///
     /// # Errors
-    /// [`BitmapError::Lost`].
+    /// As there.
     pub fn store_bitmaps(&self, bql: &mut BqlGuard) -> Result<(), BitmapError> {
-        let mut section = self.drain(bql);
-        let stored = to_store(&section, self.key(&section));
+        self.drain(bql).store_bitmaps()
+    }
+}
+
+impl Drained<'_> {
+    /// Stores the bitmaps that are kept with the image, as closing the node
+    /// and inactivating it do (`qcow2_store_persistent_dirty_bitmaps`). Stored
+    /// again, they take the place of what was stored before.
+    ///
+    /// # Errors
+    /// [`BitmapError::Lost`]: the bitmaps here are what they were, and what is
+    /// in the image says that it does not hold.
+    pub fn store_bitmaps(&mut self) -> Result<(), BitmapError> {
+        let stored = to_store(self, self.node().key(self));
         if stored.is_empty() {
             return Ok(());
         }
-        let outcome = section.io(async |request: Request<'_>| store(request, &stored).await);
+        let outcome = self.io(async |request: Request<'_>| store(request, &stored).await);
         outcome.map_err(|error| BitmapError::Lost {
-            node: self.name().to_owned(),
+            node: self.node().name().to_owned(),
             error,
         })
+    }
+
+    /// Lets go of bitmaps that are in the image as they are here, and that
+    /// nobody uses: another process may change them there
+    /// (`bdrv_release_dirty_bitmap`). For drivers that find them again when
+    /// they are [activated](crate::BlockDriver::activated).
+    pub fn release_stored_bitmaps(&mut self) {
+        self.let_go(|view| view.is_persistent() && !view.is_inconsistent());
+    }
+
+    /// Lets go of the bitmap called `name`, if nobody uses it: what is in the
+    /// image is newer. It stays there.
+    pub fn release_stored_bitmap(&mut self, name: &str) {
+        self.let_go(|view| view.name() == name);
+    }
+
+    fn let_go(&mut self, which: impl Fn(BitmapView<'_>) -> bool) {
+        let key = self.node().key(self);
+        let gone: Vec<BitmapId> = views(self, key)
+            .filter(|view| which(*view) && !view.info().busy)
+            .map(|view| view.named.id)
+            .collect();
+        for id in &gone {
+            io(self, key).remove(self.access(), *id);
+        }
+        self.named_bitmaps()
+            .retain(|named| !gone.contains(&named.id));
+        self.publish_bitmaps();
+    }
+
+    /// Whether bitmaps that are kept with the image must stay as they are in
+    /// it, all of them; see
+    /// [`DirtyBitmap::set_read_only`] (`qcow2_reopen_bitmaps_ro`,
+    /// `qcow2_reopen_bitmaps_rw`).
+    pub fn set_stored_bitmaps_read_only(&mut self, on: bool) {
+        for named in self.named_bitmaps() {
+            if named.persistent && !named.skip_store {
+                named.read_only = on;
+            }
+        }
+        self.publish_bitmaps();
     }
 }
 
 /// Asks the driver to keep bitmaps.
-pub(crate) async fn store(request: Request<'_>, stored: &[StoredBitmap]) -> Result<(), IoError> {
+async fn store(request: Request<'_>, stored: &[StoredBitmap]) -> Result<(), IoError> {
     let driver = request.node().driver();
     driver.store_bitmaps(request, stored).await
 }
 
 /// What is to be kept of a node: bitmaps that are as they were in the image
 /// stay there.
-pub(crate) fn to_store(bql: &BqlGuard, key: NodeKey) -> Vec<StoredBitmap> {
+fn to_store(bql: &BqlGuard, key: NodeKey) -> Vec<StoredBitmap> {
     let kept = views(bql, key)
         .filter(|view| view.is_persistent() && !view.named.inconsistent && !view.named.read_only);
     let stored = kept.map(|view| StoredBitmap {

@@ -183,3 +183,48 @@ fn bitmaps_are_kept_with_an_image_that_can_keep_them() {
         assert_eq!(flags(0), (true, false, true));
     });
 }
+
+#[test]
+fn what_is_stored_is_let_go_of_or_kept_as_it_is_all_at_once() {
+    in_layer(|bql| {
+        let image = Disk {
+            keeps_bitmaps: true,
+            ..Disk::of(MIB)
+        };
+        let (disk, _) = open(bql, "disk", image);
+        let front = front(bql, &disk);
+        let persistent = BitmapOptions {
+            persistent: true,
+            ..of_granularity(512)
+        };
+        let names = ["p", "q", "read", "broken"];
+        let [p, _, read, broken] =
+            names.map(|name| disk.add_bitmap(bql, name, persistent).expect("room"));
+        let temporary = add(bql, &disk, "temporary", 512);
+        let mut section = disk.drain(bql);
+        section.set_stored_bitmaps_read_only(true);
+        let is_read_only = |bql: &block_gs::BqlGuard, bitmap: &block_gs::DirtyBitmap| {
+            bitmap.view(bql).expect("there").is_read_only()
+        };
+        assert!(is_read_only(&section, &p) && !is_read_only(&section, &temporary));
+        drop(section);
+        let refused = write(bql, &front, 0, 512).expect_err("they must not change");
+        assert_eq!(refused.errno(), errno::EPERM);
+        disk.drain(bql).set_stored_bitmaps_read_only(false);
+        write(bql, &front, 0, 512).expect("written");
+        let reader = read.reader(bql).expect("a reader");
+        broken.set_inconsistent(bql).expect("there");
+        let mut section = disk.drain(bql);
+        section.store_bitmaps().expect("stored");
+        section.release_stored_bitmap("q");
+        assert!(disk.find_bitmap(&section, "q").is_none());
+        assert!(disk.find_bitmap(&section, "p").is_some());
+        section.release_stored_bitmaps();
+        // What is in use, worth nothing or not stored stays.
+        let left: Vec<_> = disk.bitmaps(&section).map(|view| view.name()).collect();
+        assert_eq!(left, ["temporary", "broken", "read"]);
+        drop(section);
+        drop(reader);
+        assert_eq!(areas(bql, &temporary), [(0, 512)]);
+    });
+}

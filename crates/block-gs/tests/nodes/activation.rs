@@ -371,3 +371,41 @@ fn an_activation_that_conflicts_takes_everything_back() {
         assert!(!file.view(bql).is_inactive());
     });
 }
+
+#[test]
+fn damage_is_told_in_the_main_loop_with_the_device_above() {
+    in_layer(|bql| {
+        let (file, _) = node(bql, "file", Mem::of(512));
+        let _disk = backend(bql, "disk", &file);
+        let heard: Arc<Mutex<Vec<block_io::BackendEvent>>> = Arc::default();
+        let ears = Arc::clone(&heard);
+        let listening = bql.events().listen(move |event| {
+            ears.lock().expect("no panic").push(event.clone());
+        });
+        file.drain(bql).io(async |request| {
+            request.report_damage("odd", None, false);
+            request.report_damage("worse", Some(512..1536), true);
+        });
+        while bql.poll(block_io::aio::Wait::No) {}
+        let event = |message: &str, range: Option<(u64, u64)>, fatal| {
+            block_io::BackendEvent::ImageCorrupted(block_io::ImageCorrupted {
+                device: "disk".into(),
+                node_name: "file".into(),
+                message: message.into(),
+                offset: range.map(|range| range.0),
+                size: range.map(|range| range.1),
+                fatal,
+            })
+        };
+        let expected = [
+            event("odd", None, false),
+            event("worse", Some((512, 1024)), true),
+        ];
+        assert_eq!(*heard.lock().expect("no panic"), expected);
+        drop(listening);
+        file.drain(bql)
+            .io(async |request| request.report_damage("later", None, false));
+        while bql.poll(block_io::aio::Wait::No) {}
+        assert_eq!(heard.lock().expect("no panic").len(), 2);
+    });
+}

@@ -12,8 +12,8 @@ use block_gs::{
     Snapshots, Value,
 };
 use block_io::{
-    AmendReady, BackingName, CheckResult, Destination, DriverInfo, DriverIo, IoFuture, Repairs,
-    Request, Source, Zone, ZoneKind, ZoneState,
+    AmendReady, BackingName, CheckResult, Destination, DriverInfo, DriverIo, Findings, IoFuture,
+    Repairs, Request, Source, Zone, ZoneKind, ZoneState,
 };
 
 /// What the format keeps.
@@ -132,7 +132,12 @@ impl DriverIo for Format {
         IoFuture::done()
     }
 
-    fn check<'r>(&'r self, _request: Request<'r>, repairs: Repairs) -> IoFuture<'r, CheckResult> {
+    fn check<'r>(
+        &'r self,
+        _request: Request<'r>,
+        repairs: Repairs,
+        _findings: &'r dyn Findings,
+    ) -> IoFuture<'r, CheckResult> {
         IoFuture::ready(Ok(CheckResult {
             leaks: 3,
             leaks_fixed: if repairs.contains(Repairs::LEAKS) {

@@ -1,4 +1,5 @@
-//! Transfers on the spot, by system calls that do not wait for a disk.
+//! Transfers on the spot, by system calls that do not wait for a disk, or
+//! hardly ever.
 
 use std::io::{self, IoSliceMut};
 use std::sync::atomic::Ordering;
@@ -6,8 +7,17 @@ use std::sync::atomic::Ordering;
 use block_common::IoError;
 use rustix::io::{Errno, ReadWriteFlags};
 
+use super::patience::Attempt;
 use super::{FileIo, Inline, MAX_SEGMENTS};
 use crate::{Destination, Source, turn};
+
+/// Longer writes go to an engine where they might wait: they take so long that
+/// another thread is worth its cost. In bytes.
+const SHORT: usize = 64 << 10;
+
+/// What a file system does for a write besides copying it takes as long as
+/// copying so many bytes.
+const BESIDES: usize = 128 << 10;
 
 impl FileIo {
     /// Reads what can be had without waiting. `None` if something is left, of
@@ -17,19 +27,22 @@ impl FileIo {
         offset: &mut u64,
         into: &mut Destination<'_>,
     ) -> Option<Result<(), IoError>> {
-        match self.inline {
+        let no_wait = match self.inline {
             Inline::Never => return None,
-            Inline::NoWait if self.no_wait_refused.load(Ordering::Relaxed) => return None,
-            Inline::NoWait | Inline::Always => {}
+            Inline::Always => false,
+            Inline::NoWait | Inline::Patient => true,
+        };
+        if no_wait && self.no_wait_refused.load(Ordering::Relaxed) {
+            return None;
         }
         while !into.is_empty() {
             // As an offset, -1 would mean "at the file's own position".
             if i64::try_from(*offset).is_err() {
                 return Some(Err(io::Error::from(io::ErrorKind::InvalidInput).into()));
             }
-            match self.read_once_here(*offset, into) {
+            match self.read_once_here(*offset, into, no_wait) {
                 // Some kernels say 0 also when the first page is not cached.
-                Ok(0) if self.inline == Inline::NoWait => return None,
+                Ok(0) if no_wait => return None,
                 Ok(0) => {
                     into.fill(0);
                     break;
@@ -43,8 +56,8 @@ impl FileIo {
                     into.advance(bytes);
                 }
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) if self.inline == Inline::NoWait => return None,
-                Err(Errno::OPNOTSUPP | Errno::NOSYS) if self.inline == Inline::NoWait => {
+                Err(Errno::AGAIN) if no_wait => return None,
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) if no_wait => {
                     self.no_wait_refused.store(true, Ordering::Relaxed);
                     return None;
                 }
@@ -54,12 +67,15 @@ impl FileIo {
         Some(Ok(()))
     }
 
-    fn read_once_here(&self, offset: u64, into: &mut Destination<'_>) -> rustix::io::Result<usize> {
+    fn read_once_here(
+        &self,
+        offset: u64,
+        into: &mut Destination<'_>,
+        no_wait: bool,
+    ) -> rustix::io::Result<usize> {
         let fd = &*self.fd;
-        let flags = match self.inline {
-            Inline::NoWait => ReadWriteFlags::NOWAIT,
-            Inline::Never | Inline::Always => ReadWriteFlags::empty(),
-        };
+        let mut flags = ReadWriteFlags::empty();
+        flags.set(ReadWriteFlags::NOWAIT, no_wait);
         let max = self.max_bytes();
         if let Some(bytes) = into.as_contiguous_mut() {
             let len = bytes.len().min(max);
@@ -73,22 +89,57 @@ impl FileIo {
         rustix::io::preadv2(fd, &mut slices, offset, flags)
     }
 
-    /// Writes what can be written without waiting. `None` if something is
-    /// left, of which `offset` and `from` then say what.
+    /// Writes what can be written here. `None` if something is left, of which
+    /// `offset` and `from` then say what.
     pub(super) fn write_here(
         &self,
         offset: &mut u64,
         from: &mut Source<'_>,
         durable: bool,
     ) -> Option<Result<(), IoError>> {
-        if self.inline != Inline::Always {
+        let mut flags = ReadWriteFlags::empty();
+        flags.set(ReadWriteFlags::DSYNC, durable);
+        match self.inline {
+            Inline::Always => self.write_by(offset, from, flags),
+            Inline::Never => None,
+            // What is to be durable waits for the disk.
+            Inline::NoWait | Inline::Patient if durable || from.len() > SHORT => None,
+            Inline::NoWait | Inline::Patient => self.write_short(offset, from),
+        }
+    }
+
+    /// Writes little to a file on a disk, if that need not wait, or does so
+    /// hardly ever.
+    fn write_short(&self, offset: &mut u64, from: &mut Source<'_>) -> Option<Result<(), IoError>> {
+        turn::charge(BESIDES);
+        if !self.no_wait_writes_refused.load(Ordering::Relaxed) {
+            let done = self.write_by(offset, from, ReadWriteFlags::NOWAIT);
+            if done.is_some() || !self.no_wait_writes_refused.load(Ordering::Relaxed) {
+                return done;
+            }
+        }
+        if self.inline != Inline::Patient {
             return None;
         }
+        let attempt = Attempt::begin()?;
+        let done = self.write_by(offset, from, ReadWriteFlags::empty());
+        attempt.end();
+        done
+    }
+
+    fn write_by(
+        &self,
+        offset: &mut u64,
+        from: &mut Source<'_>,
+        flags: ReadWriteFlags,
+    ) -> Option<Result<(), IoError>> {
+        let no_wait = flags.contains(ReadWriteFlags::NOWAIT);
         while !from.is_empty() {
             if i64::try_from(*offset).is_err() {
                 return Some(Err(io::Error::from(io::ErrorKind::InvalidInput).into()));
             }
-            match self.write_once_here(*offset, *from, durable) {
+            match self.write_once_here(*offset, *from, flags) {
+                Ok(0) if no_wait => return None,
                 Ok(0) => return Some(Err(io::Error::from(io::ErrorKind::WriteZero).into())),
                 Ok(bytes) => {
                     turn::charge(bytes);
@@ -99,6 +150,11 @@ impl FileIo {
                     (_, *from) = from.split_at(bytes);
                 }
                 Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if no_wait => return None,
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) if no_wait => {
+                    self.no_wait_writes_refused.store(true, Ordering::Relaxed);
+                    return None;
+                }
                 Err(error) => return Some(Err(io::Error::from(error).into())),
             }
         }
@@ -109,15 +165,13 @@ impl FileIo {
         &self,
         offset: u64,
         from: Source<'_>,
-        durable: bool,
+        flags: ReadWriteFlags,
     ) -> rustix::io::Result<usize> {
         let fd = &*self.fd;
         let max = self.max_bytes();
-        if let (Some(bytes), false) = (from.as_contiguous(), durable) {
+        if let (Some(bytes), true) = (from.as_contiguous(), flags.is_empty()) {
             return rustix::io::pwrite(fd, &bytes[..bytes.len().min(max)], offset);
         }
-        let mut flags = ReadWriteFlags::empty();
-        flags.set(ReadWriteFlags::DSYNC, durable);
         rustix::io::pwritev2(fd, &from.io_slices(max, MAX_SEGMENTS), offset, flags)
     }
 }

@@ -13,6 +13,7 @@
 
 mod guarded;
 mod here;
+mod patience;
 #[cfg(all(test, not(block_loom)))]
 mod tests;
 mod transferring;
@@ -43,9 +44,15 @@ pub enum Inline {
     /// None. For direct I/O, which always waits for the device.
     #[default]
     Never,
-    /// Reads of what is in the page cache (`RWF_NOWAIT`). What is not there,
-    /// and every write, goes to the engine.
+    /// Reads of what is in the page cache, and short writes that need not
+    /// wait for anything (`RWF_NOWAIT`). All else goes to the engine, and
+    /// what the file system cannot do in this way.
     NoWait,
+    /// As `NoWait`; and where the file system cannot promise that a write does
+    /// not wait, short writes all the same, as long as that takes no more than
+    /// a small part of the thread's time. Only for file systems of this host
+    /// whose page cache takes writes (ext4).
+    Patient,
     /// All. Only for file systems that never wait for a disk (tmpfs).
     Always,
 }
@@ -64,6 +71,8 @@ pub struct FileIo {
     /// The kernel cannot read this file without waiting, so asking again is
     /// of no use.
     no_wait_refused: AtomicBool,
+    /// As that, for writes.
+    no_wait_writes_refused: AtomicBool,
 }
 
 impl FileIo {
@@ -77,6 +86,7 @@ impl FileIo {
             max_chunk: None,
             block: 1,
             no_wait_refused: AtomicBool::new(false),
+            no_wait_writes_refused: AtomicBool::new(false),
         }
     }
 

@@ -41,7 +41,12 @@ fn ways(file: &File) -> Vec<FileIo> {
             _ => &[None, Some(Engine::IoUring), Some(Engine::Threads)],
         };
         for &engine in engines {
-            for inline in [Inline::Never, Inline::NoWait, Inline::Always] {
+            for inline in [
+                Inline::Never,
+                Inline::NoWait,
+                Inline::Patient,
+                Inline::Always,
+            ] {
                 if chunk == Some(0) && inline == Inline::Never {
                     continue;
                 }
@@ -200,6 +205,38 @@ fn a_refusal_to_read_without_waiting_is_remembered() {
             .load(std::sync::atomic::Ordering::Relaxed);
         assert_eq!(remembered, refused);
     }
+}
+
+/// Memory takes every write, but may not promise that it does not wait.
+#[test]
+fn a_short_write_that_may_wait_a_little_is_done_at_once() {
+    let activity = Activity::try_begin(&null_node("n")).expect("open");
+    let fd = rustix::fs::memfd_create("test", rustix::fs::MemfdFlags::CLOEXEC).expect("memory");
+    let file = File::from(fd);
+    let io = |inline| {
+        let fd = file.try_clone().expect("a descriptor").into();
+        FileIo::new(Arc::new(fd)).inline(inline).chunk(Some(700))
+    };
+    let bytes = pattern(64 << 10, 5);
+    let buffer = Buffer::from(&*bytes);
+    let patient = io(Inline::Patient);
+    for _ in 0..2 {
+        let write = patient.write(activity.request(), 3, buffer.source(), false);
+        write.into_ready().expect("at once").expect("written");
+        assert_eq!(&content(&file)[3..], bytes);
+    }
+    let refused = patient
+        .no_wait_writes_refused
+        .load(std::sync::atomic::Ordering::Relaxed);
+    let strict = io(Inline::NoWait);
+    let write = strict.write(activity.request(), 0, buffer.source(), false);
+    assert_eq!(write.into_ready().is_ok(), !refused);
+
+    let durable = patient.write(activity.request(), 0, buffer.source(), true);
+    assert!(durable.into_ready().is_err(), "it waits for the disk");
+    let longer = Buffer::zeroed((64 << 10) + 1);
+    let long = patient.write(activity.request(), 0, longer.source(), false);
+    assert!(long.into_ready().is_err(), "it takes a while");
 }
 
 #[test]

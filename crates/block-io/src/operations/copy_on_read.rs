@@ -115,15 +115,15 @@ impl<'r> Request<'r> {
         limits.cluster_size.max(limits.request_alignment)
     }
 
-    /// How much is dealt with in one step: whole clusters, unless the node
-    /// ends before.
+    /// How much is dealt with in one step. What is kept already is that much and
+    /// no more: the rest of a divided cluster may not be. Otherwise whole
+    /// clusters, unless the node ends before.
     fn piece(self, at: u64, known: u64, left: u64, kept: bool) -> u64 {
+        if kept {
+            return known.min(left);
+        }
         let cluster = u64::from(self.cluster());
-        let most = match kept {
-            true => u64::MAX,
-            false => MAX_BOUNCE.max(cluster),
-        };
-        let end = at + known.min(most);
+        let end = at + known.min(MAX_BOUNCE.max(cluster));
         let whole = end & !(cluster - 1);
         if whole > at {
             whole - at

@@ -1,4 +1,4 @@
-//! What is done to an image as a whole: checked, amended, renamed, deleted.
+//! What is done to an image as a whole: amended, renamed, deleted.
 
 use std::any::Any;
 use std::fmt;
@@ -8,49 +8,6 @@ use block_common::error::errno;
 
 use crate::node::NodeFlags;
 use crate::{GsAccess, IoFuture, NodeUid, Request};
-
-bitflags::bitflags! {
-    /// What a check repairs (`BdrvCheckMode`).
-    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-    pub struct Repairs: u8 {
-        /// Clusters that nobody uses (`BDRV_FIX_LEAKS`).
-        const LEAKS = 1;
-        /// What is wrong with the image (`BDRV_FIX_ERRORS`).
-        const ERRORS = 2;
-    }
-}
-
-/// What a check has found (`BdrvCheckResult`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct CheckResult {
-    /// Things wrong with the image.
-    pub corruptions: u64,
-    /// Clusters that nobody uses.
-    pub leaks: u64,
-    /// Things that could not be looked at.
-    pub check_errors: u64,
-    /// How many corruptions have been repaired.
-    pub corruptions_fixed: u64,
-    /// How many leaks have been repaired.
-    pub leaks_fixed: u64,
-    /// Where the used part of the file ends, if that is known.
-    pub image_end: Option<u64>,
-    /// How the clusters lie, if the format counts them.
-    pub clusters: Option<Clusters>,
-}
-
-/// How the clusters of an image lie (`BlockFragInfo`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Clusters {
-    /// How many there are.
-    pub total: u64,
-    /// How many of them hold something.
-    pub allocated: u64,
-    /// How many do not follow the one before.
-    pub fragmented: u64,
-    /// How many are compressed.
-    pub compressed: u64,
-}
 
 /// What the header of an image is to say about its backing image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,16 +72,6 @@ impl AmendReady {
 }
 
 impl<'r> Request<'r> {
-    /// Looks whether the image is consistent, and repairs what it is told to
-    /// (`bdrv_co_check`).
-    ///
-    /// # Errors
-    /// [`IoError::NotSupported`] when the driver has no check; otherwise the
-    /// driver's.
-    pub fn check(self, repairs: Repairs) -> IoFuture<'r, CheckResult> {
-        self.node().driver().check(self, repairs)
-    }
-
     /// Changes options of the image as it was prepared (`bdrv_co_amend`).
     ///
     /// # Errors
@@ -171,6 +118,13 @@ impl<'r> Request<'r> {
             true => self.node().driver().debug_event(self, event),
             false => IoFuture::done(),
         }
+    }
+
+    /// Whether the node wants to hear of [steps](Request::debug_event): for
+    /// drivers above, which have ways that are too short for steps.
+    #[inline]
+    pub fn hears_events(self) -> bool {
+        self.node().flags().contains(NodeFlags::HEARS_EVENTS)
     }
 
     /// Reports a step of the layer's own work. A driver that fails it fails

@@ -5,6 +5,7 @@
 //! what its limits allow. Where none of that is needed the driver's own
 //! future is returned, so the layer costs a few comparisons.
 
+mod check;
 mod copy;
 mod copy_on_read;
 mod discard;
@@ -23,7 +24,8 @@ mod write;
 mod zeroes;
 mod zone;
 
-pub use image::{AmendProgress, AmendReady, BackingName, CheckResult, Clusters, Repairs};
+pub use check::{CheckResult, Clusters, Finding, Findings, Repairs, Unheard};
+pub use image::{AmendProgress, AmendReady, BackingName};
 pub use info::DriverInfo;
 pub use scsi::{ScsiCommand, ScsiReply, ScsiTransfer};
 pub use status::BlockStatus;

@@ -16,6 +16,16 @@ const MAX_WRITE_ZERO: Key = Key::size("max-write-zero", "the longest zero write"
 const OPT_DISCARD: Key = Key::size("opt-discard", "the best alignment of discards");
 const MAX_DISCARD: Key = Key::size("max-discard", "the longest discard");
 
+/// What requests have to be like.
+const SIZES: [Key; 6] = [
+    ALIGN,
+    MAX_TRANSFER,
+    OPT_WRITE_ZERO,
+    MAX_WRITE_ZERO,
+    OPT_DISCARD,
+    MAX_DISCARD,
+];
+
 const EVENT: Key = Key::word("event", "when the rule counts", &EVENTS).required();
 const STATE: Key = Key::number("state", "in which state it counts (any)");
 const IOTYPES: [&str; 6] = [
@@ -102,6 +112,10 @@ pub(super) static BLKDEBUG: Driver = Driver {
         for rule in rules(opening, &SET_STATE, &mut given)? {
             debug = debug.set_state(rule.set_state().map_err(refused)?);
         }
+        for key in &SIZES {
+            let value = opening.as_given(key).map(plain);
+            given.extend(value.map(|value| (key.name, value)));
+        }
         debug = debug
             .given(given)
             .align(opening.size(&ALIGN)?.unwrap_or(0))
@@ -164,7 +178,7 @@ fn rules(
                 Value::Text(text) => text.clone(),
                 value => value.to_string(),
             };
-            values.push((part.name.to_owned(), text.clone().into()));
+            values.push((part.name.to_owned(), plain(&value)));
             rule.set(part.name, text);
         }
         if let Some((unknown, _)) = entry.iter().next() {
@@ -180,6 +194,18 @@ fn rules(
         given.push((key.name, block_common::Value::List(all)));
     }
     Ok(rules)
+}
+
+/// A value as it was given.
+fn plain(value: &Value) -> block_common::Value {
+    match value {
+        Value::Bool(on) => (*on).into(),
+        Value::Integer(number) => match u64::try_from(*number) {
+            Ok(number) => number.into(),
+            Err(_) => value.to_string().into(),
+        },
+        value => value.to_string().into(),
+    }
 }
 
 fn perms(opening: &mut Opening<'_>, key: &Key) -> Result<Perm, OpenError> {

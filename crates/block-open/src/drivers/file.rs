@@ -136,6 +136,7 @@ const REOPEN: Reopen = Reopen {
             auto_read_only: general.auto_read_only,
         }))
     },
+    ..Reopen::NOTHING
 };
 
 /// The driver for a path that says no more about itself.

@@ -87,6 +87,9 @@ pub(crate) struct Reopen {
     /// Takes those that can have other values, and tells the driver. What it
     /// leaves has to be as it was.
     pub take: fn(&mut Reopening<'_>, ReopenOptions) -> Result<ReopenOptions, OpenError>,
+    /// Takes from what was said before (the second) what does not go with what
+    /// is said now, where the rest stays (`bdrv_join_options`).
+    pub overrule: fn(&Options, &mut Options),
 }
 
 impl fmt::Debug for Reopen {
@@ -100,6 +103,7 @@ impl Reopen {
     pub const NOTHING: Reopen = Reopen {
         resettable: &[],
         take: |_, options| Ok(options),
+        overrule: |_, _| {},
     };
 }
 

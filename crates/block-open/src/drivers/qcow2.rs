@@ -186,8 +186,31 @@ pub(super) static QCOW2: Driver = Driver {
             let settings = settings(reopening)?;
             Ok(options.settings(settings))
         },
+        overrule,
     },
 };
+
+/// A new template is not one for single checks that were asked for before, and
+/// sizes of caches are those of one time: a new sum overrules its parts, and an
+/// old sum is none of new parts.
+fn overrule(now: &Options, before: &mut Options) {
+    let template = [OVERLAP.name, OVERLAP_TEMPLATE.name];
+    if template.iter().any(|name| now.get(name).is_some()) {
+        let checks = OVERLAPS.iter().map(|(key, _)| key.name);
+        for name in checks.chain(template) {
+            before.remove(name);
+        }
+    }
+    match now.get(CACHE.name) {
+        Some(_) => {
+            before.remove(L2_CACHE.name);
+            before.remove(COUNT_CACHE.name);
+        }
+        None => {
+            before.remove(CACHE.name);
+        }
+    }
+}
 
 /// Whoever has options of the driver.
 trait Given {
@@ -257,7 +280,11 @@ fn settings(given: &mut impl Given) -> Result<Qcow2Options, OpenError> {
 fn open(opening: &mut Opening<'_>) -> Result<Node, OpenError> {
     let settings = settings(opening)?;
     let file = opening.child(FILE)?;
-    let mut image = opening.with_guard(|bql| Qcow2Image::read(bql, &file))?;
+    let read = match opening.is_to_be_checked() {
+        true => Qcow2Image::read_to_be_checked,
+        false => Qcow2Image::read,
+    };
+    let mut image = opening.with_guard(|bql| read(bql, &file))?;
     image = image.settings(settings).options(opening.general().node);
     let data_file = match (opening.child(DATA_FILE), image.data_file_name()) {
         (Ok(node), _) => Some(node),
@@ -595,3 +622,31 @@ impl CreateImage for WithData {
 
 /// The file is there.
 const EEXIST: i32 = 17;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_now_overrules_what_was_said() {
+        let left = |now: &str, before: &str| {
+            let [now, mut before] =
+                [now, before].map(|text| Options::parse(text).expect("options"));
+            overrule(&now, &mut before);
+            before.to_string()
+        };
+        let parts = "l2-cache-size=1M,refcount-cache-size=1M";
+        assert_eq!(left("cache-size=2M", parts), "");
+        assert_eq!(left("l2-cache-size=2M", parts), parts);
+        assert_eq!(left("l2-cache-size=2M", "cache-size=1M"), "");
+        assert_eq!(left("lazy-refcounts=on", "cache-size=1M"), "");
+        let checks = "overlap-check.active-l1=off,overlap-check.template=all";
+        assert_eq!(left("overlap-check.active-l1=on", checks), checks);
+        assert_eq!(left("overlap-check=none", checks), "");
+        assert_eq!(left("overlap-check.template=none", checks), "");
+        assert_eq!(
+            left("overlap-check=none", "cache-clean-interval=5"),
+            "cache-clean-interval=5"
+        );
+    }
+}

@@ -59,5 +59,6 @@ pub(super) static RAW: Driver = Driver {
             };
             Ok(options.settings(settings))
         },
+        ..Reopen::NOTHING
     },
 };

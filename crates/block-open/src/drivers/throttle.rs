@@ -38,6 +38,7 @@ pub(super) static THROTTLE: Driver = Driver {
             let group = find_group(reopening.bql(), name)?;
             Ok(options.settings(group))
         },
+        ..Reopen::NOTHING
     },
 };
 

@@ -462,3 +462,74 @@ fn who_owns_the_image_is_for_other_commands() {
         assert_eq!(text, "Cannot change the option 'active'");
     });
 }
+
+/// What happens while the main loop waits: the device lets go of a node whose
+/// end takes a while, and hands the main loop a job for that time.
+struct Meanwhile(std::sync::Mutex<Option<(Node, Job)>>);
+
+type Job = Box<dyn FnOnce(&mut BqlGuard) + Send>;
+
+impl block_io::DeviceIo for Meanwhile {}
+
+impl block_gs::DeviceOps for Meanwhile {
+    fn drained_begin(&self, bql: &BqlGuard) {
+        if let Some((node, job)) = self.0.lock().expect("no panic").take() {
+            drop(node);
+            bql.main_loop().schedule(job);
+        }
+    }
+}
+
+/// A backend above `top`; when it is first drained, `job` is what happens
+/// meanwhile.
+fn meanwhile(
+    bql: &mut BqlGuard,
+    top: &Node,
+    job: impl FnOnce(&mut BqlGuard) + Send + 'static,
+) -> (Backend, block_gs::Attachment) {
+    let slow = block_drivers::NullCo::new(512).latency(std::time::Duration::from_millis(5));
+    let slow = slow.open(bql, "slow").expect("opened");
+    let backend = Backend::new(bql, "disk", Perm::CONSISTENT_READ, Perm::all());
+    let backend = backend.expect("a backend");
+    backend.insert(bql, top).expect("nobody objects");
+    let device = Meanwhile(Some((slow, Box::new(job) as Job)).into());
+    let identity = block_io::DeviceIdentity::default();
+    let attached = backend.attach_device(bql, identity, std::sync::Arc::new(device));
+    (backend, attached.expect("it has none"))
+}
+
+/// A reopen looks what is there, and waits before it changes anything.
+#[test]
+fn a_backing_image_that_comes_meanwhile_is_not_left_there() {
+    in_layer(|bql| {
+        let (_base, other, top) = chain(bql);
+        let changed = top.clone();
+        let _device = meanwhile(bql, &top, move |bql| {
+            let set = changed.drain(bql).set_backing(Some(&other));
+            set.expect("nobody objects");
+        });
+        let json = r#"{"driver":"overlay","node-name":"top","backing":"base"}"#;
+        again(bql, json).expect("reopened");
+        assert_eq!(backing(bql, &top).as_deref(), Some("base"), "as was said");
+    });
+}
+
+#[test]
+fn a_child_that_went_meanwhile_is_not_reopened() {
+    in_layer(|bql| {
+        let top = make(
+            bql,
+            r#"{"driver":"raw","node-name":"top","file":{"driver":"null-co","node-name":"old"}}"#,
+        );
+        let old = Node::find(bql, "old").expect("there");
+        let new = make(bql, r#"{"driver":"null-co","node-name":"new"}"#);
+        let (changed, to) = (top.clone(), new.clone());
+        let _device = meanwhile(bql, &top, move |bql| {
+            let set = changed.drain(bql).replace_child("file", &to);
+            set.expect("nobody objects");
+        });
+        set_read_only(bql, &top, true).expect("nobody objects");
+        let read_only = [&top, &old, &new].map(|node| node.view(bql).is_read_only());
+        assert_eq!(read_only, [true, false, false]);
+    });
+}

@@ -18,6 +18,9 @@ const KNOWN_LENGTH: usize = 112;
 /// Where the [fields](Header::fields) begin that say sizes and places.
 pub const FIELDS: u64 = 24;
 
+/// Where the [features](Header::features) are in an image of version 3.
+pub const FEATURES: u64 = 72;
+
 /// The longest name of a backing image, in bytes.
 pub const MAX_BACKING_NAME: usize = 1023;
 
@@ -192,6 +195,33 @@ impl Header {
             return Err(FormatError::ClusterBits(cluster_bits));
         }
         Ok(1 << cluster_bits)
+    }
+
+    /// Whether all that there is to read is in `head`, the beginning of the
+    /// first cluster: the rest of the cluster need not be read.
+    pub fn is_all_in(head: &[u8]) -> bool {
+        let mut at = match be32(head, 4) {
+            2 => V2_LENGTH,
+            _ => be32(head, 100) as usize,
+        };
+        let (name, name_length) = (be64(head, 8), be32(head, 16));
+        let end = match name {
+            0 => usize::MAX,
+            name => usize::try_from(name).unwrap_or(usize::MAX),
+        };
+        while at < end {
+            if at.saturating_add(8) > head.len() {
+                return false;
+            }
+            let (kind, length) = (be32(head, at), be32(head, at + 4) as usize);
+            at += 8;
+            if kind == extension::END {
+                break;
+            }
+            at = at.saturating_add(length.next_multiple_of(8));
+        }
+        let name_end = name.saturating_add(u64::from(name_length));
+        at <= head.len() && (name == 0 || name_end <= head.len() as u64)
     }
 
     /// Reads the fields of the header; the extensions are left for
@@ -466,6 +496,15 @@ impl Header {
         fields
     }
 
+    /// The features at [`FEATURES`], which are in the first sector, too.
+    pub fn features(&self) -> [u8; 24] {
+        let mut features = [0; 24];
+        put64(&mut features, 0, self.incompatible.bits());
+        put64(&mut features, 8, self.compatible.bits());
+        put64(&mut features, 16, self.autoclear.bits());
+        features
+    }
+
     fn put_fields(&self, out: &mut [u8]) {
         put64(out, 24, self.size);
         put32(out, 32, self.crypt_method);
@@ -521,7 +560,8 @@ impl Header {
         if let Some(name) = self.data_file.as_ref().filter(|_| self.has_data_file()) {
             push(out, extension::DATA_FILE, name.as_bytes());
         }
-        if self.version >= 3 {
+        // In a small cluster there may be no room for it besides a name.
+        if self.version >= 3 && self.cluster_bits > 12 {
             let mut names = Vec::with_capacity(FEATURE_NAMES.len() * FEATURE_NAME);
             for (kind, bit, name) in FEATURE_NAMES {
                 let mut entry = [0; FEATURE_NAME];
@@ -627,7 +667,14 @@ mod tests {
                 header.compatible = Compatible::LAZY_REFCOUNTS;
                 header.unknown_fields = vec![7; 8];
             }
-            let mut again = read(&whole(&header)).expect("well formed");
+            let all = whole(&header);
+            for beginning in [1024, 300, 120].map(|bytes| &all[..bytes]) {
+                if Header::is_all_in(beginning) {
+                    prop_assert_eq!(read(beginning).ok(), read(&all).ok());
+                }
+            }
+            prop_assert!(Header::is_all_in(&all));
+            let mut again = read(&all).expect("well formed");
             again.header_length = header.header_length;
             again.backing_name = (0, 0);
             prop_assert_eq!(again, header);

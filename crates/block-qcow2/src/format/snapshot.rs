@@ -4,14 +4,48 @@ use super::bytes::{be16, be32, be64, put16, put32, put64};
 use super::{FormatError, Limits};
 
 /// How long an entry is before its variable part, in bytes.
-const FIXED: usize = 40;
+pub(crate) const FIXED: usize = 40;
 
 /// The extra data that is known: size of the VM state, size of the disk,
 /// instruction count.
 const KNOWN_EXTRA: usize = 24;
 
 /// The longest extra data that is kept, in bytes.
-const MAX_EXTRA: usize = 1024;
+pub(crate) const MAX_EXTRA: usize = 1024;
+
+/// How long the parts of an entry are, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Lengths {
+    pub extra: usize,
+    pub id: usize,
+    pub name: usize,
+}
+
+impl Lengths {
+    /// Those of the entry that begins with these bytes.
+    pub fn of(entry: &[u8]) -> Lengths {
+        Lengths {
+            extra: be32(entry, 36) as usize,
+            id: usize::from(be16(entry, 12)),
+            name: usize::from(be16(entry, 14)),
+        }
+    }
+
+    /// Where an entry's own parts begin, behind the extra data.
+    pub fn names_at(self) -> usize {
+        FIXED + self.extra
+    }
+
+    /// How long the entry is.
+    pub fn all(self) -> usize {
+        self.names_at() + self.id + self.name
+    }
+
+    /// Whether all is there that an entry of version 3 has to say.
+    pub fn is_complete(self) -> bool {
+        self.extra >= 16
+    }
+}
 
 /// An internal snapshot.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -59,48 +93,53 @@ pub fn parse(
         if entry.len() < FIXED {
             return Err(FormatError::SnapshotTable);
         }
-        let extra_size = be32(entry, 36) as usize;
-        let id_size = usize::from(be16(entry, 12));
-        let name_size = usize::from(be16(entry, 14));
-        if extra_size > MAX_EXTRA {
+        let lengths = Lengths::of(entry);
+        if lengths.extra > MAX_EXTRA {
             return Err(FormatError::SnapshotExtra(index));
         }
-        let length = FIXED + extra_size + id_size + name_size;
+        let length = lengths.all();
         let entry = entry.get(..length).ok_or(FormatError::SnapshotTable)?;
-        let extra = &entry[FIXED..FIXED + extra_size];
-        let id = &entry[FIXED + extra_size..FIXED + extra_size + id_size];
-        let name = &entry[FIXED + extra_size + id_size..];
-        let vm_state_size = match extra_size >= 8 {
-            true => be64(extra, 0),
-            false => u64::from(be32(entry, 32)),
-        };
-        found.push(Snapshot {
-            l1_offset: be64(entry, 0),
-            l1_size: be32(entry, 8),
-            id: String::from_utf8_lossy(id).into_owned(),
-            name: String::from_utf8_lossy(name).into_owned(),
-            seconds: be32(entry, 16),
-            nanoseconds: be32(entry, 20),
-            vm_clock: be64(entry, 24),
-            vm_state_size,
-            disk_size: if extra_size >= 16 {
-                be64(extra, 8)
-            } else {
-                disk_size
-            },
-            instructions: if extra_size >= 24 {
-                be64(extra, 16)
-            } else {
-                u64::MAX
-            },
-            unknown_extra: extra.get(KNOWN_EXTRA..).unwrap_or_default().to_vec(),
-        });
+        let (front, names) = entry.split_at(lengths.names_at());
+        found.push(read(front, &front[FIXED..], names, lengths, disk_size));
         at += length;
         if at as u64 > Limits::SNAPSHOT_TABLE_BYTES {
             return Err(FormatError::SnapshotTable);
         }
     }
     Ok((found, at))
+}
+
+/// An entry: what it begins with, its extra data, its two names.
+pub(crate) fn read(
+    entry: &[u8],
+    extra: &[u8],
+    names: &[u8],
+    lengths: Lengths,
+    disk_size: u64,
+) -> Snapshot {
+    let (id, name) = names.split_at(lengths.id);
+    Snapshot {
+        l1_offset: be64(entry, 0),
+        l1_size: be32(entry, 8),
+        id: String::from_utf8_lossy(id).into_owned(),
+        name: String::from_utf8_lossy(name).into_owned(),
+        seconds: be32(entry, 16),
+        nanoseconds: be32(entry, 20),
+        vm_clock: be64(entry, 24),
+        vm_state_size: match extra.len() >= 8 {
+            true => be64(extra, 0),
+            false => u64::from(be32(entry, 32)),
+        },
+        disk_size: match extra.len() >= 16 {
+            true => be64(extra, 8),
+            false => disk_size,
+        },
+        instructions: match extra.len() >= 24 {
+            true => be64(extra, 16),
+            false => u64::MAX,
+        },
+        unknown_extra: extra.get(KNOWN_EXTRA..).unwrap_or_default().to_vec(),
+    }
 }
 
 /// The table as it is stored.

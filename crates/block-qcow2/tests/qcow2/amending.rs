@@ -657,10 +657,10 @@ fn a_size_can_be_changed_whatever_else_is_in_the_header() {
         let path = directory.path().join("image");
         let mut bytes = image(bql, &path);
         // An extension that nobody knows leaves no room in a header of 512
-        // bytes that says what features are called.
+        // bytes, not even for what says that there are no more.
         let end = 112;
         bytes[end..end + 4].copy_from_slice(&0x1234_5678_u32.to_be_bytes());
-        bytes[end + 4..end + 8].copy_from_slice(&300_u32.to_be_bytes());
+        bytes[end + 4..end + 8].copy_from_slice(&392_u32.to_be_bytes());
         bytes[end + 8..512].fill(0);
         let tape = Tape::new(&bytes);
         let node = over(bql, &tape, false).expect("opened");

@@ -73,7 +73,12 @@ fn damaged_images_are_refused_or_used_without_panic() {
             let file = block_drivers::File::new(&path)
                 .open(bql, "")
                 .expect("opened");
-            let image = Qcow2Image::read(bql, &file).and_then(|image| image.open(bql, ""));
+            // Every other one is one that is to be repaired, whatever it says.
+            let read_as = match round % 2 {
+                0 => Qcow2Image::read,
+                _ => Qcow2Image::read_to_be_checked,
+            };
+            let image = read_as(bql, &file).and_then(|image| image.open(bql, ""));
             if let Ok(node) = image {
                 let length = node.length(bql).min(2 << 20) as usize;
                 let disk = disk(bql, &node);
@@ -83,7 +88,15 @@ fn damaged_images_are_refused_or_used_without_panic() {
                 let check = async |request: Request<'_>| {
                     request.check(Repairs::LEAKS | Repairs::ERRORS).await
                 };
-                let _ = node.drain(bql).io(check);
+                let repaired = node.drain(bql).io(check);
+                let look = async |request: Request<'_>| request.check(Repairs::empty()).await;
+                let found = node.drain(bql).io(look);
+                if let (Ok(repaired), Ok(found)) = (repaired, found)
+                    && repaired.corruptions + repaired.leaks + repaired.check_errors == 0
+                {
+                    let left = (found.corruptions, found.leaks, found.check_errors);
+                    assert_eq!(left, (0, 0, 0), "round {round}: what was repaired is whole");
+                }
                 let _ = node.drain(bql).goto_snapshot("1");
                 drop((disk, node));
             }

@@ -1,11 +1,18 @@
 //! The driver, with QEMU's own tools beside it.
 
+mod activity;
 mod amending;
+mod caches;
+mod chains;
+mod checking;
+mod concurrency;
 mod crash;
 mod creating;
 mod hostile;
 mod keeping;
+mod lazy;
 mod managing;
+mod matrix;
 mod reading;
 mod support;
 mod writing;

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use block_gs::BqlGuard;
-use block_io::WriteFlags;
+use block_io::{Request, WriteFlags};
+use block_qcow2::CreateOptions;
 
 use crate::support::{
-    Tool, discard, disk, flush, in_layer, open, pattern, qemu_reads, read, write, write_compressed,
-    zero,
+    Tool, create, discard, disk, flush, in_layer, open, pattern, qemu_reads, read, write,
+    write_compressed, zero,
 };
 
 /// A small generator, the same on every machine.
@@ -189,4 +190,45 @@ fn with_narrow_and_wide_counts() {
         true,
         true,
     );
+}
+
+/// Of a cluster that is divided, what is not there yet is kept as well, whatever
+/// else of it is there.
+#[test]
+fn what_is_below_is_kept_in_divided_clusters() {
+    in_layer(|bql, directory| {
+        let (base, top) = (directory.path().join("base"), directory.path().join("top"));
+        let divided = CreateOptions {
+            cluster_size: 16384,
+            extended_l2: true,
+            ..CreateOptions::new(1 << 20)
+        };
+        create(bql, &base, &divided);
+        let mut model = pattern(1 << 20, 5);
+        let node = open(bql, &base, false).expect("opened");
+        let below = disk(bql, &node);
+        write(bql, &below, 0, &model).expect("written");
+        below.remove(bql);
+        drop(node);
+        let over = CreateOptions {
+            backing_file: Some("base".to_owned()),
+            backing_format: Some("qcow2".to_owned()),
+            ..divided
+        };
+        create(bql, &top, &over);
+        let node = open(bql, &top, false).expect("opened");
+        let disk = disk(bql, &node);
+        // At the beginning, in the middle and at the end of clusters.
+        for at in [0, 3 * 16384 + 4096, 6 * 16384 - 512] {
+            model[at..at + 512].fill(9);
+            write(bql, &disk, at as u64, &[9; 512]).expect("written");
+        }
+        let mut section = node.drain(bql);
+        section.track_overlaps();
+        let kept = section.io(async |request: Request<'_>| request.populate(0, 1 << 20).await);
+        kept.expect("kept");
+        section.set_backing(None).expect("nobody objects");
+        section.end();
+        assert!(read(bql, &disk, 0, 1 << 20).expect("read") == model);
+    });
 }

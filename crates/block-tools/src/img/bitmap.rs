@@ -1,7 +1,8 @@
 //! `bitmap`: dirty bitmaps that are kept with an image.
 
-use block_common::error::errno;
-use block_gs::{BitmapError, BitmapOptions, BqlGuard, DirtyBitmap, Node, inactivate_all};
+use block_gs::{
+    BitmapError, BitmapOptions, BqlGuard, DirtyBitmap, GraphError, Node, inactivate_all,
+};
 
 use super::call::{Call, Command, Failed, because, fail, size, strerror};
 use super::image::{Image, OpenAs};
@@ -137,7 +138,7 @@ fn run(bql: &mut BqlGuard, call: &Call<'_>) -> Result<u8, Failed> {
         }
     }
     // Bitmaps are written when an image is given up, and that can fail.
-    if let Err(errno) = give_up(bql, call, &image.node) {
+    if let Err(errno) = give_up(bql, call) {
         if let Err(failed) = outcome {
             call.end(Err(failed));
         }
@@ -147,16 +148,14 @@ fn run(bql: &mut BqlGuard, call: &Call<'_>) -> Result<u8, Failed> {
     outcome.map(|()| 0)
 }
 
-/// Writes what is to be kept, and gives the image up; the errno if that fails.
-fn give_up(bql: &mut BqlGuard, call: &Call<'_>, node: &Node) -> Result<(), i32> {
-    node.store_bitmaps(bql).map_err(|error| {
-        call.report(&error);
-        match error {
-            BitmapError::Lost { error, .. } => error.errno(),
-            _ => errno::EIO,
+/// Gives the image up, and says what is lost if that fails.
+fn give_up(bql: &mut BqlGuard, call: &Call<'_>) -> Result<(), i32> {
+    inactivate_all(bql).map_err(|error| {
+        if matches!(error, GraphError::Refused { .. }) {
+            call.report(&error);
         }
-    })?;
-    inactivate_all(bql).map_err(|error| error.errno())
+        error.errno()
+    })
 }
 
 fn act(

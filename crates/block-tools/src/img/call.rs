@@ -5,9 +5,10 @@ use std::io::Write;
 
 use block_gs::{BqlGuard, GraphError};
 use block_io::IoError;
-use block_open::{OpenError, Options};
+use block_open::OpenError;
 
 use crate::getopt::{self, Known, OptionError, Parsed};
+use crate::keyed;
 
 /// A subcommand.
 pub(super) struct Command {
@@ -207,7 +208,7 @@ impl<'c> Call<'c> {
                 super::say(&self.help());
                 Err(Failed::Exit(0))
             }
-            "object" => add_object(bql, value),
+            "object" => keyed::add_object(bql, value).map_err(|error| because("", &error)),
             _ => each(name, value),
         }
     }
@@ -262,8 +263,8 @@ impl<'c> Call<'c> {
     }
 
     /// Reports something that does not end the command by itself.
-    pub fn report(&self, message: &dyn Display) {
-        complain(self.tool, message);
+    pub fn report(&self, message: &(impl Display + ?Sized)) {
+        complain(self.tool, &message);
     }
 }
 
@@ -274,24 +275,6 @@ pub(super) fn whisper(text: &str) {
 
 pub(super) fn complain(who: &str, message: &dyn Display) {
     whisper(&format!("{who}: {message}\n"));
-}
-
-/// Makes an object; the type comes first and needs no key.
-fn add_object(bql: &mut BqlGuard, text: &str) -> Result<(), Failed> {
-    let first = text.split([',', '=']).next().unwrap_or_default();
-    let has_key = text[first.len()..].starts_with('=');
-    if !has_key && !matches!(first, "throttle-group") {
-        return Err(fail(format!(
-            "Parameter 'qom-type' does not accept value '{first}'"
-        )));
-    }
-    let text = match has_key {
-        true => text.to_owned(),
-        false => format!("qom-type={text}"),
-    };
-    let options = Options::parse(&text).map_err(OpenError::from);
-    let added = options.and_then(|options| block_open::add_object(bql, options));
-    added.map_err(|error| because("", &error))
 }
 
 /// The words for a failed request, as `strerror` has them; one beyond the end

@@ -3,9 +3,9 @@
 use block_common::Value;
 use block_common::error::errno;
 use block_gs::{BqlGuard, Node};
-use block_io::{Activity, CheckResult, Clusters, IoError, Repairs};
+use block_io::{Activity, CheckResult, Clusters, Finding, IoError, Repairs};
 
-use super::call::{Call, Command, Failed, Output, fail, reason};
+use super::call::{Call, Command, Failed, Output, fail, reason, whisper};
 use super::image::{Image, OpenAs, cache};
 use super::{json, say};
 use crate::getopt::Known;
@@ -72,12 +72,13 @@ fn run(bql: &mut BqlGuard, call: &Call<'_>) -> Result<u8, Failed> {
     let filename = call.filename()?;
     with.cache = cache(&mode, "Invalid source cache option")?;
     with.format = format.as_deref();
+    with.to_be_checked = true;
     let image = Image::open(bql, filename, &with)?;
     let tell = |text: &str| match quiet {
         true => {}
         false => say(text),
     };
-    let mut result = check(bql, &image.node, repairs)?;
+    let mut result = check(bql, call, &image.node, repairs)?;
     let fixed = (result.corruptions_fixed, result.leaks_fixed);
     if fixed != (0, 0) {
         if output == Output::Human {
@@ -87,7 +88,7 @@ fn run(bql: &mut BqlGuard, call: &Call<'_>) -> Result<u8, Failed> {
                 fixed.1, fixed.0
             ));
         }
-        result = check(bql, &image.node, Repairs::empty())?;
+        result = check(bql, call, &image.node, Repairs::empty())?;
         (result.corruptions_fixed, result.leaks_fixed) = fixed;
     }
     let format = image.node.view(bql).driver().format_name();
@@ -104,11 +105,22 @@ fn run(bql: &mut BqlGuard, call: &Call<'_>) -> Result<u8, Failed> {
     }
 }
 
-fn check(bql: &mut BqlGuard, node: &Node, repairs: Repairs) -> Result<CheckResult, Failed> {
+/// Checks, and says what is found when it is found, however quiet the rest
+/// is.
+fn check(
+    bql: &mut BqlGuard,
+    call: &Call<'_>,
+    node: &Node,
+    repairs: Repairs,
+) -> Result<CheckResult, Failed> {
     let io = node.io().clone();
+    let hear = |finding: &dyn Finding| match finding.is_report() {
+        true => call.report(finding),
+        false => whisper(&format!("{finding}\n")),
+    };
     let result: Result<_, IoError> = bql.block_on(async {
         let activity = Activity::begin(io).await;
-        activity.request().check(repairs).await
+        activity.request().check_telling(repairs, &hear).await
     });
     result.map_err(|error| match error.errno() {
         errno::ENOTSUP => fail("This image format does not support checks").code(63),

@@ -1,9 +1,12 @@
 //! `compare`: whether two images read the same.
 
-use block_gs::BqlGuard;
+use std::mem;
+
+use block_gs::{BqlGuard, IoThread};
+use block_io::aio::AioContext;
 use block_io::{Buffer, IoError, StatusFlags};
 
-use super::call::{Call, Command, Failed, fail, reason};
+use super::call::{Call, Command, Failed, because, fail, reason};
 use super::image::{Contents, Image, OpenAs, SECTOR, cache};
 use super::progress::Progress;
 use super::say;
@@ -110,7 +113,12 @@ impl Side<'_> {
 
     async fn read(&mut self, offset: u64, bytes: u64) -> Result<(), Failed> {
         let read = self.contents.read(offset, &mut self.buffer, bytes as usize);
-        read.await.map_err(|error| {
+        let read = read.await;
+        self.check(offset, read)
+    }
+
+    fn check(&self, offset: u64, read: Result<(), IoError>) -> Result<(), Failed> {
+        read.map_err(|error| {
             fail(format!(
                 "Error while reading offset {offset} of {}: {}",
                 self.name,
@@ -195,7 +203,9 @@ fn run(bql: &mut BqlGuard, call: &Call<'_>) -> Result<u8, Failed> {
         true => {}
         false => say(&format!("{text}\n")),
     };
-    match bql.block_on(compare(&mut sides, strict, &progress, &tell))? {
+    let reader = IoThread::create(bql, "compare").map_err(|error| because("", &error).code(4))?;
+    let there = reader.context().clone();
+    match bql.block_on(compare(&mut sides, &there, strict, &progress, &tell))? {
         Some(difference) => {
             tell(&difference);
             Ok(1)
@@ -207,8 +217,30 @@ fn run(bql: &mut BqlGuard, call: &Call<'_>) -> Result<u8, Failed> {
     }
 }
 
+/// Reads both at the same time, the second one `there`.
+async fn read_both(
+    first: &mut Side<'_>,
+    second: &mut Side<'_>,
+    there: &AioContext,
+    offset: u64,
+    bytes: u64,
+) -> Result<(), Failed> {
+    let contents = second.contents.clone();
+    let mut buffer = mem::replace(&mut second.buffer, Buffer::with_alignment(0, 1));
+    let reading = there.spawn(async move {
+        let read = contents.read(offset, &mut buffer, bytes as usize).await;
+        (buffer, read)
+    });
+    let read = first.read(offset, bytes).await;
+    let (buffer, also_read) = reading.await;
+    second.buffer = buffer;
+    read?;
+    second.check(offset, also_read)
+}
+
 async fn compare(
     sides: &mut [Side<'_>; 2],
+    there: &AioContext,
     strict: bool,
     progress: &Progress,
     tell: &impl Fn(&str),
@@ -233,8 +265,7 @@ async fn compare(
             // Nothing to look at.
         } else if one.is_allocated() && other.is_allocated() {
             bytes = bytes.min(AT_ONCE);
-            first.read(offset, bytes).await?;
-            second.read(offset, bytes).await?;
+            read_both(first, second, there, offset, bytes).await?;
             if let Some(at) = first_difference(&first.buffer, &second.buffer, bytes as usize) {
                 return Ok(mismatch(offset + at));
             }

@@ -33,6 +33,8 @@ pub(super) struct OpenAs<'a> {
     pub no_backing: bool,
     /// Nothing is read or written.
     pub no_io: bool,
+    /// It is only checked.
+    pub to_be_checked: bool,
     /// Who carries transfers out.
     pub aio: Option<&'a str>,
 }
@@ -119,10 +121,12 @@ impl Image {
             };
             options.set_default(key, aio);
         }
-        let mut opener = Opener::new().without_backing(with.no_backing);
+        let mut opener = Opener::new()
+            .without_backing(with.no_backing)
+            .to_be_checked(with.to_be_checked);
         let opened = opener.open(bql, options);
         for warning in opener.take_warnings() {
-            whisper(&format!("{warning}\n"));
+            whisper(&format!("{}\n", warning.told_by("qemu-img")));
         }
         let node = opened?;
         let (perm, shared) = with.perms();

@@ -87,7 +87,7 @@ Makes, converts, changes and looks at disk images.
 
 Commands ('{name} COMMAND --help' explains one):
 {commands}
-Formats and protocols:
+Supported image formats:
   {}
 
 Sizes are in bytes, or in powers of 1024 with k, M, G, T, P or E behind them.

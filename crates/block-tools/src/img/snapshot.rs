@@ -7,9 +7,9 @@ use block_gs::{BqlGuard, Node, SnapshotInfo, SnapshotKey};
 
 use super::call::{Call, Command, Failed, because, fail, strerror};
 use super::image::{Image, OpenAs};
-use super::source::pieces;
 use super::{describe, say};
 use crate::getopt::Known;
+use crate::keyed::pieces;
 
 pub(super) static COMMAND: Command = Command {
     name: "snapshot",

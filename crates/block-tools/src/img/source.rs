@@ -2,89 +2,15 @@
 
 use block_open::Options;
 
-use super::call::{Failed, fail, whisper};
-
-/// The pieces of `key=value,...`: a comma that is doubled belongs to a value.
-pub(super) fn pieces(text: &str) -> Vec<(String, Option<String>)> {
-    let mut pieces = Vec::new();
-    let mut rest = text;
-    while !rest.is_empty() {
-        let end = rest.find(['=', ',']).unwrap_or(rest.len());
-        let (key, after) = rest.split_at(end);
-        let value = match after.strip_prefix('=') {
-            Some(after) => {
-                let (value, after) = value(after);
-                rest = after;
-                Some(value)
-            }
-            None => {
-                rest = after.strip_prefix(',').unwrap_or(after);
-                None
-            }
-        };
-        pieces.push((key.to_owned(), value));
-    }
-    pieces
-}
-
-/// A value, and what stands behind the comma that ends it.
-fn value(text: &str) -> (String, &str) {
-    let mut value = String::new();
-    let mut rest = text;
-    while let Some(comma) = rest.find(',') {
-        value.push_str(&rest[..comma]);
-        rest = &rest[comma + 1..];
-        match rest.strip_prefix(',') {
-            Some(behind) => {
-                value.push(',');
-                rest = behind;
-            }
-            None => return (value, rest),
-        }
-    }
-    value.push_str(rest);
-    (value, "")
-}
+use super::call::{Failed, fail};
+use crate::keyed::{self, pieces};
 
 /// The options of an image. What comes first needs no key, it is a `file`.
 ///
 /// # Errors
 /// [`Failed::Report`] for a key that is none.
 pub(super) fn source_options(text: &str) -> Result<Options, Failed> {
-    let mut options = Options::new();
-    let first = text.find(['=', ',']).unwrap_or(text.len());
-    let rest = match text[first..].starts_with('=') {
-        true => text,
-        false if first == 0 => text,
-        false => {
-            let (file, rest) = value(text);
-            options.set("file", file);
-            rest
-        }
-    };
-    for (key, value) in pieces(rest) {
-        let (key, value) = match value {
-            Some(value) => (key, value),
-            None => {
-                let (meant, word) = match key.strip_prefix("no") {
-                    Some(meant) if !meant.is_empty() => (meant, "off"),
-                    _ => (key.as_str(), "on"),
-                };
-                whisper(&format!(
-                    "qemu-img: warning: short-form boolean option '{key}' deprecated\nPlease use \
-                     {meant}={word} instead\n"
-                ));
-                (meant.to_owned(), word.to_owned())
-            }
-        };
-        if key.is_empty() {
-            return Err(fail("Invalid parameter ''"));
-        }
-        if key != "id" {
-            options.set(&key, value);
-        }
-    }
-    Ok(options)
+    keyed::options("qemu-img", text, Some("file")).map_err(fail)
 }
 
 /// The value of an option in lists of `-o`; the last one counts.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use block_common::limits::MAX_LENGTH;
+use block_common::limits::MAX_REQUEST;
 use block_gs::{BqlGuard, Perm};
 use block_io::Preallocation;
 
@@ -19,7 +19,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         short: Some("d"),
         words: (2, None),
-        usage: "[-Cq] off len",
+        usage: Some("[-Cq] off len"),
         more: " Says that LEN bytes from OFF on are not needed any more: 'discard 512 1k'.
 
  -C  statistics with commas, for programs
@@ -35,7 +35,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         short: Some("t"),
         words: (1, Some(3)),
-        usage: "[-m prealloc_mode] off",
+        usage: Some("[-m prealloc_mode] off"),
         more: " Makes the image OFF bytes long. The modes are off, metadata, falloc, full.",
         options: &[Known::letter('m').value()],
         perm: Perm::WRITE.union(Perm::RESIZE),
@@ -59,9 +59,9 @@ fn discard(bql: &mut BqlGuard, session: &mut Session, line: &Parsed) -> Result<(
         return Err(Failed::Usage);
     };
     let (offset, bytes) = (size(offset)?, size(length)?);
-    if bytes > MAX_LENGTH {
+    if bytes > MAX_REQUEST {
         return Err(Failed::Print(format!(
-            "length cannot exceed {MAX_LENGTH}, given {length}"
+            "length cannot exceed {MAX_REQUEST}, given {length}"
         )));
     }
     let root = session.root()?;
@@ -90,7 +90,8 @@ fn truncate(bql: &mut BqlGuard, session: &mut Session, line: &Parsed) -> Result<
         let text = format!("Invalid preallocation mode '{mode}'");
         return Err(Failed::Report(text));
     };
-    let [length] = &line.arguments[..] else {
+    // What follows the length is not looked at.
+    let Some(length) = line.arguments.first() else {
         return Err(Failed::Usage);
     };
     let length = size(length)?;

@@ -37,10 +37,11 @@ pub(super) struct Command {
     pub short: Option<&'static str>,
     /// How many words must, and may, follow.
     pub words: (usize, Option<usize>),
-    pub usage: &'static str,
+    pub usage: Option<&'static str>,
     pub about: &'static str,
     /// What `help` says beyond that.
     pub more: &'static str,
+    /// Its options; of a command without any, all words are arguments.
     pub options: &'static [Known],
     /// What the backend must be allowed to do.
     pub perm: Perm,
@@ -56,7 +57,7 @@ impl Command {
             name,
             short: None,
             words: (0, Some(0)),
-            usage: "",
+            usage: None,
             about,
             more: "",
             options: &[],
@@ -70,9 +71,9 @@ impl Command {
         let Command {
             name, usage, about, ..
         } = self;
-        match usage.is_empty() {
-            true => format!("{name} -- {about}"),
-            false => format!("{name} {usage} -- {about}"),
+        match usage {
+            None => format!("{name} -- {about}"),
+            Some(usage) => format!("{name} {usage} -- {about}"),
         }
     }
 }
@@ -82,13 +83,14 @@ const QUIT: &str = "quit";
 static OWN: [Command; 2] = [
     Command {
         words: (0, Some(1)),
-        usage: "[command]",
+        usage: Some("[command]"),
         short: Some("?"),
         without_file: true,
         ..Command::new("help", "help for one or all commands", help)
     },
     Command {
         short: Some("q"),
+        words: (0, None),
         without_file: true,
         ..Command::new(QUIT, "exit the program", |_, _, _| Ok(()))
     },
@@ -134,9 +136,10 @@ fn help(_bql: &mut BqlGuard, _session: &mut Session, line: &Parsed) -> Result<()
     }
 }
 
-/// Runs one line. Words are separated by blanks; nothing is quoted.
+/// Runs one line. Words are separated by blanks, not by tabs; nothing is
+/// quoted.
 pub(super) fn run(bql: &mut BqlGuard, session: &mut Session, line: &str) -> Outcome {
-    let mut words = line.split_ascii_whitespace();
+    let mut words = line.split(' ').filter(|word| !word.is_empty());
     let Some(name) = words.next() else {
         return Outcome::Done;
     };
@@ -145,7 +148,7 @@ pub(super) fn run(bql: &mut BqlGuard, session: &mut Session, line: &str) -> Outc
         return Outcome::Failed;
     };
     let words: Vec<String> = words.map(str::to_owned).collect();
-    match run_command(bql, session, command, &words) {
+    match run_command(bql, session, command, name, &words) {
         Ok(()) if command.name == QUIT => Outcome::Quit,
         Ok(()) => Outcome::Done,
         Err(failed) => {
@@ -164,6 +167,7 @@ fn run_command(
     bql: &mut BqlGuard,
     session: &mut Session,
     command: &Command,
+    name: &str,
     words: &[String],
 ) -> Result<(), Failed> {
     if !command.without_file && !session.is_open() {
@@ -179,14 +183,19 @@ fn run_command(
         _ => None,
     };
     if let Some(wanted) = wanted {
-        let name = command.name;
         eprintln!("bad argument count {count} to {name}, expected {wanted} arguments");
         return Err(Failed::Said);
     }
-    let line = getopt::parse(command.options, words).map_err(|error| {
-        eprintln!("{}: {error}", command.name);
-        Failed::Usage
-    });
+    let line = match command.options.is_empty() {
+        true => Ok(Parsed {
+            arguments: words.to_vec(),
+            ..Parsed::default()
+        }),
+        false => getopt::parse(command.options, words).map_err(|error| {
+            eprintln!("{name}: {error}");
+            Failed::Usage
+        }),
+    };
     session.allow(bql, command.perm)?;
     (command.run)(bql, session, &line?)
 }

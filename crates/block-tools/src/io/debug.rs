@@ -11,11 +11,12 @@ use super::command::{Command, Failed};
 use super::session::{Session, reason};
 use super::transfer::size;
 use crate::getopt::Parsed;
+use crate::human;
 
 pub(super) static COMMANDS: &[Command] = &[
     Command {
         words: (2, Some(2)),
-        usage: "event tag",
+        usage: Some("event tag"),
         more: " Holds the next request that reports EVENT, under the name TAG. The image must
  be above a blkdebug node.",
         ..Command::new(
@@ -26,17 +27,17 @@ pub(super) static COMMANDS: &[Command] = &[
     },
     Command {
         words: (1, Some(1)),
-        usage: "tag",
+        usage: Some("tag"),
         ..Command::new("remove_break", "remove a breakpoint by tag", remove_break)
     },
     Command {
         words: (1, Some(1)),
-        usage: "tag",
+        usage: Some("tag"),
         ..Command::new("resume", "resumes the request tagged as tag", resume)
     },
     Command {
         words: (1, Some(1)),
-        usage: "tag",
+        usage: Some("tag"),
         ..Command::new(
             "wait_break",
             "waits for the suspension of a request",
@@ -45,13 +46,12 @@ pub(super) static COMMANDS: &[Command] = &[
     },
     Command {
         words: (1, Some(1)),
-        usage: "milliseconds",
         without_file: true,
         ..Command::new("sleep", "waits for the given value in milliseconds", sleep)
     },
     Command {
         words: (1, Some(1)),
-        usage: "signal",
+        usage: Some("signal"),
         more: " Sends a signal, by its number, to this process: 'sigraise 15'.",
         without_file: true,
         ..Command::new("sigraise", "raises a signal", sigraise)
@@ -102,7 +102,8 @@ fn wait_break(bql: &mut BqlGuard, session: &mut Session, line: &Parsed) -> Resul
 
 fn sleep(bql: &mut BqlGuard, _session: &mut Session, line: &Parsed) -> Result<(), Failed> {
     let text = &line.arguments[0];
-    let Ok(milliseconds) = text.parse::<u32>() else {
+    let number = human::integer(text).and_then(|number| u32::try_from(number).ok());
+    let Some(milliseconds) = number else {
         return Err(Failed::Print(format!("{text} is not a valid number")));
     };
     bql.block_on(pause(Duration::from_millis(u64::from(milliseconds))));

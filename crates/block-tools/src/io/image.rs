@@ -6,12 +6,13 @@ use block_open::{CacheMode, Options};
 use super::command::{Command, Failed};
 use super::session::{OpenWith, Session};
 use crate::getopt::{Known, Parsed};
+use crate::keyed;
 
 pub(super) static COMMANDS: &[Command] = &[
     Command {
         short: Some("o"),
-        words: (0, None),
-        usage: "[-rsCnkU] [-t cache] [-d discard] [-o options] [path]",
+        words: (1, None),
+        usage: Some("[-rsCnkU] [-t cache] [-d discard] [-o options] [path]"),
         more: " Opens an image for the other commands: 'open -n -o driver=raw /tmp/data'.
 
  -r  for reading only
@@ -41,7 +42,7 @@ pub(super) static COMMANDS: &[Command] = &[
     },
     Command {
         words: (0, None),
-        usage: "[(-r|-w)] [-c cache] [-o options]",
+        usage: Some("[(-r|-w)] [-c cache] [-o options]"),
         more: " Changes how the image is open: 'reopen -o lazy-refcounts=on'.
 
  -r  for reading only
@@ -65,7 +66,8 @@ pub(super) static COMMANDS: &[Command] = &[
 fn open(bql: &mut BqlGuard, session: &mut Session, line: &Parsed) -> Result<(), Failed> {
     let mut with = OpenWith::from_tool(line).map_err(Failed::Report)?;
     for options in line.values("options") {
-        with.add_options(options).map_err(Failed::Report)?;
+        with.add_options(session.name(), options)
+            .map_err(Failed::Report)?;
     }
     let path = match &line.arguments[..] {
         [] => None,
@@ -97,7 +99,7 @@ fn reopen(bql: &mut BqlGuard, session: &mut Session, line: &Parsed) -> Result<()
     }
     let mut options = Options::new();
     for text in line.values("options") {
-        let given = Options::parse(text).map_err(|error| Failed::Report(error.to_string()))?;
+        let given = keyed::options(session.name(), text, None).map_err(Failed::Report)?;
         for (key, value) in given.iter() {
             options.set(key, value.clone());
         }

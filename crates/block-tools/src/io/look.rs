@@ -15,11 +15,14 @@ pub(super) static COMMANDS: &[Command] = &[
         short: Some("l"),
         ..Command::new("length", "gets the length of the current file", length)
     },
-    Command::new("map", "prints the allocated areas of a file", map),
+    Command {
+        usage: Some(""),
+        ..Command::new("map", "prints the allocated areas of a file", map)
+    },
     Command {
         short: Some("a"),
         words: (1, Some(2)),
-        usage: "offset [count]",
+        usage: Some("offset [count]"),
         ..Command::new("alloc", "checks if offset is allocated in the file", alloc)
     },
     Command {

@@ -29,6 +29,7 @@ use std::process::ExitCode;
 use block_gs::{BlockLayer, BqlGuard};
 
 use crate::getopt::{self, Known};
+use crate::keyed;
 
 use command::Outcome;
 use session::{OpenWith, Session};
@@ -101,9 +102,8 @@ pub fn main(name: &str, arguments: &[String]) -> ExitCode {
     let parsed = match getopt::parse(KNOWN, arguments) {
         Ok(parsed) => parsed,
         Err(error) => {
-            let code = complain(&error);
-            eprintln!("Try '{name} --help' for more information.");
-            return code;
+            print!("{}", help(name));
+            return complain(&error);
         }
     };
     if parsed.has("help") {
@@ -115,10 +115,8 @@ pub fn main(name: &str, arguments: &[String]) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if parsed.arguments.len() > 1 {
-        return complain(&format!(
-            "only one file can be named, not {}\nTry '{name} --help' for more information.",
-            parsed.arguments.len()
-        ));
+        print!("{}", help(name));
+        return ExitCode::FAILURE;
     }
     if parsed.has("image-opts") && parsed.has("format") {
         return complain(&"--image-opts and -f are mutually exclusive");
@@ -135,15 +133,19 @@ pub fn main(name: &str, arguments: &[String]) -> ExitCode {
     let commands: Vec<&str> = parsed.values("cmd").collect();
     layer.enter(|bql| {
         for object in parsed.values("object") {
-            if let Err(message) = session::add_object(bql, object) {
-                return complain(&message);
+            if let Err(error) = keyed::add_object(bql, object) {
+                let code = complain(&error);
+                if let Some(hint) = error.hint() {
+                    eprintln!("{hint}");
+                }
+                return code;
             }
         }
         let mut session = Session::new(name, parsed.has("misalign"));
         if let Some(file) = file {
             let opened = match parsed.has("image-opts") {
                 true => with
-                    .add_options(file)
+                    .add_options(name, file)
                     .and_then(|()| session.open(bql, None, with)),
                 false => session.open(bql, Some(file), with),
             };

@@ -12,6 +12,7 @@ use block_open::{CacheMode, Opener, Options};
 
 use super::command::Failed;
 use crate::getopt::Parsed;
+use crate::keyed;
 
 /// How an image is to be opened.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub(super) struct OpenWith {
     writes_through: bool,
     copy_on_read: bool,
     snapshot: bool,
+    /// Whether the image is to be written.
+    writes: bool,
 }
 
 impl OpenWith {
@@ -32,6 +35,7 @@ impl OpenWith {
             writes_through: true,
             copy_on_read: line.has("copy-on-read"),
             snapshot: line.has("snapshot"),
+            writes: !line.has("read-only"),
         };
         if let Some(format) = line.value("format") {
             with.options.set("driver", format);
@@ -80,8 +84,8 @@ impl OpenWith {
     }
 
     /// Adds `key=value,...`, which counts where both say something.
-    pub fn add_options(&mut self, text: &str) -> Result<(), String> {
-        let given = Options::parse(text).map_err(|error| error.to_string())?;
+    pub fn add_options(&mut self, tool: &str, text: &str) -> Result<(), String> {
+        let given = keyed::options(tool, text, None)?;
         for (key, value) in given.iter() {
             self.options.set(key, value.clone());
         }
@@ -243,16 +247,7 @@ fn say_progress(progress: &Progress<'_>) {
 }
 
 fn open_image(bql: &mut BqlGuard, file: Option<&str>, with: OpenWith) -> Result<Image, String> {
-    if with.snapshot {
-        return Err("Temporary overlays are not supported; make one with \
-                    `img create -f qcow2 -b FILE`"
-            .to_owned());
-    }
     let mut options = with.options;
-    let read_only = matches!(
-        options.get("read-only"),
-        Some(block_open::Value::Bool(true))
-    );
     if let Some(file) = file {
         options = block_open::for_filename(file, options).map_err(|error| error.to_string())?;
     }
@@ -264,17 +259,20 @@ fn open_image(bql: &mut BqlGuard, file: Option<&str>, with: OpenWith) -> Result<
         }
     }
     let mut opener = Opener::new();
-    let opened = opener.open(bql, options);
+    let opened = match with.snapshot {
+        true => opener.open_discarding(bql, options),
+        false => opener.open(bql, options),
+    };
     for warning in opener.take_warnings() {
-        eprintln!("{warning}");
+        eprintln!("{}", warning.told_by("qemu-io"));
     }
     let mut node = opened.map_err(|error| error.to_string())?;
-    if with.copy_on_read && !read_only {
+    if with.copy_on_read && with.writes {
         let filter = CopyOnRead::over(&node).open(bql, "");
         node = filter.map_err(|error| error.to_string())?;
     }
     let mut perm = Perm::CONSISTENT_READ;
-    if !read_only && node.view(bql).is_writable() {
+    if with.writes {
         perm |= Perm::WRITE;
     }
     let backend = Backend::new(bql, "", perm, Perm::all());
@@ -296,16 +294,6 @@ fn takes_aio(driver: Option<&block_open::Value>) -> bool {
     };
     let driver = block_open::Driver::find(name);
     driver.is_some_and(|driver| driver.options.iter().any(|key| key.name == "aio"))
-}
-
-/// Makes an object; the type comes first and needs no key.
-pub(super) fn add_object(bql: &mut BqlGuard, text: &str) -> Result<(), String> {
-    let with_key = match text.split([',', '=']).next() {
-        Some(first) if text[first.len()..].starts_with('=') => text.to_owned(),
-        _ => format!("qom-type={text}"),
-    };
-    let options = Options::parse(&with_key).map_err(|error| error.to_string())?;
-    block_open::add_object(bql, options).map_err(|error| error.to_string())
 }
 
 /// The words for an errno, as `strerror` has them.

@@ -21,7 +21,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         short: Some("r"),
         words: (2, None),
-        usage: "[-abCqrv] [-P pattern [-s off] [-l len]] off len",
+        usage: Some("[-abCqrv] [-P pattern [-s off] [-l len]] off len"),
         more: " Reads LEN bytes from OFF on. Sizes may have suffixes: 'read -v 512 1k'.
 
  -b  from the state of the machine instead of the contents
@@ -51,9 +51,8 @@ pub(super) static COMMANDS: &[Command] = &[
         )
     },
     Command {
-        short: Some("rv"),
         words: (2, None),
-        usage: "[-Cqrv] [-P pattern] off len [len..]",
+        usage: Some("[-Cqrv] [-P pattern] off len [len..]"),
         more: " Reads into several pieces of memory: 'readv -v 512 1k 1k'.
  -v shows what was read.",
         options: VECTOR_OPTIONS,
@@ -66,7 +65,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         short: Some("w"),
         words: (2, None),
-        usage: "[-bcCfnqruz] [-P pattern | -s source_file] off len",
+        usage: Some("[-bcCfnqruz] [-P pattern | -s source_file] off len"),
         more: " Writes LEN bytes from OFF on, each 0xcd: 'write 512 1k'.
 
  -b  to the state of the machine instead of the contents
@@ -102,9 +101,8 @@ pub(super) static COMMANDS: &[Command] = &[
         )
     },
     Command {
-        short: Some("wv"),
         words: (2, None),
-        usage: "[-Cfqr] [-P pattern] off len [len..]",
+        usage: Some("[-Cfqr] [-P pattern] off len [len..]"),
         more: SHARED_HELP,
         options: VECTOR_OPTIONS,
         perm: Perm::WRITE,
@@ -116,7 +114,7 @@ pub(super) static COMMANDS: &[Command] = &[
     },
     Command {
         words: (2, None),
-        usage: "[-Ciqrv] [-P pattern] off len [len..]",
+        usage: Some("[-Ciqrv] [-P pattern] off len [len..]"),
         more: " As readv, without waiting: aio_flush waits. Errors are printed, and do not
  count as a failure of the command. -i only counts it as an invalid request.",
         options: VECTOR_OPTIONS,
@@ -128,7 +126,7 @@ pub(super) static COMMANDS: &[Command] = &[
     },
     Command {
         words: (2, None),
-        usage: "[-Cfiqruz] [-P pattern] off len [len..]",
+        usage: Some("[-Cfiqruz] [-P pattern] off len [len..]"),
         more: " As writev, without waiting: aio_flush waits. Errors are printed, and do not
  count as a failure of the command. -z and -u are those of write; -i only
  counts it as an invalid request.",
@@ -326,7 +324,12 @@ fn write(bql: &mut BqlGuard, session: &mut Session, line: &Parsed) -> Result<(),
     let (offset, length) = range(line)?;
     // What sends nothing has no such bound.
     if !line.has("n") {
-        check_length(length, &line.arguments[1], MAX_REQUEST)?;
+        if length > MAX_REQUEST {
+            let given = &line.arguments[1];
+            return Err(print(format!(
+                "length cannot exceed {MAX_REQUEST} without -n, given {given}"
+            )));
+        }
     }
     if vmstate || compressed {
         check_sectors(offset, length)?;

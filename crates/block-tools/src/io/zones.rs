@@ -13,7 +13,7 @@ macro_rules! manage {
     ($name:literal, $about:literal, $operation:ident) => {
         Command {
             words: (2, Some(2)),
-            usage: "offset len",
+            usage: Some("offset len"),
             perm: Perm::WRITE,
             ..Command::new(concat!("zone_", $name), $about, |bql, session, line| {
                 manage(bql, session, line, $name, ZoneOperation::$operation)
@@ -25,7 +25,7 @@ macro_rules! manage {
 pub(super) static COMMANDS: &[Command] = &[
     Command {
         words: (2, Some(2)),
-        usage: "offset number",
+        usage: Some("offset number"),
         ..Command::new("zone_report", "report zone information", zone_report)
     },
     manage!(
@@ -49,8 +49,8 @@ pub(super) static COMMANDS: &[Command] = &[
         Reset
     ),
     Command {
-        words: (2, None),
-        usage: "offset len [len..]",
+        words: (3, Some(4)),
+        usage: Some("offset len [len..]"),
         perm: Perm::WRITE,
         ..Command::new(
             "zone_append",

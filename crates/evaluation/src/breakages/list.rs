@@ -178,7 +178,7 @@ pub const BREAKAGES: &[Breakage] = &[
         name: "nothing-undone",
         rule: "R17",
         what: "a transaction that is refused leaves what it has done so far",
-        file: "crates/block-gs/src/transaction.rs",
+        file: "crates/block-gs/src/transaction/attempt.rs",
         from: "        self.applied.roll_back(self.bql, self.section);\n",
         to: "",
         suite: Suite::Tests(&["-p", "block-gs", "--test", "graph"]),

@@ -1,5 +1,7 @@
 //! What is done with images once, by a process of its own.
 
+use std::process::ExitCode;
+
 use block_gs::BlockLayer;
 use block_open::{ImageSpec, OpenError, Options};
 use clap::Args;
@@ -22,6 +24,24 @@ impl Create {
             let spec = ImageSpec::new(&self.image, "qcow2").size(self.size);
             Ok(spec.plan(bql)?.create_now(bql)?)
         })
+    }
+}
+
+/// As `quiesce img`.
+#[derive(Args, Clone, Debug)]
+pub struct Img {
+    /// Its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+impl Img {
+    /// Does it.
+    pub fn run(&self) -> Result<(), Failure> {
+        match block_tools::img::main("qemu-img", &self.arguments) == ExitCode::SUCCESS {
+            true => Ok(()),
+            false => Err(Failure::Usage("it has failed")),
+        }
     }
 }
 

@@ -44,6 +44,8 @@ enum Kind {
     Create(image::Create),
     /// Opens an image and asks for what there is to know of its chain.
     Open(image::Open),
+    /// What `quiesce img` does.
+    Img(image::Img),
 }
 
 /// Which function.
@@ -158,6 +160,7 @@ pub fn main(work: &Work) -> Result<(), Failure> {
         Kind::Proof(proof) => proof.run()?,
         Kind::Create(create) => return create.run(),
         Kind::Open(open) => return open.run(),
+        Kind::Img(img) => return img.run(),
         Kind::Memory(change) => {
             println!("{}", change.memory()?);
             return Ok(());

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use block_gs::{GraphError, IoError};
+use block_open::OpenError;
 
 use super::pattern::Mismatch;
 
@@ -105,6 +106,16 @@ pub enum Failure {
         /// The last graph step.
         step: u64,
     },
+    /// An image is not what its own tables say.
+    #[error("{image} is not consistent (after graph step {step}): {findings}")]
+    Inconsistent {
+        /// Which.
+        image: String,
+        /// What was found.
+        findings: String,
+        /// The last graph step.
+        step: u64,
+    },
     /// The graph did something else than it promises.
     #[error("the block layer broke a promise in graph step {step}: {promise}")]
     Promise {
@@ -122,6 +133,16 @@ pub enum Failure {
         what: String,
         /// Why.
         error: GraphError,
+    },
+    /// An image could not be made, opened or reopened.
+    #[error("graph step {step} failed: {what}: {error}")]
+    Open {
+        /// The step.
+        step: u64,
+        /// What was done.
+        what: String,
+        /// Why.
+        error: OpenError,
     },
 }
 
@@ -162,6 +183,14 @@ pub enum SetupError {
         what: String,
         /// Why it failed.
         error: GraphError,
+    },
+    /// An image could not be made or opened.
+    #[error("{what}: {error}. With --dir it is tried in another directory")]
+    Open {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        error: OpenError,
     },
     /// The system refused something else.
     #[error("{what}: {error}")]

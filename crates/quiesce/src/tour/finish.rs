@@ -5,8 +5,10 @@ use std::sync::Arc;
 use block_gs::BqlGuard;
 use block_io::Buffer;
 
+use super::chain::Checked;
+use super::chain::finish::Closed;
 use super::failure::Failure;
-use super::graph::{Disk, World};
+use super::graph::{Below, Disk, World};
 use super::image::{self, UserImage};
 use super::load::{Contents, Lane, check_piece};
 use super::pattern::Mismatch;
@@ -75,17 +77,33 @@ fn check(disk: &Disk, lanes: &[Lane], at: u64, bytes: &[u8]) -> Result<(), Misma
 }
 
 /// Compares the files at the bottom, now that the block layer has closed
-/// them, with what the tasks have written. Returns how many bytes were right.
+/// them, with what the tasks have written. Returns what was looked at, and how
+/// many bytes were right.
 pub fn check_files(
     world: &World,
     lanes: &[Vec<Lane>],
     user: Option<&UserImage>,
     watch: &Arc<Watch>,
-) -> u64 {
-    let mut right = 0;
+) -> Checked {
+    let mut checked = Checked::default();
     for ((group, disk), lanes) in world.disks().zip(lanes) {
         watch.beat();
-        let path = &group.paths[group.current];
+        let files = match &group.below {
+            Below::Files(files) => files,
+            Below::Chain(chain) => {
+                if let Some(region) = &disk.region {
+                    let closed = Closed {
+                        chain,
+                        region,
+                        lanes,
+                        watch,
+                    };
+                    closed.look(&mut checked);
+                }
+                continue;
+            }
+        };
+        let path = &files.paths[files.current];
         let (outcome, bytes) = match (&disk.region, user) {
             (Some(region), _) => (image::check(path, region, lanes), region.length),
             (None, Some(user)) => {
@@ -100,7 +118,7 @@ pub fn check_files(
             path.display()
         );
         match outcome {
-            Ok(Ok(())) => right += bytes,
+            Ok(Ok(())) => checked.bytes += bytes,
             Ok(Err(mismatch)) => watch.fail(Failure::WrongByte {
                 place,
                 mismatch,
@@ -113,5 +131,5 @@ pub fn check_files(
             }),
         }
     }
-    right
+    checked
 }

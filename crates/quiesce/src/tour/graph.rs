@@ -2,15 +2,17 @@
 //! changes have made of it.
 //!
 //! ```text
-//!    disk0 (io0)     disk1 (io1)     left     right      image
-//!      │               │              │         │          │
-//!     raw             raw            raw       raw        raw
-//!      │               │        (first half) (second)      │
-//!     file            file            └── file ──┘        file
+//!    disk0 (io0)     disk1 (io1)     left     right       chain       image
+//!      │               │              │         │           │           │
+//!     raw             raw            raw       raw        qcow2        raw
+//!      │               │        (first half) (second)    │      │       │
+//!     file            file            └── file ──┘      file  qcow2    file
+//!                                                               │
+//!                                                              file
 //! ```
 //!
 //! Each of these connected parts is a [`Group`]. Both iothreads send requests
-//! to `left` and `right` at once, so the file below serves both.
+//! to `left`, `right` and `chain` at once, so what is below serves both.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -18,7 +20,9 @@ use std::sync::Arc;
 
 use block_drivers::{File, Raw};
 use block_gs::{Backend, BqlGuard, GraphError, IoThread, Node, Perm};
+use block_io::aio::Wait;
 
+use super::chain::Chain;
 use super::failure::SetupError;
 use super::image::{self, Region, UserImage};
 use super::load::{Contents, Target};
@@ -49,21 +53,37 @@ pub struct Group {
     pub name: String,
     /// The backends at the top.
     pub disks: Vec<Disk>,
-    /// The files that can be at the bottom, all with the same contents there.
-    pub paths: Vec<PathBuf>,
-    /// Which of them is.
-    pub current: usize,
-    /// Its node.
+    /// What is below them.
+    pub below: Below,
+    /// The node of the file that is written.
     pub file: Node,
-    /// The parts of the file that are written to, in bytes. They are copied
-    /// when the file is replaced.
-    pub written: Vec<Range<u64>>,
     /// The filters that the changes have put somewhere in the group.
     pub filters: Vec<Node>,
     /// Whether its nodes are opened read-only.
     pub read_only: bool,
     /// Whether all of its tasks follow its backends from thread to thread.
     pub tasks_follow: bool,
+}
+
+/// What is below the backends of a group.
+#[derive(Debug)]
+pub enum Below {
+    /// One of several raw files.
+    Files(Files),
+    /// Images that show each other.
+    Chain(Chain),
+}
+
+/// Raw files, one of which is below the graph.
+#[derive(Debug)]
+pub struct Files {
+    /// Those that can be, all with the same contents there.
+    pub paths: Vec<PathBuf>,
+    /// Which of them is.
+    pub current: usize,
+    /// The parts of the file that are written to, in bytes. They are copied
+    /// when the file is replaced.
+    pub written: Vec<Range<u64>>,
 }
 
 /// One backend of a group.
@@ -108,6 +128,12 @@ impl<'a> DiskRecipe<'a> {
             region: Some(region.clone()),
             contents: region.contents(),
         }
+    }
+
+    /// The part of the file that its tasks write.
+    fn written(&self) -> Option<Range<u64>> {
+        let region = self.region.as_ref()?;
+        Some(region.at + region.lanes_at..region.at + region.length)
     }
 }
 
@@ -158,6 +184,7 @@ impl World {
                 tasks_follow: false,
             },
         )?);
+        groups.push(Group::chain_of(bql, dir, size, &iothreads[1])?);
         if let Some(image) = image {
             let contents = Contents::Image {
                 pieces: image.pieces.clone(),
@@ -248,10 +275,12 @@ impl Group {
         let mut group = Group {
             name: name.to_owned(),
             disks: Vec::new(),
-            paths,
-            current: 0,
+            below: Below::Files(Files {
+                paths,
+                current: 0,
+                written: disks.iter().filter_map(DiskRecipe::written).collect(),
+            }),
             file,
-            written: Vec::new(),
             filters: Vec::new(),
             read_only,
             tasks_follow,
@@ -266,27 +295,105 @@ impl Group {
             let format = format!("{name}-raw");
             let file = group.file.clone();
             let format = open_format(bql, &format, &file, window, read_only).map_err(complain)?;
-            let backend = open_backend(bql, name, &format, read_only).map_err(complain)?;
-            if let Some(region) = &region {
-                group
-                    .written
-                    .push(region.at + region.lanes_at..region.at + region.length);
-            }
+            let disk = Disk::open(bql, name, format, contents, read_only).map_err(complain)?;
             group.disks.push(Disk {
-                target: Arc::new(Target {
-                    root: backend.root().clone(),
-                    active: Default::default(),
-                    contents,
-                }),
-                backend,
-                format,
                 window,
                 region,
+                ..disk
             });
         }
-        let first = &group.disks[0].backend;
-        first.set_iothread(bql, Some(home)).map_err(complain)?;
+        let moved = group.movable(bql, |bql| group.file.set_iothread(bql, Some(home)));
+        moved.map_err(complain)?;
         Ok(group)
+    }
+
+    /// The group whose contents are in a chain of images.
+    fn chain_of(
+        bql: &mut BqlGuard,
+        dir: &Path,
+        size: u64,
+        home: &IoThread,
+    ) -> Result<Group, SetupError> {
+        let complain = |error: GraphError| SetupError::graph("cannot open 'chain'", error);
+        let region = region(0, size, 4);
+        let chain = Chain::build(bql, dir.to_owned(), &region)?;
+        let (node, file) = (chain.active().node.clone(), chain.active().file.clone());
+        let disk = Disk::open(bql, "chain", node, region.contents(), false).map_err(complain)?;
+        let moved = disk.backend.set_iothread(bql, Some(home));
+        moved.map_err(complain)?;
+        Ok(Group {
+            name: "chain".to_owned(),
+            disks: vec![Disk {
+                region: Some(region),
+                ..disk
+            }],
+            below: Below::Chain(chain),
+            file,
+            filters: Vec::new(),
+            read_only: false,
+            tasks_follow: false,
+        })
+    }
+
+    /// Does `f` while the group may be moved by anybody. Otherwise it stays in
+    /// its thread, as that of a device does: else whoever lets go of a node
+    /// would take it to the main loop.
+    pub fn movable<R>(&self, bql: &mut BqlGuard, f: impl FnOnce(&mut BqlGuard) -> R) -> R {
+        // What was let go before is gone before.
+        bql.poll(Wait::No);
+        let allow = |bql: &mut BqlGuard, allow| {
+            for disk in &self.disks {
+                disk.backend.set_allow_context_change(bql, allow);
+            }
+        };
+        allow(bql, true);
+        let done = f(bql);
+        allow(bql, false);
+        done
+    }
+
+    /// The raw files below, if that is what is.
+    pub fn files(&self) -> Option<&Files> {
+        match &self.below {
+            Below::Files(files) => Some(files),
+            Below::Chain(_) => None,
+        }
+    }
+
+    /// The images below, if they are a chain.
+    pub fn chain(&self) -> Option<&Chain> {
+        match &self.below {
+            Below::Files(_) => None,
+            Below::Chain(chain) => Some(chain),
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn chain_mut(&mut self) -> Option<&mut Chain> {
+        match &mut self.below {
+            Below::Files(_) => None,
+            Below::Chain(chain) => Some(chain),
+        }
+    }
+
+    /// A raw file that could be below and is not; none for images that are not
+    /// written.
+    pub fn other_path(&self) -> Option<PathBuf> {
+        let files = self.files().filter(|_| !self.read_only)?;
+        let next = (files.current + 1) % files.paths.len();
+        files.paths.get(next).cloned()
+    }
+
+    /// The nodes with contents: formats, images and files, but no filters.
+    pub fn nodes(&self) -> Vec<Node> {
+        let formats = self.disks.iter().map(|disk| &disk.format);
+        let mut nodes: Vec<Node> = formats.chain([&self.file]).cloned().collect();
+        for node in self.chain().into_iter().flat_map(Chain::nodes) {
+            if !nodes.contains(node) {
+                nodes.push(node.clone());
+            }
+        }
+        nodes
     }
 
     /// Opens the file at `path` as another candidate for the bottom.
@@ -297,6 +404,30 @@ impl Group {
         name: &str,
     ) -> Result<Node, GraphError> {
         File::at(path).read_only(self.read_only).open(bql, name)
+    }
+}
+
+impl Disk {
+    /// A backend over a node.
+    fn open(
+        bql: &mut BqlGuard,
+        name: &str,
+        format: Node,
+        contents: Contents,
+        read_only: bool,
+    ) -> Result<Disk, GraphError> {
+        let backend = open_backend(bql, name, &format, read_only)?;
+        Ok(Disk {
+            target: Arc::new(Target {
+                root: backend.root().clone(),
+                active: Default::default(),
+                contents,
+            }),
+            backend,
+            format,
+            window: None,
+            region: None,
+        })
     }
 }
 
@@ -328,7 +459,6 @@ fn open_backend(
         Perm::CONSISTENT_READ | Perm::WRITE
     };
     let backend = Backend::new(bql, name, perm, Perm::all())?;
-    backend.set_allow_context_change(bql, true);
     backend.insert(bql, node)?;
     Ok(backend)
 }

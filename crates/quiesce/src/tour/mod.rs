@@ -1,6 +1,7 @@
 //! The tour: requests that are verified, above a graph that changes.
 
 mod asker;
+mod chain;
 mod changes;
 pub mod failure;
 mod finish;
@@ -30,6 +31,7 @@ use block_io::aio::JoinHandle;
 pub use self::options::{ABOUT, Options};
 
 use self::asker::Asker;
+use self::chain::Checked;
 use self::changes::Changer;
 use self::failure::SetupError;
 use self::graph::World;
@@ -129,10 +131,11 @@ fn run(options: &Options, watch: &Arc<Watch>) -> Result<Report, SetupError> {
     };
     let show = layer.enter(|bql| tour.show(bql, Rng::new(seed)))?;
     drop(layer);
-    let mut final_bytes = show.final_bytes;
+    let mut checked = Checked::default();
     if watch.failures() == 0 {
-        final_bytes += finish::check_files(&show.world, &show.lanes, user.as_ref(), watch);
+        checked = finish::check_files(&show.world, &show.lanes, user.as_ref(), watch);
     }
+    checked.bytes += show.final_bytes;
     drop(watchdog);
     let pictures = match pictures.directory() {
         Some(dir) => show.draw(&dir)?,
@@ -144,7 +147,7 @@ fn run(options: &Options, watch: &Arc<Watch>) -> Result<Report, SetupError> {
         engine: show.engine,
         totals: show.totals,
         sections: show.sections,
-        final_bytes,
+        checked,
         pictures,
     };
     Ok(Report::new(figures, watch))
@@ -194,7 +197,11 @@ impl Tour<'_> {
         let mut changer = Changer::new(world, Arc::clone(self.watch), rng, changed_by_io, spoil);
         let duration = Duration::from_secs(self.options.seconds);
         let mut progress = Progress::new(duration, self.options.quiet);
-        while start.elapsed() < duration && !self.watch.is_stopping() {
+        let is_over = |changer: &Changer| {
+            // However short the time, there is a round of the chain.
+            start.elapsed() >= duration && changer.has_made_the_round()
+        };
+        while !is_over(&changer) && !self.watch.is_stopping() {
             changer.step(bql);
             self.watch.beat();
             progress.update(|| {
@@ -219,13 +226,21 @@ impl Tour<'_> {
         if self.watch.failures() == 0 {
             final_bytes = finish::check_disks(bql, &changer.world, &lanes, self.watch);
         }
-        let during = changer.during.map(|during| {
+        let inside = [
             (
                 "during",
                 "inside the drained section in which a file is replaced",
-                during,
-            )
-        });
+                changer.during,
+            ),
+            (
+                "chain",
+                "inside the drained section in which a chain of images is cut short",
+                changer.chain_picture.map(|(_, taken)| taken),
+            ),
+        ];
+        let inside = inside
+            .into_iter()
+            .filter_map(|(name, subtitle, taken)| Some((name, subtitle, taken?)));
         let ends = [
             ("before", "as it was opened", before),
             ("after", "as the changes have left it", after),
@@ -238,7 +253,7 @@ impl Tour<'_> {
             sections,
             final_bytes,
             engine,
-            snapshots: ends.into_iter().chain(during).collect(),
+            snapshots: ends.into_iter().chain(inside).collect(),
         })
     }
 
@@ -327,7 +342,10 @@ impl Show {
     fn draw(&self, dir: &Path) -> Result<Vec<PathBuf>, SetupError> {
         let mut written = Vec::new();
         for (name, subtitle, snapshot) in &self.snapshots {
-            let title = format!("The block graph {name} the tour");
+            let title = match *name {
+                "chain" => "The block graph while a chain becomes shorter".to_owned(),
+                name => format!("The block graph {name} the tour"),
+            };
             let drawn = draw::write(snapshot, dir, name, &title, subtitle);
             written.extend(drawn.map_err(|(path, error)| {
                 SetupError::file("cannot write the picture", &path, error)

@@ -15,7 +15,14 @@ read is compared with what it must be. Meanwhile the main thread changes the
 graph at random: replaces files below running requests, inserts and drops
 filters, moves backends between iothreads, nests drained sections, tries what
 must be refused. Each change is licensed by a drained section; a request that
-slipped through one, or a write that got lost, would show up as wrong bytes.";
+slipped through one, or a write that got lost, would show up as wrong bytes.
+
+One of the disks is a chain of qcow2 images. It grows by snapshots; overlays are
+committed; images in the middle are left out, what they had moved up before; and
+images are rebased onto copies of their bases, headers included. Each of these
+happens once at least, however short the tour. In the end the images are opened
+anew by what their headers say, compared, and checked: by quiesce itself, and by
+qemu-img if there is one.";
 
 /// How to run the tour.
 #[derive(Args, Clone, Debug)]
@@ -57,7 +64,7 @@ pub struct Options {
 
     /// Where the tour makes its images [default: the temporary directory]
     ///
-    /// Where the tour makes its images (12 times the image size altogether),
+    /// Where the tour makes its images (about 20 times the image size altogether),
     /// in a directory of their own that it removes in the end. The default is
     /// the system's temporary directory (TMPDIR).
     #[arg(long, value_name = "DIR")]
@@ -65,8 +72,8 @@ pub struct Options {
 
     /// Where to put pictures of the graph [default: a new directory]
     ///
-    /// Where to put pictures of the graph: before, during and after, as SVG
-    /// and DOT. The default is a new directory below the temporary one, which
+    /// Where to put pictures of the graph: before, during and after, and while
+    /// the chain of images becomes shorter, as SVG and DOT. The default is a new directory below the temporary one, which
     /// is printed, or with --quiet alone none.
     #[arg(long, value_name = "DIR")]
     pub pictures: Option<PathBuf>,

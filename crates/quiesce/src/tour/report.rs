@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::chain::Checked;
 use super::load::Totals;
 use super::watch::{Kind, Watch};
 use crate::draw;
@@ -44,6 +45,11 @@ pub struct Report {
     /// Bytes compared after the load had ended: everything, through the block
     /// layer and in the files themselves.
     pub final_bytes_verified: u64,
+    /// Images of the chain that were checked in the end.
+    pub images_checked: u64,
+    /// Those of them that `qemu-img` has checked too; `None` where it is not
+    /// installed.
+    pub images_checked_by_qemu_img: Option<u64>,
     /// Comparisons that failed.
     pub corruption: u64,
     /// What went wrong altogether, corruption included.
@@ -69,8 +75,8 @@ pub struct Figures {
     pub totals: Totals,
     /// Drained sections that were opened.
     pub sections: u64,
-    /// Bytes compared in the end.
-    pub final_bytes: u64,
+    /// What was looked at in the end.
+    pub checked: Checked,
     /// The pictures.
     pub pictures: Vec<PathBuf>,
 }
@@ -84,7 +90,7 @@ impl Report {
             engine,
             totals,
             sections,
-            final_bytes,
+            checked,
             pictures,
         } = figures;
         let per_second = |amount: f64| amount / seconds.max(1e-9);
@@ -108,7 +114,9 @@ impl Report {
             drained_sections: sections,
             requests_parked: totals.parked,
             max_pause_us: totals.longest_pause_ns / 1000,
-            final_bytes_verified: final_bytes,
+            final_bytes_verified: checked.bytes,
+            images_checked: checked.images,
+            images_checked_by_qemu_img: checked.by_qemu_img,
             corruption: watch.corruption(),
             failures: watch.failures(),
             failed: watch.told(),
@@ -174,6 +182,14 @@ impl Report {
             "Compared again in the end",
             grouped(self.final_bytes_verified),
             draw::length(self.final_bytes_verified),
+        );
+        row(
+            "Images checked",
+            grouped(self.images_checked),
+            match self.images_checked_by_qemu_img {
+                None => "by quiesce; qemu-img is not installed".into(),
+                Some(_) => "by quiesce and by qemu-img".into(),
+            },
         );
         row(
             "Corruption",
@@ -260,7 +276,10 @@ mod tests {
                     ..Totals::default()
                 },
                 sections: 3,
-                final_bytes: 9,
+                checked: Checked {
+                    bytes: 9,
+                    ..Checked::default()
+                },
                 pictures: Vec::new(),
             },
             &watch,

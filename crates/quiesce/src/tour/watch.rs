@@ -39,6 +39,16 @@ pub enum Kind {
     BackendReplaced,
     /// A connected part of the graph moved to another thread.
     Moved,
+    /// A qcow2 image put on top of a chain.
+    OverlayAdded,
+    /// What the active image has written into one below.
+    OverlayCommitted,
+    /// Images of a chain left out, what they had moved up before.
+    ImagesPassed,
+    /// An image put over another base, by its header and by a reopen.
+    Rebased,
+    /// An image reopened with other options.
+    ImageReopened,
     /// A backend made, used and removed.
     BackendProbed,
     /// A node deleted by name.
@@ -47,6 +57,8 @@ pub enum Kind {
     IoThreadChanged,
     /// A change asked for by I/O code.
     AskedByIo,
+    /// An image looked at in a drained section, and found consistent.
+    ImageChecked,
     /// Drained sections nested, without a change.
     SectionsNested,
     /// A change refused, with nothing left behind.
@@ -65,10 +77,16 @@ impl Kind {
             Kind::FormatReplaced => "format nodes replaced",
             Kind::BackendReplaced => "backends given another node",
             Kind::Moved => "moves between threads",
+            Kind::OverlayAdded => "qcow2 overlays added",
+            Kind::OverlayCommitted => "qcow2 overlays committed",
+            Kind::ImagesPassed => "qcow2 chains cut short, data moved",
+            Kind::Rebased => "qcow2 images rebased, base copied",
+            Kind::ImageReopened => "qcow2 images reopened",
             Kind::BackendProbed => "backends added and removed",
             Kind::NodeDeleted => "nodes deleted by name",
             Kind::IoThreadChanged => "iothreads made or removed",
             Kind::AskedByIo => "asked for by I/O code",
+            Kind::ImageChecked => "qcow2 images checked in a section",
             Kind::SectionsNested => "sections nested, no change",
             Kind::Refused => "refused and rolled back",
             Kind::Overtaken => "overtaken by another change",
@@ -84,10 +102,16 @@ impl Kind {
             Kind::FormatReplaced => "formats_replaced",
             Kind::BackendReplaced => "backends_replaced",
             Kind::Moved => "moves",
+            Kind::OverlayAdded => "overlays_added",
+            Kind::OverlayCommitted => "overlays_committed",
+            Kind::ImagesPassed => "images_passed",
+            Kind::Rebased => "images_rebased",
+            Kind::ImageReopened => "images_reopened",
             Kind::BackendProbed => "backends_probed",
             Kind::NodeDeleted => "nodes_deleted",
             Kind::IoThreadChanged => "iothread_changes",
             Kind::AskedByIo => "asked_by_io",
+            Kind::ImageChecked => "images_checked_in_sections",
             Kind::SectionsNested => "sections_nested",
             Kind::Refused => "refused",
             Kind::Overtaken => "overtaken",
@@ -96,7 +120,10 @@ impl Kind {
 
     /// Whether the graph was another one afterwards.
     pub fn is_change(self) -> bool {
-        !matches!(self, Kind::SectionsNested | Kind::Refused | Kind::Overtaken)
+        !matches!(
+            self,
+            Kind::ImageChecked | Kind::SectionsNested | Kind::Refused | Kind::Overtaken
+        )
     }
 }
 

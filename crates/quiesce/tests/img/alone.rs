@@ -40,6 +40,39 @@ fn a_target_that_cannot_be_written_fails_the_conversion() {
     assert_eq!(fs::read(place.path("small")).expect("there"), [0; 4096]);
 }
 
+/// Clusters are packed side by side, which takes the longer the more there is
+/// to them; each is stored behind the one before.
+#[test]
+fn a_compressed_image_does_not_depend_on_who_was_faster() {
+    let place = Place::new(ours());
+    let mut state = 1_u32;
+    let clusters = (0..48_usize).flat_map(|cluster| {
+        let busy = (cluster * 29 % 48) * 1200;
+        let mut bytes = vec![b'.'; 65536];
+        for byte in &mut bytes[..busy] {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *byte = (state >> 28) as u8;
+        }
+        bytes
+    });
+    let source: Vec<u8> = clusters.collect();
+    fs::write(place.path("source"), &source).expect("written");
+    let mut first = None;
+    for lanes in ["1", "2", "8", "16", "8", "8"] {
+        let line = [
+            "convert", "-f", "raw", "-O", "qcow2", "-c", "-m", lanes, "source", "packed",
+        ];
+        assert!(place.run(&line).status.success());
+        let packed = fs::read(place.path("packed")).expect("there");
+        assert!(packed.len() < source.len());
+        let first = first.get_or_insert_with(|| packed.clone());
+        assert!(*first == packed, "-m {lanes}");
+    }
+    let back = ["convert", "-f", "qcow2", "-O", "raw", "packed", "again"];
+    assert!(place.run(&back).status.success());
+    assert!(fs::read(place.path("again")).expect("there") == source);
+}
+
 #[test]
 fn whoever_closes_the_output_is_no_reason_to_panic() {
     let place = Place::new(ours());

@@ -4,15 +4,21 @@
 //! |---|---|
 //! | `lines` | what both must answer alike |
 //! | `both` | running a line on both |
+//! | `check` | images that were damaged |
 //! | `formats` | several steps with images of a format |
 //! | `amending` | images that are changed, resized, kept and made, in several steps |
+//! | `scripts` | scripts that call `qemu-io` too |
 //! | `alone` | what there is nothing to compare with |
+//! | `caches` | sizes of qcow2's caches, also with `qemu-io` |
 
 mod alone;
 mod amending;
 mod both;
+mod caches;
+mod check;
 mod formats;
 mod lines;
+mod scripts;
 
 /// One test a subcommand: each line of it leads to the same output, the same
 /// exit code, and the same files.

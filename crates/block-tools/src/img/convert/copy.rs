@@ -3,7 +3,9 @@
 //! One future finds out piece by piece what there is to do. Pieces are read by
 //! tasks, so many at a time as was asked for; who reads also looks for zeroes.
 //! Unless the order does not matter, pieces are written in their order, one
-//! after the other, so a target that needs that gets it.
+//! after the other, so a target that needs that gets it. Of compressed ones
+//! several are under way at a time, because packing takes long: a format
+//! stores them in the order in which they came.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -54,6 +56,8 @@ pub(super) struct Copy {
     pub quiet: bool,
     /// Where pieces are read, in turn.
     pub threads: Vec<AioContext>,
+    /// Where compressed ones are written.
+    pub writer: AioContext,
 }
 
 /// What a piece is.
@@ -99,6 +103,15 @@ struct Shared {
 
 type Reading = JoinHandle<Result<Read, Failed>>;
 
+/// What is under way, and memory for more.
+#[derive(Default)]
+struct UnderWay {
+    reading: VecDeque<Reading>,
+    /// Compressed pieces.
+    writing: VecDeque<Reading>,
+    idle: Vec<Buffer>,
+}
+
 /// Copies everything.
 ///
 /// # Errors
@@ -115,8 +128,7 @@ pub(super) async fn run(copy: Copy, progress: &Progress) -> Result<(), Failed> {
     let mut known = NOTHING;
     let mut offset = 0;
     let mut copy_range = copy.copy_range;
-    let mut idle: Vec<Buffer> = Vec::new();
-    let mut running: VecDeque<Reading> = VecDeque::new();
+    let mut under_way = UnderWay::default();
     let mut turn = 0;
     while offset < total {
         let mut piece = copy.next(offset, &mut known).await?;
@@ -139,7 +151,7 @@ pub(super) async fn run(copy: Copy, progress: &Progress) -> Result<(), Failed> {
                     continue;
                 }
                 if copy.in_order {
-                    shared.finish_all(&mut running, &mut idle).await?;
+                    shared.finish_all(&mut under_way).await?;
                 }
                 copy.write_zeroes(piece.offset, piece.bytes).await?;
                 continue;
@@ -153,15 +165,15 @@ pub(super) async fn run(copy: Copy, progress: &Progress) -> Result<(), Failed> {
             }
             Kind::Data | Kind::Zero => {}
         }
-        if running.len() >= copy.lanes {
-            shared.finish(&mut running, &mut idle).await?;
+        if under_way.reading.len() >= copy.lanes {
+            shared.finish(&mut under_way).await?;
         }
-        let buffer = idle.pop();
+        let buffer = under_way.idle.pop();
         let buffer = buffer.unwrap_or_else(|| Buffer::with_alignment(copy.at_once as usize, 4096));
         let context = &copy.threads[turn % copy.threads.len()];
         turn += 1;
         let task = Arc::clone(&shared);
-        running.push_back(context.spawn(async move {
+        under_way.reading.push_back(context.spawn(async move {
             let read = task.copy.read(piece, buffer).await?;
             if task.copy.in_order {
                 return Ok(read);
@@ -173,31 +185,47 @@ pub(super) async fn run(copy: Copy, progress: &Progress) -> Result<(), Failed> {
             })
         }));
     }
-    shared.finish_all(&mut running, &mut idle).await
+    shared.finish_all(&mut under_way).await
 }
 
 impl Shared {
-    /// Waits for the oldest piece, and writes it if that has not been done.
-    async fn finish(
-        &self,
-        running: &mut VecDeque<Reading>,
-        idle: &mut Vec<Buffer>,
-    ) -> Result<(), Failed> {
-        if let Some(oldest) = running.pop_front() {
-            let read = oldest.await?;
+    /// Waits for the oldest piece that is read, and writes it if that has not
+    /// been done.
+    async fn finish(self: &Arc<Self>, under_way: &mut UnderWay) -> Result<(), Failed> {
+        let Some(oldest) = under_way.reading.pop_front() else {
+            return Ok(());
+        };
+        let read = oldest.await?;
+        if self.copy.cluster.is_none() || read.parts.is_empty() {
             self.copy.write(&read).await?;
-            idle.push(read.buffer);
+            under_way.idle.push(read.buffer);
+            return Ok(());
+        }
+        if under_way.writing.len() >= self.copy.lanes {
+            Shared::finish_write(under_way).await?;
+        }
+        let task = Arc::clone(self);
+        let writing = self.copy.writer.spawn(async move {
+            task.copy.write(&read).await?;
+            Ok(read)
+        });
+        under_way.writing.push_back(writing);
+        Ok(())
+    }
+
+    async fn finish_write(under_way: &mut UnderWay) -> Result<(), Failed> {
+        if let Some(oldest) = under_way.writing.pop_front() {
+            under_way.idle.push(oldest.await?.buffer);
         }
         Ok(())
     }
 
-    async fn finish_all(
-        &self,
-        running: &mut VecDeque<Reading>,
-        idle: &mut Vec<Buffer>,
-    ) -> Result<(), Failed> {
-        while !running.is_empty() {
-            self.finish(running, idle).await?;
+    async fn finish_all(self: &Arc<Self>, under_way: &mut UnderWay) -> Result<(), Failed> {
+        while !under_way.reading.is_empty() {
+            self.finish(under_way).await?;
+        }
+        while !under_way.writing.is_empty() {
+            Shared::finish_write(under_way).await?;
         }
         Ok(())
     }

@@ -590,5 +590,6 @@ fn prepare(
         salvage: options.salvage,
         quiet: options.quiet,
         threads,
+        writer: bql.context().clone(),
     })
 }

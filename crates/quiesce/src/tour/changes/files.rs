@@ -8,6 +8,7 @@ use block_io::{Buffer, IoError, Request};
 
 use super::{Changer, Kind, Outcome, Step};
 use crate::draw::Snapshot;
+use crate::tour::graph::Below;
 use crate::tour::image::STALE;
 
 /// How much is copied by one request, in bytes.
@@ -22,19 +23,22 @@ impl Changer {
         let name = self.world.fresh_name("file");
         let by_edge = self.rng.once_in(2);
         let group = &self.world.groups[number];
-        let next = (group.current + 1) % group.paths.len();
+        let Some(files) = group.files() else {
+            return Ok(Kind::Overtaken);
+        };
+        let next = (files.current + 1) % files.paths.len();
+        let written = files.written.clone();
         let step = self.begin(format!(
             "replace file '{}' of '{}' by '{name}', {} bytes copied",
             group.file.name(),
             group.name,
-            group
-                .written
+            written
                 .iter()
                 .map(|range| range.end - range.start)
                 .sum::<u64>()
         ));
-        let (old, written) = (group.file.clone(), group.written.clone());
-        let new = step.must(group.open_file(bql, &group.paths[next], &name))?;
+        let old = group.file.clone();
+        let new = step.must(group.open_file(bql, &files.paths[next], &name))?;
         let single = single_parent(bql, &old).filter(|_| by_edge);
         let mut section = old.drain(bql);
         self.check_quiet(&section, &old, &step)?;
@@ -54,7 +58,9 @@ impl Changer {
         self.check_replaced(bql, &step, &old, &new)?;
         let group = &mut self.world.groups[number];
         group.file = new;
-        group.current = next;
+        if let Below::Files(files) = &mut group.below {
+            files.current = next;
+        }
         step.must(spoil(&mut old.drain(bql), &written).map_err(GraphError::from))?;
         Ok(Kind::FileReplaced)
     }

@@ -21,7 +21,7 @@ impl Changer {
         };
         let step = self.begin(format!("insert filter '{name}' above '{}'", below.name()));
         let changed_before = self.changed_by_io();
-        let read_only = self.world.groups[number].read_only;
+        let read_only = below.view(bql).is_read_only();
         let filter = Stats::over(&below).read_only(read_only).open(bql, &name);
         let filter = step.must(filter)?;
         let mut section = below.drain(bql);
@@ -79,13 +79,14 @@ impl Changer {
         Ok(Kind::FilterInserted)
     }
 
-    /// The node below a backend, a format node, a filter or the file.
+    /// The node below a backend, a format node or image, a filter or a file.
     fn some_node(&mut self, bql: &mut BqlGuard, number: usize) -> Option<Node> {
         let disks = self.world.groups[number].disks.len() as u64;
         let disk = self.rng.below(disks) as usize;
         let group = &self.world.groups[number];
-        match self.rng.below(4) {
+        match self.rng.below(5) {
             0 => group.disks[disk].backend.node(bql),
+            1 if group.chain().is_some() => self.rng.pick(&group.nodes()).cloned(),
             1 => Some(group.disks[disk].format.clone()),
             2 => self.rng.pick(&group.filters).cloned(),
             _ => Some(group.file.clone()),

@@ -21,11 +21,10 @@ impl Changer {
             group.name,
             to.as_ref().map_or("the main loop", |thread| thread.name())
         ));
-        let outcome = if at_backend {
-            group.disks[0].backend.set_iothread(bql, to.as_ref())
-        } else {
-            group.file.set_iothread(bql, to.as_ref())
-        };
+        let outcome = group.movable(bql, |bql| match at_backend {
+            true => group.disks[0].backend.set_iothread(bql, to.as_ref()),
+            false => group.file.set_iothread(bql, to.as_ref()),
+        });
         step.must(outcome)?;
         self.check_together(bql, number, to.as_ref(), &step)?;
         Ok(Kind::Moved)
@@ -57,7 +56,8 @@ impl Changer {
                 || format!("stopping a thread in use gave {refused:?}"),
             )?;
             let to = self.world.iothreads[number % 2].clone();
-            step.must(file.set_iothread(bql, Some(&to)))?;
+            let group = &self.world.groups[number];
+            step.must(group.movable(bql, |bql| file.set_iothread(bql, Some(&to))))?;
             self.check_together(bql, number, Some(&to), &step)?;
         }
         self.stop_when_empty(bql, &iothread, &step)?;
@@ -95,8 +95,7 @@ impl Changer {
     ) -> Result<(), Failure> {
         let group = &self.world.groups[number];
         let expected = to.map_or_else(|| bql.context().clone(), |thread| thread.context().clone());
-        let formats = group.disks.iter().map(|disk| &disk.format);
-        for node in formats.chain(&group.filters).chain([&group.file]) {
+        for node in group.nodes().iter().chain(&group.filters) {
             let context = node.io().context();
             step.promise(context == expected, || {
                 format!("'{}' stayed behind in {}", node.name(), context.name())

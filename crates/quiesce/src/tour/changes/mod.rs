@@ -5,6 +5,7 @@
 //! about it. Steps hold owned handles only: whatever is borrowed from the
 //! graph cannot be kept across a drain, so each looks again.
 
+mod chain;
 mod deletion;
 mod files;
 mod filters;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use block_gs::{BqlGuard, GraphError, Node, NodeView};
 use block_io::{Buffer, Request};
+use block_open::OpenError;
 
 use super::failure::Failure;
 use super::graph::{Disk, World};
@@ -43,6 +45,9 @@ pub struct Changer {
     pub world: World,
     /// A picture from inside a drained section.
     pub during: Option<Snapshot>,
+    /// One from inside a section in which the chain is cut short, and of how
+    /// many images it was: the most there have been.
+    pub chain_picture: Option<(usize, Snapshot)>,
     watch: Arc<Watch>,
     rng: Rng,
     /// Counts what I/O code has had changed, see [`asker`](super::asker).
@@ -75,6 +80,18 @@ impl Step {
         })
     }
 
+    /// As [`must`](Step::must), for what has to do with images.
+    fn opened<T>(&self, outcome: Result<T, OpenError>) -> Result<T, Failure> {
+        match outcome {
+            Err(OpenError::Graph(error)) => self.must(Err(error)),
+            outcome => outcome.map_err(|error| Failure::Open {
+                step: self.number,
+                what: self.what.clone(),
+                error,
+            }),
+        }
+    }
+
     /// For something that must be so.
     fn promise(&self, kept: bool, promise: impl FnOnce() -> String) -> Result<(), Failure> {
         if kept {
@@ -99,6 +116,7 @@ impl Changer {
         Changer {
             world,
             during: None,
+            chain_picture: None,
             watch,
             rng,
             changed_by_io,
@@ -108,17 +126,20 @@ impl Changer {
 
     /// One step, and a pause in which the main loop runs.
     pub fn step(&mut self, bql: &mut BqlGuard) {
-        let group = self.rng.below(self.world.groups.len() as u64) as usize;
+        let group = self.some_group();
         let outcome = if self.spoil && self.watch.journal.step() >= SPOIL_AT {
             self.spoil = false;
             self.insert_spoiler(bql)
         } else {
+            let is_chain = self.world.groups[group].chain().is_some();
             match self.rng.below(40) {
+                // What is done below the others is done to the chain itself.
+                0..13 if is_chain => self.change_chain(bql, group),
                 0..8 => self.replace_file(bql, group),
-                8..13 => self.insert_filter(bql, group),
-                13..18 => self.drop_filter(bql, group),
-                18..21 => self.replace_format(bql, group),
-                21..23 => self.replace_below_backend(bql, group),
+                8..11 => self.replace_format(bql, group),
+                11..13 => self.replace_below_backend(bql, group),
+                13..18 => self.insert_filter(bql, group),
+                18..23 => self.drop_filter(bql, group),
                 23..27 => self.move_group(bql, group),
                 27..29 => self.probe(bql, group),
                 29..31 => self.delete_node(bql),
@@ -138,6 +159,18 @@ impl Changer {
             Err(failure) => self.watch.fail(failure),
         }
         bql.run_for(Duration::from_micros(self.rng.below(PACE)));
+    }
+
+    /// Which part of the graph is next. The chain's turn comes more often: there
+    /// are more things to be done to it.
+    fn some_group(&mut self) -> usize {
+        let groups = &self.world.groups;
+        let any = self.rng.below(groups.len() as u64) as usize;
+        let chain = groups.iter().position(|group| group.chain().is_some());
+        match chain {
+            Some(chain) if self.rng.once_in(4) => chain,
+            _ => any,
+        }
     }
 
     fn begin(&self, what: String) -> Step {

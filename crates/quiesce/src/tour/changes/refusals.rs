@@ -19,6 +19,11 @@ impl Changer {
         let blank = self.world.fresh_name("blank");
         let (attempt, at_home) = (self.rng.below(7), self.rng.once_in(2));
         let group = &self.world.groups[number];
+        let other = group.other_path();
+        let attempt = match attempt {
+            3 if other.is_none() => 4,
+            attempt => attempt,
+        };
         let (format, file) = (group.disks[disk].format.clone(), group.file.clone());
         let names: Vec<&str> = group.disks.iter().map(|disk| disk.backend.name()).collect();
         let seen = |bql: &BqlGuard| Snapshot::take(bql).reached_from(&names);
@@ -39,16 +44,22 @@ impl Changer {
         let (outcome, words) = match attempt {
             0 => cycle(bql, &file, &format),
             1 => half_a_transaction(bql, &step, &blank, &format)?,
-            2 => conflict(bql, &step, &blank, &format, at_home)?,
-            3 if !group.read_only => {
-                let path = &group.paths[(group.current + 1) % group.paths.len()];
-                let file = File::at(path).read_only(true).open(bql, &blank);
-                read_only_file(bql, &format, &step.must(file)?)
+            2 => group.movable(bql, |bql| conflict(bql, &step, &blank, &format, at_home))?,
+            3 => {
+                let file = File::at(other.unwrap_or_default()).read_only(true);
+                let file = step.must(file.open(bql, &blank))?;
+                read_only_file(bql, &format, &file)
             }
-            4 => frozen(bql, &step, &blank, &format, &file)?,
+            4 => {
+                let (edge, below) = match group.chain() {
+                    Some(chain) if chain.layers.len() > 1 => ("backing", &chain.layers[0].node),
+                    _ => ("file", &file),
+                };
+                frozen(bql, &step, &blank, &format, (edge, below))?
+            }
             5 => {
-                let words = format!("Node '{}' does not have child 'backing'", format.name());
-                (format.drain(bql).detach_child("backing"), words)
+                let words = format!("Node '{}' does not have child 'nobody'", format.name());
+                (format.drain(bql).detach_child("nobody"), words)
             }
             _ => {
                 let words = format!("Node '{}' is not a filter", file.name());
@@ -162,14 +173,14 @@ fn frozen(
     step: &Step,
     blank: &str,
     format: &Node,
-    file: &Node,
+    (edge, below): (&str, &Node),
 ) -> Result<Attempt, Failure> {
-    let chain = match format.freeze_chain(bql, file) {
+    let chain = match format.freeze_chain(bql, below) {
         Ok(chain) => chain,
         Err(error) => {
             let words = format!(
                 "'{}' is not in the backing chain of '{}'",
-                file.name(),
+                below.name(),
                 format.name()
             );
             return Ok((Err(error), words));
@@ -178,14 +189,14 @@ fn frozen(
     let blank = step.must(NullCo::new(format.io().length()).open(bql, blank))?;
     let child = format
         .view(bql)
-        .child("file")
+        .child(edge)
         .map(|edge| edge.child().name().to_owned());
     let words = format!(
-        "Cannot change frozen 'file' link from '{}' to '{}'",
+        "Cannot change frozen '{edge}' link from '{}' to '{}'",
         format.name(),
         child.unwrap_or_default()
     );
-    let outcome = format.drain(bql).replace_child("file", &blank);
+    let outcome = format.drain(bql).replace_child(edge, &blank);
     chain.thaw(bql);
     Ok((outcome, words))
 }

@@ -118,12 +118,11 @@ impl Changer {
         })
     }
 
-    /// Two to four nodes of any group, files and formats.
+    /// Two to four nodes of any group, files, formats and images.
     fn some_nodes(&mut self) -> Vec<Node> {
         let mut all = Vec::new();
         for group in &self.world.groups {
-            all.push(group.file.clone());
-            all.extend(group.disks.iter().map(|disk| disk.format.clone()));
+            all.extend(group.nodes());
         }
         let count = self.rng.within(2..5);
         (0..count)

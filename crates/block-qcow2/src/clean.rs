@@ -1,0 +1,316 @@
+//! The caches while an image is in use: other sizes, and memory that goes back.
+//!
+//! What requests look at without a lock is replaced in drained sections only:
+//! by a reopen, when the image has got another length, and when memory of
+//! slices goes back that nobody has asked for in a while. The last needs two
+//! steps. First the places are emptied, which any thread may do; then, at a
+//! moment when no request is under way, the main loop opens a section for as
+//! long as it takes to drop what they had. Where there is no such moment for a
+//! whole interval the section waits for the requests that are there.
+
+use std::any::Any;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use block_common::error::errno;
+use block_gs::{BqlGuard, Drained, GraphError, MainLoop, Node, ReopenCommit};
+use block_io::aio::{sleep, sleep_until};
+use block_io::{Activity, GraphCell, IoNode, Request};
+
+use crate::cache::Slices;
+use crate::commit::Goal;
+use crate::driver::Qcow2;
+use crate::format::header::Compatible;
+use crate::image::{Image, PlaceState};
+use crate::options::Settings;
+
+/// How often a quiet moment is looked for in one interval.
+const LOOKS: u32 = 20;
+
+/// There is no memory.
+const ENOMEM: i32 = 12;
+
+/// How much of its metadata an image has in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cached {
+    /// Slices of second-level tables there is room for.
+    pub places: usize,
+    /// How many of these have memory.
+    pub slices: usize,
+    /// How long a slice is, in bytes.
+    pub slice_bytes: usize,
+    /// Blocks of reference counts that are kept, at most.
+    pub most_blocks: usize,
+    /// How many there are.
+    pub blocks: usize,
+    /// How often it was looked for what nobody uses.
+    pub cleanings: u64,
+}
+
+/// Places for slices, which hold nothing yet, and what is known of each.
+pub(crate) struct Caches {
+    pub slices: Slices,
+    pub places: Vec<PlaceState>,
+}
+
+impl Caches {
+    /// # Errors
+    /// In QEMU's words when there is no memory for them.
+    pub fn new(settings: &Settings) -> Result<Caches, GraphError> {
+        let no_memory = |_| GraphError::Refused {
+            message: "Could not allocate metadata caches".to_owned(),
+            errno: ENOMEM,
+        };
+        let words = settings.slice_bytes / 8;
+        let slices = Slices::new(settings.slices, words).map_err(no_memory)?;
+        let mut places = Vec::new();
+        places.try_reserve_exact(slices.len()).map_err(no_memory)?;
+        places.resize(slices.len(), PlaceState::default());
+        Ok(Caches { slices, places })
+    }
+
+    /// As [`new`](Caches::new), unless the image has just these.
+    pub async fn unless_there(
+        image: &Image,
+        request: Request<'_>,
+        settings: &Settings,
+    ) -> Result<Option<Caches>, GraphError> {
+        let there = image.slices.get(request);
+        let new = Caches::new(settings)?;
+        let alike = there.len() == new.slices.len() && there.words() == new.slices.words();
+        Ok((!alike).then_some(new))
+    }
+
+    /// Takes the place of what the image has, if there everything is stored.
+    ///
+    /// # Errors
+    /// Itself, if not.
+    pub fn replace(
+        self,
+        image: &Image,
+        mut set: impl FnMut(&GraphCell<Slices>, Slices) -> Slices,
+    ) -> Result<(), Caches> {
+        let old = set(&image.slices, self.slices);
+        let state = &mut *image.lock();
+        if state.places.iter().all(PlaceState::may_go) {
+            state.places = self.places;
+            return Ok(());
+        }
+        Err(Caches {
+            slices: set(&image.slices, old),
+            places: self.places,
+        })
+    }
+
+    /// As [`replace`](Caches::replace), in a reopen.
+    pub fn commit(self, image: &Image, reopen: &mut ReopenCommit<'_>) -> Result<(), Caches> {
+        self.replace(image, |cell, slices| reopen.set(cell, slices))
+    }
+
+    /// As [`replace`](Caches::replace), after everything has been stored.
+    ///
+    /// # Errors
+    /// When that fails. The image keeps the caches it has.
+    pub fn store_and_replace(
+        self,
+        image: &Image,
+        section: &mut Drained<'_>,
+    ) -> Result<(), GraphError> {
+        if image.is_dirty() {
+            section.io(async |request: Request<'_>| image.commit(request, Goal::Durable).await)?;
+        }
+        let left = self.replace(image, |cell, slices| section.set(cell, slices));
+        // Whoever was faster has changed something again.
+        left.map_err(|_| GraphError::Refused {
+            message: "The caches are in use".to_owned(),
+            errno: errno::EBUSY,
+        })
+    }
+}
+
+impl Image {
+    /// How much is in memory.
+    pub fn cached(&self, request: Request<'_>) -> Cached {
+        let slices = self.slices.get(request);
+        let state = self.lock();
+        Cached {
+            places: slices.len(),
+            slices: slices.with_memory(),
+            slice_bytes: slices.words() * 8,
+            most_blocks: state.refs.capacity(),
+            blocks: state.refs.blocks.len(),
+            cleanings: state.cleanings,
+        }
+    }
+
+    /// Lets go what nobody has used since this was last called, and says
+    /// whether there is memory that can [go back](Image::give_back_memory).
+    fn clean(&self, request: Request<'_>) -> bool {
+        let slices = self.slices.get(request);
+        let state = &mut *self.lock();
+        state.cleanings += 1;
+        state.refs.clean();
+        let mut spare = false;
+        for (place, known) in state.places.iter().enumerate() {
+            let seen = slices.take_seen(place);
+            if !seen && known.may_go() && slices.key(place).is_some() {
+                slices.clear(place);
+            }
+            spare |= slices.is_spare(place);
+        }
+        spare
+    }
+
+    /// Drops the memory of places that hold nothing.
+    fn give_back_memory(&self, section: &mut Drained<'_>) {
+        // Nothing polls in between.
+        let mut slices = section.set(&self.slices, Slices::none());
+        slices.drop_spare();
+        section.set(&self.slices, slices);
+    }
+}
+
+impl Qcow2 {
+    /// How much of the image's metadata is in memory.
+    pub fn cached(&self, request: Request<'_>) -> Cached {
+        self.image.cached(request)
+    }
+
+    /// Looks every now and then for what nobody uses, as often as the settings
+    /// say, and no longer as often as they said before.
+    pub(crate) fn start_cleaning(&self, bql: &BqlGuard, node: &Node) {
+        let interval = Duration::from_secs(self.image.settings.lock().clean_interval);
+        let cleaner = (!interval.is_zero()).then(|| {
+            let cleaner = Cleaner {
+                node: Arc::downgrade(node.io()),
+                main: bql.main_loop(),
+                interval,
+            };
+            bql.context().spawn(cleaner.run())
+        });
+        let before = std::mem::replace(&mut *self.cleaner.lock(), cleaner);
+        if let Some(before) = before {
+            before.cancel_async();
+        }
+    }
+
+    /// No longer looks for what nobody uses.
+    pub(crate) fn stop_cleaning(&self) {
+        if let Some(cleaner) = self.cleaner.lock().take() {
+            cleaner.cancel_async();
+        }
+    }
+
+    /// The image has got another length: sizes of the caches that follow from
+    /// it do so soon.
+    pub(crate) fn fit_caches(&self, node: &IoNode) {
+        let told = self.options.lock().clone();
+        let image = &self.image;
+        // What else is said has been found to go together.
+        let Ok(wanted) = told.settle(&image.geometry, image.size(), false, false) else {
+            return;
+        };
+        if wanted.has_caches_of(&image.settings.lock())
+            || self.is_to_be_fitted.swap(true, Ordering::AcqRel)
+        {
+            return;
+        }
+        let name = node.name().to_owned();
+        let uid = node.uid();
+        self.main.schedule(move |bql| {
+            let Some(node) = Node::find(bql, &name).filter(|node| node.io().uid() == uid) else {
+                return;
+            };
+            // The caches that are there do as well, if more slowly.
+            let _ = fit(&mut node.drain(bql));
+        });
+    }
+}
+
+/// Gives an image the caches that suit its length.
+fn fit(section: &mut Drained<'_>) -> Result<(), GraphError> {
+    let node = section.node().clone();
+    let Some(driver) = node.driver::<Qcow2>() else {
+        return Ok(());
+    };
+    let image = &driver.image;
+    driver.is_to_be_fitted.store(false, Ordering::Release);
+    let told = driver.options.lock().clone();
+    let lazy = image.lock().header.compatible;
+    let lazy = lazy.contains(Compatible::LAZY_REFCOUNTS);
+    let unmap = node.view(section).options().unmap;
+    let settings = told.settle(&image.geometry, image.size(), unmap, lazy)?;
+    let caches = section
+        .io(async |request: Request<'_>| Caches::unless_there(image, request, &settings).await)?;
+    if let Some(caches) = caches {
+        caches.store_and_replace(image, section)?;
+    }
+    image.lock().refs.set_capacity(settings.blocks);
+    *image.settings.lock() = settings;
+    Ok(())
+}
+
+/// What looks for what nobody uses. It runs in the main loop, where sections
+/// are opened, wherever the node is at home.
+struct Cleaner {
+    node: Weak<IoNode>,
+    main: MainLoop,
+    interval: Duration,
+}
+
+impl Cleaner {
+    async fn run(self) {
+        let mut spare = false;
+        loop {
+            let next = Instant::now() + self.interval;
+            let pause = self.interval / LOOKS;
+            while spare && Instant::now() + pause < next {
+                sleep(pause).await;
+                spare = !self.give_back(false);
+            }
+            sleep_until(next).await;
+            if spare {
+                self.give_back(true);
+            }
+            let Some(node) = self.node.upgrade() else {
+                return;
+            };
+            // Not in a drained section.
+            spare = match Activity::try_begin(&node) {
+                Some(activity) => {
+                    driver(&node).is_some_and(|driver| driver.image.clean(activity.request()))
+                }
+                None => false,
+            };
+            drop(node);
+            spare = spare && !self.give_back(false);
+        }
+    }
+
+    /// Has memory given back, if that makes no request wait or `always`.
+    fn give_back(&self, always: bool) -> bool {
+        let Some(node) = self.node.upgrade() else {
+            return true;
+        };
+        let quiet = driver(&node).is_none_or(|driver| driver.image.grace.is_idle());
+        if !quiet && !always {
+            return false;
+        }
+        let (name, uid) = (node.name().to_owned(), node.uid());
+        self.main.schedule(move |bql| {
+            let node = Node::find(bql, &name).filter(|node| node.io().uid() == uid);
+            if let Some(node) = node
+                && let Some(driver) = node.driver::<Qcow2>()
+            {
+                driver.image.give_back_memory(&mut node.drain(bql));
+            }
+        });
+        true
+    }
+}
+
+fn driver(node: &IoNode) -> Option<&Qcow2> {
+    let driver: &dyn Any = node.driver();
+    driver.downcast_ref()
+}
