@@ -13,24 +13,31 @@ pub enum SizeError {
 
 /// Reads a size in bytes: `4096`, `0x1000`, `64k`, `1.5G`. The suffixes are
 /// `B`, `K`, `M`, `G`, `T`, `P` and `E`, in either case, in powers of 1024. A
-/// fraction takes one, and is rounded down to whole bytes (`qemu_strtosz`).
+/// fraction takes one, and is rounded down to whole bytes. Blanks and a `+` may
+/// stand before it (`qemu_strtosz`).
 ///
 /// ```
 /// assert_eq!(block_open::parse_size("1.5k"), Ok(1536));
 /// ```
 ///
 /// # Errors
-/// [`SizeError`]; a negative number is out of range.
+/// [`SizeError`]; a negative number without a unit is out of range.
 pub fn parse_size(text: &str) -> Result<u64, SizeError> {
+    let text = text.trim_ascii_start();
     let (negative, text) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
-        None => (false, text),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
-    let size = parse_unsigned(text)?;
-    if negative && size != 0 {
-        return Err(SizeError::Range);
+    if negative {
+        // Of a number with a unit nobody looks how small it is.
+        let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        return match is_plain {
+            true if text.bytes().all(|byte| byte == b'0') => Ok(0),
+            true => Err(SizeError::Range),
+            false => Err(SizeError::Syntax),
+        };
     }
-    Ok(size)
+    parse_unsigned(text)
 }
 
 fn parse_unsigned(text: &str) -> Result<u64, SizeError> {
@@ -88,6 +95,8 @@ mod tests {
         for (text, bytes) in [
             ("0", 0),
             ("-0", 0),
+            (" 1", 1),
+            ("+1k", 1024),
             ("4096", 4096),
             ("0x1000", 4096),
             ("512B", 512),
@@ -105,14 +114,13 @@ mod tests {
     #[test]
     fn what_is_no_size_is_told_from_what_does_not_fit() {
         for text in [
-            "", "x", "k", "1KB", "1e3", "1.5", "1.", ".5k", "1..5k", "0x", "0xg", "0x1k", " 1",
-            "1 ", "+1", "1\u{e4}", "--1",
+            "", "x", "k", "1KB", "1e3", "1.5", "1.", ".5k", "1..5k", "0x", "0xg", "0x1k", "1 ",
+            "1\u{e4}", "--1", "+-1", "- 1", "-1k", "-1.5k",
         ] {
             assert_eq!(parse_size(text), Err(SizeError::Syntax), "{text}");
         }
         for text in [
             "-1",
-            "-1k",
             "16E",
             "15.9999999999999999999999E",
             "18446744073709551616",

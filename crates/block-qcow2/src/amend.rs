@@ -108,6 +108,11 @@ impl Amendment {
                     amendment.data_file_raw = Some(raw);
                 }
                 "refcount_bits" => amendment.refcount_order = Some(width(number)?),
+                key if key.starts_with("encrypt.") => {
+                    return Err(invalid(
+                        "Can't amend encryption options - encryption not present",
+                    ));
+                }
                 _ => return Err(invalid(format!("Invalid parameter '{key}'"))),
             }
         }

@@ -353,7 +353,13 @@ pub(crate) fn load(section: &mut Drained<'_>, driver: &Qcow2) -> Result<(), Grap
                 errno: error.errno(),
             })?;
     }
-    image.lock().bitmaps = entries;
+    let in_doubt = node.bitmaps(section).filter(|view| view.is_inconsistent());
+    let names = in_doubt.map(|view| view.name().to_owned()).collect();
+    {
+        let state = &mut *image.lock();
+        state.inconsistent = names;
+        state.bitmaps = entries;
+    }
     if writable {
         become_writable(section, driver)?;
     }

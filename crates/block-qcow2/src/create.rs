@@ -112,6 +112,9 @@ impl CreateOptions {
                  (use version=v3 or greater)",
             );
         }
+        if self.backing_format.is_some() && self.backing_file.is_none() {
+            return refuse("Backing format cannot be used without backing file");
+        }
         if self.data_file_raw && self.data_file.is_none() {
             return refuse("data-file-raw requires data-file");
         }
@@ -169,7 +172,8 @@ impl CreateOptions {
         if entries * 8 > Limits::L1_BYTES {
             return Err(IoError::from_errno(EFBIG));
         }
-        let is_full = self.preallocation != Preallocation::Off;
+        // What is in a raw image is where the guest has it.
+        let is_full = self.preallocation != Preallocation::Off || self.data_file_raw;
         let l1 = geometry.clusters_of(entries * 8);
         let l2 = if is_full { entries } else { 0 };
         let data = match is_full && self.data_file.is_none() {
@@ -214,7 +218,9 @@ impl CreateOptions {
     /// Those of [`check`](CreateOptions::check); `EFBIG`.
     pub fn measure(&self, data: u64) -> Result<Measurement, IoError> {
         let mut whole = self.clone();
-        whole.backing_file = None;
+        (whole.backing_file, whole.backing_format) = (None, None);
+        // The data counts wherever it is.
+        (whole.data_file, whole.data_file_raw) = (None, false);
         whole.preallocation = Preallocation::Metadata;
         whole.check()?;
         let layout = whole.layout()?;
@@ -261,7 +267,7 @@ impl CreateOptions {
         } else {
             below
         };
-        file.truncate(layout.total << bits, false, here).await?;
+        file.truncate(layout.end(), false, here).await?;
         if let Some(data) = data
             && (self.data_file_raw || self.preallocation != Preallocation::Off)
         {
@@ -281,19 +287,25 @@ impl CreateOptions {
             file.write((blocks_at + block) << bits, buffer.source())
                 .await?;
         }
+        // All of it, so that it has its place on the disk.
+        let rest = (layout.table * size / 8 - layout.blocks) as usize;
         let blocks = (0..layout.blocks).map(|block| (blocks_at + block) << bits);
-        write_words(file, size, blocks).await?;
+        write_words(file, size, blocks.chain(std::iter::repeat_n(0, rest))).await?;
         for table in 0..layout.l2 {
             let buffer = layout.l2_table(table, self);
             file.write((layout.l2_first + table) << bits, buffer.source())
                 .await?;
         }
-        if layout.l2 > 0 {
-            let tables = (0..layout.l2).map(|table| (layout.l2_first + table) << bits | COPIED);
-            write_words(file, layout.header.l1_offset, tables).await?;
+        let entries = u64::from(layout.header.l1_size);
+        let tables = (0..layout.l2).map(|table| (layout.l2_first + table) << bits | COPIED);
+        let none = std::iter::repeat_n(0, (entries - layout.l2) as usize);
+        if entries > 0 {
+            write_words(file, layout.header.l1_offset, tables.chain(none)).await?;
         }
         file.flush().await?;
-        let header = Buffer::from(&*layout.header.write()?);
+        let mut header = Buffer::zeroed(size as usize);
+        let bytes = layout.header.write()?;
+        header.as_mut_slice()[..bytes.len()].copy_from_slice(&bytes);
         file.write(0, header.source()).await?;
         file.flush().await
     }
@@ -315,6 +327,15 @@ struct Layout {
 }
 
 impl Layout {
+    /// How long the file is at first, in bytes. A table of the first level
+    /// that is empty takes its entries, and not a whole cluster.
+    fn end(&self) -> u64 {
+        match self.l2 {
+            0 => self.header.l1_offset + u64::from(self.header.l1_size) * 8,
+            _ => self.total << self.geometry.cluster_bits,
+        }
+    }
+
     /// A second-level table that refers to clusters in their order.
     fn l2_table(&self, table: u64, options: &CreateOptions) -> Buffer {
         let geometry = &self.geometry;

@@ -121,10 +121,12 @@ impl Image {
         let tables = self.all_tables(request).await?;
         let all = tables.len() as u64;
         for (done, (offset, is_own)) in tables.into_iter().enumerate() {
-            tell(done as u64, all);
             self.expand_table(request, offset, is_own).await?;
+            tell(done as u64 + 1, all);
         }
-        tell(all, all);
+        if all == 0 {
+            tell(1, 1);
+        }
         self.commit(request, Goal::Durable).await
     }
 
@@ -202,9 +204,8 @@ impl Image {
             let claimed = self.claim(request, left, false).await?;
             let (start, bytes) = (claimed.offset(), claimed.count() << bits);
             self.check_overlap(request, start, bytes).await?;
-            if !claimed.is_fresh() {
-                file.write_zeroes(start, bytes, WriteFlags::empty()).await?;
-            }
+            // Where the file ended before it gets longer.
+            file.write_zeroes(start, bytes, WriteFlags::empty()).await?;
             hosts.extend(claimed.clusters().map(|cluster| cluster << bits));
             new.claimed.push(claimed);
         }

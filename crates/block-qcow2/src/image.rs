@@ -118,6 +118,9 @@ pub(crate) struct State {
     pub snapshots: Vec<Snapshot>,
     /// The bitmaps that are stored.
     pub bitmaps: Vec<BitmapEntry>,
+    /// The names of those that were in use when the image was opened: what
+    /// they say does not hold.
+    pub inconsistent: Vec<String>,
     /// How long the table of snapshots is stored, in bytes.
     pub snapshot_bytes: u64,
     /// Which first-level entries are not stored yet.
@@ -167,6 +170,7 @@ impl State {
             refs,
             snapshots: Vec::new(),
             bitmaps: Vec::new(),
+            inconsistent: Vec::new(),
             snapshot_bytes: 0,
             l1_dirty: BTreeSet::new(),
             places,

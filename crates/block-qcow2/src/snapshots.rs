@@ -3,6 +3,7 @@
 //!
 //! Everything here happens in a drained section: nothing else is in flight.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -22,9 +23,9 @@ use crate::switch::Extent;
 use crate::zero::Become;
 
 /// What is done to every use that a first-level table makes of a cluster.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Change {
-    More,
+enum Change<'c> {
+    /// One more, which is noted.
+    More(&'c mut Vec<Range<u64>>),
     Fewer,
 }
 
@@ -49,10 +50,46 @@ impl Image {
     }
 
     /// Makes a snapshot and says what it is called.
+    ///
+    /// # Errors
+    /// What was counted for it is counted no more.
     async fn create_snapshot(
         &self,
         request: Request<'_>,
         info: &SnapshotInfo,
+    ) -> Result<String, IoError> {
+        let mut counted = Vec::new();
+        let created = self.try_create(request, info, &mut counted).await;
+        if created.is_err() {
+            self.uncount(request, counted).await;
+        }
+        created
+    }
+
+    /// Takes back what was counted for something that has failed. What comes
+    /// of it, nothing is worse than a leak.
+    async fn uncount(&self, request: Request<'_>, counted: Vec<Range<u64>>) {
+        if counted.is_empty() {
+            return;
+        }
+        {
+            let state = &mut *self.lock();
+            for clusters in counted {
+                state.release(clusters, false);
+            }
+        }
+        if self.commit(request, Goal::Durable).await.is_ok()
+            && self.mark_copied(request, true).await.is_ok()
+        {
+            let _ = self.commit(request, Goal::Durable).await;
+        }
+    }
+
+    async fn try_create(
+        &self,
+        request: Request<'_>,
+        info: &SnapshotInfo,
+        counted: &mut Vec<Range<u64>>,
     ) -> Result<String, IoError> {
         self.check_sane()?;
         if !self.geometry.keeps_data {
@@ -75,7 +112,7 @@ impl Image {
             .map(|index| self.l1.get(index) & !COPIED)
             .collect();
         // Nothing is written in place from now on.
-        self.count_tree(request, &l1, Change::More).await?;
+        self.count_tree(request, &l1, Change::More(counted)).await?;
         self.share_all(request).await?;
         let bits = self.geometry.cluster_bits;
         let claimed = self
@@ -105,6 +142,7 @@ impl Image {
             unknown_extra: Vec::new(),
         });
         self.replace_snapshots(request, all, Some(claimed)).await?;
+        counted.clear();
         self.note_metadata();
         if info.vm_state_size > 0 {
             // It belongs to the snapshot now.
@@ -166,7 +204,7 @@ impl Image {
         &self,
         request: Request<'_>,
         l1: &[u64],
-        change: Change,
+        mut change: Change<'_>,
     ) -> Result<(), IoError> {
         let geometry = &self.geometry;
         let bits = geometry.cluster_bits;
@@ -187,10 +225,10 @@ impl Image {
             for entry in entries_of(geometry, &words) {
                 let clusters = clusters_of(entry, bits);
                 if let Some((first, last)) = clusters {
-                    self.count(request, first, last, change).await?;
+                    self.count(request, first, last, &mut change).await?;
                 }
             }
-            self.count(request, offset >> bits, offset >> bits, change)
+            self.count(request, offset >> bits, offset >> bits, &mut change)
                 .await?;
         }
         Ok(())
@@ -201,17 +239,17 @@ impl Image {
         request: Request<'_>,
         first: u64,
         last: u64,
-        change: Change,
+        change: &mut Change<'_>,
     ) -> Result<(), IoError> {
-        if change == Change::Fewer {
+        let Change::More(counted) = change else {
             let discard = self.settings.lock().pass_discard_snapshot;
             // Nobody is there who could still use them.
             self.lock().release(first..last + 1, discard);
             return Ok(());
-        }
+        };
         let most = self.geometry_now().counts.max();
         for cluster in first..=last {
-            let counted = self
+            let has_room = self
                 .with_refs(request, |refs| {
                     let count = refs.get(cluster)?;
                     if count < most {
@@ -220,8 +258,12 @@ impl Image {
                     Ok(count < most)
                 })
                 .await?;
-            if !counted {
+            if !has_room {
                 return Err(IoError::from_errno(errno::EINVAL));
+            }
+            match counted.last_mut() {
+                Some(run) if run.end == cluster => run.end += 1,
+                _ => counted.push(cluster..cluster + 1),
             }
         }
         Ok(())
@@ -296,6 +338,20 @@ impl Image {
 
     /// Makes the image what it was.
     async fn go_to(&self, request: Request<'_>, snapshot: &Snapshot) -> Result<(), IoError> {
+        let mut counted = Vec::new();
+        let gone = self.try_go_to(request, snapshot, &mut counted).await;
+        if gone.is_err() {
+            self.uncount(request, counted).await;
+        }
+        gone
+    }
+
+    async fn try_go_to(
+        &self,
+        request: Request<'_>,
+        snapshot: &Snapshot,
+        counted: &mut Vec<Range<u64>>,
+    ) -> Result<(), IoError> {
         self.get_ready(request).await?;
         if !self.geometry.keeps_data {
             return Err(IoError::from_errno(errno::ENOTSUP));
@@ -313,7 +369,7 @@ impl Image {
         if self.geometry.l1_entries(size) > l1.len() as u64 {
             return Err(IoError::from_errno(errno::EINVAL));
         }
-        self.count_tree(request, &l1, Change::More).await?;
+        self.count_tree(request, &l1, Change::More(counted)).await?;
         let bits = self.geometry.cluster_bits;
         let clusters = self.geometry.clusters_of(l1.len() as u64 * 8).max(1);
         let claimed = self.claim(request, clusters, true).await?;
@@ -337,6 +393,7 @@ impl Image {
             header.size = size;
         })
         .await?;
+        counted.clear();
         let old: Vec<u64> = (0..u64::from(before.1))
             .map(|index| self.l1.get(index))
             .collect();
@@ -428,6 +485,9 @@ impl Snapshots for Qcow2 {
 
     fn goto(&self, section: &mut Drained<'_>, id: &str) -> Result<(), GraphError> {
         let image = &self.image;
+        if !image.geometry.keeps_data {
+            return Err(IoError::from_errno(errno::ENOTSUP).into());
+        }
         let by_id = SnapshotKey {
             id: Some(id),
             name: None,

@@ -42,6 +42,7 @@ impl Image {
                 "Can't resize a v2 image which has snapshots",
             );
         }
+        self.check_bitmaps()?;
         if new < old {
             if to.preallocation != Preallocation::Off {
                 return refuse(
@@ -58,6 +59,20 @@ impl Image {
             );
         }
         self.grow(request, old, to).await
+    }
+
+    /// Refuses to change the length while a bitmap is there of which nobody
+    /// knows what it says (`qcow2_truncate_bitmaps_check`).
+    fn check_bitmaps(&self) -> Result<(), IoError> {
+        let state = self.lock();
+        let is_there = |name: &&String| state.bitmaps.iter().any(|bitmap| bitmap.name == **name);
+        match state.inconsistent.iter().find(is_there) {
+            None => Ok(()),
+            Some(name) => Err(IoError::refused(
+                errno::EINVAL,
+                format!("Bitmap '{name}' is inconsistent and cannot be used"),
+            )),
+        }
     }
 
     async fn shrink(&self, request: Request<'_>, old: u64, new: u64) -> Result<(), IoError> {
@@ -139,9 +154,10 @@ impl Image {
                     .await?;
             }
         }
+        let is_raw = self.lock().header.has_raw_data();
         let how = match to.preallocation {
-            // As when such an image is made.
-            Preallocation::Off if self.lock().header.has_raw_data() => Preallocation::Metadata,
+            // What is in a raw image is where the guest has it.
+            Preallocation::Off if is_raw && !to.zeroes => Preallocation::Metadata,
             how => how,
         };
         if how != Preallocation::Off {
@@ -245,6 +261,9 @@ impl Image {
                 let data = self.data(request)?;
                 data.write_zeroes(host, count << bits, WriteFlags::empty())
                     .await?;
+            } else if self.geometry.keeps_data {
+                // What an entry refers to is in the file.
+                self.reach_end(request).await?;
             }
             let extended = self.geometry.has_subclusters();
             self.change_entries(request, want.start, count, |number, old, _| {
@@ -259,9 +278,6 @@ impl Image {
                 claimed.keep();
             }
             at = (want.start + (count << bits)).min(to);
-        }
-        if self.geometry.keeps_data && how == Preallocation::Metadata {
-            self.reach_end(request).await?;
         }
         Ok(())
     }

@@ -150,7 +150,13 @@ impl Drained<'_> {
                 node: device_or_node_name(self.graph(), self.node().key(self)),
                 error,
             },
-            error => BitmapError::Driver(error),
+            error => BitmapError::Driver(IoError::refused(
+                error.errno(),
+                format!(
+                    "Can't make bitmap '{name}' persistent in '{}': {error}",
+                    device_or_node_name(self.graph(), self.node().key(self))
+                ),
+            )),
         })
     }
 

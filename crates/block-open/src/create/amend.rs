@@ -72,7 +72,8 @@ fn creation(format: &str) -> Result<&'static Create, OpenError> {
 fn amendable(format: &str) -> Result<impl Iterator<Item = &'static CreateOption>, OpenError> {
     let create = creation(format)?;
     let can = |option: &&CreateOption| create.amend.contains(&option.name);
-    Ok(create.options.iter().filter(can))
+    let both = create.options.iter().filter(can);
+    Ok(both.chain(create.amend_only))
 }
 
 #[cfg(test)]
@@ -114,6 +115,7 @@ mod tests {
             assert_eq!(refused.to_string(), message);
         }
         let help = amendment_help("qcow2").expect("it has some");
+        assert!(help.contains("  encrypt.state=<str>    - Select"), "{help}");
         assert!(
             help.starts_with("Amend options for 'qcow2':\n  backing_file=<str>     - "),
             "{help}"

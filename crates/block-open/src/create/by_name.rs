@@ -208,7 +208,9 @@ impl ImageSpec {
             });
         }
         if given.number(SIZE).is_none() {
-            given.set_number(SIZE, length);
+            // A base of any length is shown in whole sectors.
+            let whole = length.checked_next_multiple_of(SECTOR);
+            given.set_number(SIZE, whole.unwrap_or(length));
         }
         Ok(())
     }

@@ -23,6 +23,8 @@ pub struct Create {
     /// Those of `options` that can be changed later
     /// (`BlockDriver.amend_opts`).
     pub amend: &'static [&'static str],
+    /// What can be given only when an image is changed.
+    pub amend_only: &'static [CreateOption],
     /// What is called otherwise there: the name with `-o`, and there.
     pub(crate) renamed: &'static [(&'static str, &'static str)],
     /// Turns values that are written otherwise with `-o` into what the typed

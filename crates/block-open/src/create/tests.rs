@@ -41,6 +41,7 @@ static FORMAT: Driver = Driver {
         ],
         typed: &[SIZE, WORD, BACKING, BACKING_FORMAT, WIDTH],
         amend: &[],
+        amend_only: &[],
         renamed: &[
             ("compat", "level"),
             ("backing_file", "backing-file"),
@@ -206,11 +207,11 @@ fn a_base_is_looked_at_unless_it_is_trusted() {
     let spec = || ImageSpec::new(&top, "labelled");
     let refused = |spec: ImageSpec| make(spec).0.expect_err("refused");
 
-    // The length comes from the base, which is beside the image.
+    // The length comes from the base, which is beside the image: whole sectors.
     let (said, made) = make(spec().base("base").base_format("raw"));
     assert!(
         said.expect("planned")
-            .contains(" size=3000 backing_file=base backing_fmt=raw ")
+            .contains(" size=3072 backing_file=base backing_fmt=raw ")
     );
     assert_eq!(made, Ok(()));
     let written = std::fs::read_to_string(&top).expect("there");

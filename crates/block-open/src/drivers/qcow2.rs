@@ -332,8 +332,55 @@ const COMPRESSION: Key = Key::word(
     &["zlib", "zstd"],
 );
 
+const ITER_TIME: CreateOption = CreateOption::new(
+    "encrypt.iter-time",
+    CreateKind::Number,
+    "Time to spend in PBKDF in milliseconds",
+);
+
 const CREATE: Create = Create {
     options: &[
+        CreateOption::new(
+            "encryption",
+            CreateKind::Switch,
+            "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)",
+        ),
+        CreateOption::new(
+            "encrypt.format",
+            CreateKind::Text,
+            "Encrypt the image, format choices: 'aes', 'luks'",
+        ),
+        CreateOption::new(
+            "encrypt.key-secret",
+            CreateKind::Text,
+            "ID of secret providing qcow AES key or LUKS passphrase",
+        ),
+        CreateOption::new(
+            "encrypt.cipher-alg",
+            CreateKind::Text,
+            "Name of encryption cipher algorithm",
+        ),
+        CreateOption::new(
+            "encrypt.cipher-mode",
+            CreateKind::Text,
+            "Name of encryption cipher mode",
+        ),
+        CreateOption::new(
+            "encrypt.ivgen-alg",
+            CreateKind::Text,
+            "Name of IV generator algorithm",
+        ),
+        CreateOption::new(
+            "encrypt.ivgen-hash-alg",
+            CreateKind::Text,
+            "Name of IV generator hash algorithm",
+        ),
+        CreateOption::new(
+            "encrypt.hash-alg",
+            CreateKind::Text,
+            "Name of encryption hash algorithm",
+        ),
+        ITER_TIME,
         CreateOption::new("cluster_size", CreateKind::Size, "qcow2 cluster size").or("65536"),
         CreateOption::new("extended_l2", CreateKind::Switch, "Extended L2 tables").or("off"),
         CreateOption::new(
@@ -406,9 +453,32 @@ const CREATE: Create = Create {
         "compat",
         "data_file",
         "data_file_raw",
+        "encrypt.iter-time",
         "lazy_refcounts",
         "refcount_bits",
         "size",
+    ],
+    amend_only: &[
+        CreateOption::new(
+            "encrypt.keyslot",
+            CreateKind::Number,
+            "Select a single keyslot to modify explicitly",
+        ),
+        CreateOption::new(
+            "encrypt.new-secret",
+            CreateKind::Text,
+            "New secret to set in the matching keyslots. Empty string to erase",
+        ),
+        CreateOption::new(
+            "encrypt.old-secret",
+            CreateKind::Text,
+            "Select all keyslots that match this password",
+        ),
+        CreateOption::new(
+            "encrypt.state",
+            CreateKind::Text,
+            "Select new state of affected keyslots (active/inactive)",
+        ),
     ],
     renamed: &[
         ("backing_file", "backing-file"),
@@ -426,8 +496,39 @@ const CREATE: Create = Create {
     how: How::InFile(create),
 };
 
-/// Levels of compatibility have older names.
+/// Refuses what would encrypt an image.
+fn refuse_encryption(options: &Options) -> Result<(), OpenError> {
+    let is_given = |key: &str| options.get(key).is_some();
+    let mut keys = options.iter().map(|(key, _)| key);
+    let encrypts = |key: &str| key == "encryption" || key.starts_with("encrypt.");
+    if !keys.any(encrypts) {
+        return Ok(());
+    }
+    let format = options.get("encrypt.format").map(Value::to_string);
+    let text = match format.as_deref() {
+        Some(_) if is_given("encryption") => {
+            "'encrypt.format' and its alias 'encryption' can't be used at the same time".to_owned()
+        }
+        Some(word) if !matches!(word, "aes" | "luks") => {
+            format!("Parameter 'format' does not accept value '{word}'")
+        }
+        None if !is_given("encryption") => "Parameter 'encrypt.format' is missing".to_owned(),
+        _ if !is_given("encrypt.key-secret") => {
+            "Parameter 'encrypt.key-secret' is required for cipher".to_owned()
+        }
+        _ => "Encrypted images are not supported".to_owned(),
+    };
+    Err(OpenError::Value(text))
+}
+
+/// Levels of compatibility have older names. Options of encryption are known
+/// and refused: no image here is encrypted.
 fn convert(options: &mut Options) -> Result<(), OpenError> {
+    let old = options.get("encryption").map(Value::to_string);
+    if old.is_some_and(|word| matches!(&*word, "off" | "no" | "false" | "n")) {
+        options.remove("encryption");
+    }
+    refuse_encryption(options)?;
     let level = options.get(VERSION.name).map(Value::to_string);
     let version = match level.as_deref() {
         Some("0.10") => "v2",

@@ -34,6 +34,7 @@ pub(super) static RAW: Driver = Driver {
         )],
         typed: &[],
         amend: &[],
+        amend_only: &[],
         renamed: &[],
         convert: |_| Ok(()),
         how: How::AsItsFile,

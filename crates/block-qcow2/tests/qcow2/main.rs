@@ -1,6 +1,7 @@
 //! The driver, with QEMU's own tools beside it.
 
 mod activity;
+mod amending;
 mod caches;
 mod chains;
 mod checking;

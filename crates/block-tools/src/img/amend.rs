@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use block_gs::BqlGuard;
+use block_gs::{BqlGuard, GraphError};
 
 use super::call::{Call, Command, Failed, because, fail};
 use super::image::{Image, OpenAs, cache};
 use super::progress::Progress;
-use super::say;
 use super::source::{add_list, asks_for_help};
+use super::{resize, say};
 use crate::getopt::Known;
 
 pub(super) static COMMAND: Command = Command {
@@ -86,7 +86,10 @@ fn run(bql: &mut BqlGuard, call: &Call<'_>) -> Result<u8, Failed> {
     let amended = section.amend_options_telling(&options, force, Box::new(tell));
     drop(section);
     progress.is_at(100.0);
-    amended.map_err(|error| because("", &error))?;
+    amended.map_err(|error| match &error {
+        GraphError::Io(error) => resize::refused(error),
+        error => because("", error),
+    })?;
     image.close(bql);
     Ok(0)
 }

@@ -94,6 +94,11 @@ fn run(bql: &mut BqlGuard, call: &Call<'_>) -> Result<u8, Failed> {
         .size(0)
         .plan(bql);
     drop(checked.map_err(|error| because("", &error))?);
+    // What is below does not count, so it need not be said what it is.
+    let no_format = option_in(&lists, "backing_fmt").is_none();
+    if option_in(&lists, "backing_file").is_some() && no_format {
+        lists.push("backing_fmt=raw".to_owned());
+    }
     if !lists.is_empty() {
         let mut spec = block_open::ImageSpec::new("measured", &made).trust_base(true);
         for list in &lists {
@@ -115,20 +120,44 @@ fn run(bql: &mut BqlGuard, call: &Call<'_>) -> Result<u8, Failed> {
         spec = spec.options(list);
     }
     let planned = spec.options(&format!("size={length}")).plan(bql);
+    let mut kept = None;
     let measured = planned.and_then(|planned| {
-        planned.measure(|unit| match &image {
-            None => Ok(0),
-            Some(image) => count(bql, image, unit).map_err(|error| GraphError::from(error).into()),
+        planned.measure(|unit| {
+            let Some(image) = &image else { return Ok(0) };
+            kept = bitmaps(bql, image, unit);
+            count(bql, image, unit).map_err(|error| GraphError::from(error).into())
         })
     });
     let mut measured = measured.map_err(|error| because("", &error))?;
-    let has_bitmaps = image.is_some_and(|image| image.node.supports_persistent_bitmaps(bql));
-    measured.bitmaps = measured.bitmaps.filter(|_| has_bitmaps);
+    measured.bitmaps = measured.bitmaps.and(kept);
     say(&match output {
         Output::Human => text(&measured),
         Output::Json => json::pretty(&value(&measured)) + "\n",
     });
     Ok(0)
+}
+
+/// How many bytes the bitmaps take that are kept with the image, in clusters
+/// of `cluster` bytes: as if each of them were stored whole. `None` for an
+/// image that keeps none.
+fn bitmaps(bql: &BqlGuard, image: &Image, cluster: u64) -> Option<u64> {
+    if !image.node.supports_persistent_bitmaps(bql) {
+        return None;
+    }
+    let length = image.node.length(bql);
+    let (mut sum, mut directory) = (0, 0);
+    for bitmap in image.node.bitmaps(bql) {
+        if !bitmap.is_persistent() || bitmap.is_inconsistent() {
+            continue;
+        }
+        let info = bitmap.info();
+        let bytes = length.div_ceil(info.granularity).div_ceil(8);
+        let clusters = bytes.div_ceil(cluster);
+        sum += clusters * cluster + (clusters * 8).next_multiple_of(cluster);
+        // An entry of the directory.
+        directory += (24 + info.name.len() as u64).next_multiple_of(8);
+    }
+    Some(sum + u64::next_multiple_of(directory, cluster))
 }
 
 /// How many bytes of the image are data, in whole units.

@@ -144,13 +144,26 @@ fn run(bql: &mut BqlGuard, call: &Call<'_>) -> Result<u8, Failed> {
     }
     let root = image.root().clone();
     let resized = bql.block_on(root.truncate(length, true, preallocation));
-    resized.map_err(|error| because("", &error))?;
+    resized.map_err(|error| refused(&error))?;
     if !quiet {
         say("Image resized.\n");
     }
     image.close(bql);
     Ok(0)
 }
+
+/// An error of changing the length, with advice if a bitmap is to blame.
+pub(super) fn refused(error: &dyn std::fmt::Display) -> Failed {
+    let text = error.to_string();
+    let advice = match text.starts_with("Bitmap '") && text.ends_with(IN_DOUBT) {
+        true => Some("Try block-dirty-bitmap-remove to delete this bitmap from disk".to_owned()),
+        false => None,
+    };
+    Failed::Report(text, advice, 1)
+}
+
+/// How the refusal ends because of a bitmap that may be out of date.
+const IN_DOUBT: &str = "is inconsistent and cannot be used";
 
 fn is_less(word: &str) -> bool {
     let digits = word.strip_prefix('-');

@@ -6,11 +6,13 @@
 //! | `both` | running a line on both |
 //! | `check` | images that were damaged |
 //! | `formats` | several steps with images of a format |
+//! | `amending` | images that are changed, resized, kept and made, in several steps |
 //! | `scripts` | scripts that call `qemu-io` too |
 //! | `alone` | what there is nothing to compare with |
 //! | `caches` | sizes of qcow2's caches, also with `qemu-io` |
 
 mod alone;
+mod amending;
 mod both;
 mod caches;
 mod check;
