@@ -9,13 +9,13 @@
 //! | `answers` | two programs that were given the same line |
 //! | [`page`] | pages of the repository that are made of something |
 //!
-//! Suites depend on it for tests alone. It stands on `block-gs` and names no driver, so that
-//! every crate from there on can use it. Not for `block-common` and `block-io`, which name nothing
-//! above them, nor for `ui-tests`: the compiler suggests what a case could import, and what it says
+//! Suites depend on it for tests alone. It stands on `block-gs` and names no
+//! driver, so that every crate from there on can use it. It is not for
+//! `block-common` and `block-io`, which name nothing above them, nor for
+//! `ui-tests`: the compiler suggests what a case could import, and what it says
 //! there is kept.
 //!
-//! Everything here panics where a test would: it is for what has to work before
-//! the test begins to ask something.
+//! What a test is not about panics here, as it would in the test.
 
 #![forbid(unsafe_code)]
 

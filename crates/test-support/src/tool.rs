@@ -1,7 +1,7 @@
 //! QEMU's own tools, to compare with.
 //!
-//! **Rule.** Without what it compares with, a test says that it was skipped and ends. Where
-//! `QUIESCE_REQUIRE_QEMU=1` demands the comparison, it fails instead.
+//! **Rule.** Without what it compares with, a test says that it was skipped, and
+//! ends. Where `QUIESCE_REQUIRE_QEMU=1` demands the comparison, it fails instead.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
