@@ -109,11 +109,11 @@ impl Tests {
     }
 
     /// The test itself and every helper that it calls, or that those call. A
-    /// helper is a function of the same test program or of what suites share, or a static in
-    /// one of them. A method is followed when
-    /// no function of the block layer has its name, or when its type is named
-    /// beside the call: what is called may else be that function. The callbacks
-    /// of a driver, device or job are followed where it is named.
+    /// helper is a function of the same test program or of what suites share,
+    /// or a static there. A method is followed when no function of the block
+    /// layer has its name, or when its type is named beside the call: what is
+    /// called may else be that function. The callbacks of a driver, device or
+    /// job are followed where it is named.
     pub fn reached(&self, test: &str, api: &Api) -> Vec<&Body> {
         let Some(first) = self.tests.get(test) else {
             return Vec::new();

@@ -111,6 +111,14 @@ fn quiet_prints_the_object_alone() {
     assert_eq!(number(&last_line(&output), "seed"), 5);
 }
 
+/// Runs it where `PATH` names this directory alone.
+fn with_path(dir: &Path, path: &Path) -> Output {
+    let mut command = quiesce(&["--seconds", "1", "--json", "--image-size", "1"]);
+    command.arg("--dir").arg(dir);
+    command.arg("--pictures").arg(dir.join("pictures"));
+    command.env("PATH", path).output().expect("quiesce starts")
+}
+
 #[test]
 fn without_qemu_img_the_images_are_checked_all_the_same() {
     let dir = tempfile::tempdir().expect("a directory");
