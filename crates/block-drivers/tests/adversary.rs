@@ -8,23 +8,20 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use block_drivers::File;
-use block_gs::{Backend, BlockLayer, BqlGuard, Node, Perm};
+use block_gs::{Backend, BqlGuard, Node};
 use block_io::{Buffer, Request};
+use test_support::in_layer_with_files;
 
 const LENGTH: usize = 8 << 20;
 
 fn in_layer(test: impl FnOnce(&mut BqlGuard, &Path)) {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let layer = BlockLayer::new().expect("a block layer");
-    layer.enter(|bql| test(bql, directory.path()));
+    in_layer_with_files(|bql, directory| test(bql, directory.path()));
 }
 
 fn disk(bql: &mut BqlGuard, path: &Path, bytes: &[u8]) -> (Node, Backend) {
     std::fs::write(path, bytes).expect("written");
     let node = File::at(path).open(bql, "").expect("opened");
-    let perm = Perm::CONSISTENT_READ | Perm::WRITE;
-    let front = Backend::new(bql, "", perm, Perm::all()).expect("a backend");
-    front.insert(bql, &node).expect("inserted");
+    let front = test_support::disk(bql, &node);
     (node, front)
 }
 

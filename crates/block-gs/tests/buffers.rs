@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use block_gs::{
-    Backend, BlockDriver, BlockLayer, BqlGuard, GraphError, Node, NodeBuilder, Perm,
-    RegisteredBuffer, Role,
+    Backend, BlockDriver, BqlGuard, GraphError, Node, NodeBuilder, Perm, RegisteredBuffer, Role,
 };
 use block_io::aio::sleep;
 use block_io::{
     BlockLimits, Buffer, Destination, DriverIo, IoError, IoFuture, PinnedMemory, Request, Source,
     WriteFlags,
 };
+use test_support::in_layer;
 
 #[derive(Default)]
 struct Knows {
@@ -136,10 +136,6 @@ impl BlockDriver for Knows {
     fn close(&self, _bql: &mut BqlGuard) {
         assert_eq!(self.knows(), 0, "closed before it was told to forget");
     }
-}
-
-fn in_layer<R>(test: impl FnOnce(&mut BqlGuard) -> R) -> R {
-    BlockLayer::new().expect("a block layer").enter(test)
 }
 
 fn file(bql: &mut BqlGuard, name: &str) -> (Node, Arc<Knows>) {

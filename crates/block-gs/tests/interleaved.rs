@@ -14,6 +14,7 @@ use block_gs::{
 use block_io::aio::{Wait, sleep, yield_now};
 use block_io::dirty::StoredBitmap;
 use block_io::{Destination, DeviceIdentity, DeviceIo, DriverIo, IoFuture, Request};
+use test_support::in_layer;
 
 const RW: Perm = Perm::CONSISTENT_READ.union(Perm::WRITE);
 
@@ -97,10 +98,6 @@ fn open(bql: &mut BqlGuard, name: &str, child: Option<&Node>) -> (Node, Arc<Disk
 
 fn writer(bql: &mut BqlGuard, name: &str) -> Backend {
     Backend::new(bql, name, RW, Perm::all()).expect("a backend")
-}
-
-fn in_layer<R>(test: impl FnOnce(&mut BqlGuard) -> R) -> R {
-    BlockLayer::new().expect("a block layer").enter(test)
 }
 
 fn run_what_is_ready(bql: &mut BqlGuard) {

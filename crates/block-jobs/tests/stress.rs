@@ -9,19 +9,10 @@ use block_gs::{BqlGuard, IoThread, Node, Perm, drain_all};
 use block_io::aio::yield_now;
 use block_jobs::{Job, JobBackend, JobBuilder, JobStatus, JobTransaction, jobs};
 use common::{IoCode, Plan, Watch, create_over, in_layer, node, script_with_io, until};
-
-/// Numbers of chance, the same each time.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1);
-        (self.0 >> 33) % end
-    }
-}
+use test_support::Random;
 
 struct World {
-    chance: Chance,
+    chance: Random,
     nodes: Vec<Node>,
     homes: Vec<IoThread>,
     jobs: Vec<(Job, Option<Arc<Watch>>)>,
@@ -31,30 +22,30 @@ struct World {
 impl World {
     fn pick(&mut self) -> Option<Job> {
         let all = self.jobs.len() as u64;
-        let index = (all > 0).then(|| self.chance.below(all) as usize)?;
+        let index = (all > 0).then(|| self.chance.next(all) as usize)?;
         Some(self.jobs[index].0.clone())
     }
 
     fn node(&mut self) -> Node {
-        let index = self.chance.below(self.nodes.len() as u64) as usize;
+        let index = self.chance.next(self.nodes.len() as u64) as usize;
         self.nodes[index].clone()
     }
 
     fn start(&mut self, bql: &mut BqlGuard) {
         let together = JobTransaction::new(bql);
-        for _ in 0..=self.chance.below(2) {
+        for _ in 0..=self.chance.next(2) {
             self.made += 1;
             let builder = JobBuilder::new().id(format!("j{}", self.made));
             let node = self.node();
-            if self.chance.below(3) == 0 {
+            if self.chance.next(3) == 0 {
                 let job = script_with_io(bql, builder, &node, copying());
                 self.jobs.push((job, None));
                 continue;
             }
             let plan = Plan {
-                ready: self.chance.below(2) == 0,
-                soft: self.chance.below(2) == 0,
-                prepare: if self.chance.below(4) == 0 { 5 } else { 0 },
+                ready: self.chance.next(2) == 0,
+                soft: self.chance.next(2) == 0,
+                prepare: if self.chance.next(4) == 0 { 5 } else { 0 },
                 ..Plan::default()
             };
             let builder = builder.transaction(&together);
@@ -73,7 +64,7 @@ impl World {
     }
 
     fn step(&mut self, bql: &mut BqlGuard) {
-        match self.chance.below(9) {
+        match self.chance.next(9) {
             0 if self.jobs.len() < 12 => self.start(bql),
             1 => {
                 let node = self.node();
@@ -88,7 +79,7 @@ impl World {
             }
             2 => drain_all(bql).end(),
             3 => {
-                let to = self.chance.below(3) as usize;
+                let to = self.chance.next(3) as usize;
                 let home = self.homes.get(to).cloned();
                 let node = self.node();
                 node.set_iothread(bql, home.as_ref()).expect("all follow");
@@ -109,7 +100,7 @@ impl World {
             }
             7 => {
                 let Some(job) = self.pick() else { return };
-                let force = self.chance.below(2) == 0;
+                let force = self.chance.next(2) == 0;
                 let _ = job.cancel(bql, force);
             }
             _ => bql.run_for(std::time::Duration::from_micros(300)),
@@ -136,7 +127,7 @@ fn jobs_survive_everything() {
         in_layer(|bql| {
             let names = ["a", "b", "c"];
             let mut world = World {
-                chance: Chance(seed),
+                chance: Random(seed),
                 nodes: names.map(|name| node(bql, name)).into(),
                 homes: ["io0", "io1"]
                     .map(|name| IoThread::create(bql, name).expect("an iothread"))

@@ -3,31 +3,10 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use block_gs::{BlockLayer, BqlGuard};
 use block_open::{ImageSpec, OpenError, Options, PlannedImage, TypedImage, creation_help};
-
-/// Where the tool is. Without it the test is skipped, or fails where
-/// `QUIESCE_REQUIRE_QEMU=1` says that it has to be there.
-fn find(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut candidates = std::env::split_paths(&path).map(|directory| directory.join(name));
-    let found = candidates.find(|candidate| candidate.is_file());
-    if found.is_none() {
-        let required = std::env::var_os("QUIESCE_REQUIRE_QEMU").is_some_and(|value| value == "1");
-        assert!(
-            !required,
-            "QUIESCE_REQUIRE_QEMU=1, but {name} is not in PATH"
-        );
-        println!("SKIPPED: {name} is not in PATH");
-    }
-    found
-}
-
-fn in_layer<R>(test: impl FnOnce(&mut BqlGuard) -> R) -> R {
-    BlockLayer::new().expect("a block layer").enter(test)
-}
+use test_support::{Tool, in_layer};
 
 /// What is said before, and what about the failure, in lines.
 #[derive(PartialEq, Eq, Debug, Default)]
@@ -47,11 +26,9 @@ struct Case<'c> {
 }
 
 impl Case<'_> {
-    fn theirs(&self, tool: &Path) -> Said {
-        let mut command = Command::new(tool);
-        command
-            .env("LC_ALL", "C")
-            .args(["create", "-f", self.format]);
+    fn theirs(&self, tool: &Tool) -> Said {
+        let mut command = tool.command();
+        command.args(["create", "-f", self.format]);
         if !self.options.is_empty() {
             command.args(["-o", self.options]);
         }
@@ -124,7 +101,7 @@ fn plain<'c>(options: &'c str, name: &'c str, size: &'c str) -> Case<'c> {
 
 #[test]
 fn images_are_made_and_refused_as_qemu_img_does() {
-    let Some(tool) = find("qemu-img") else {
+    let Some(tool) = Tool::find("qemu-img") else {
         return;
     };
     let directory = tempfile::tempdir().expect("a directory");
@@ -253,7 +230,7 @@ fn images_are_made_and_refused_as_qemu_img_does() {
 
 #[test]
 fn qemu_takes_what_is_made_for_what_it_is() {
-    let Some(tool) = find("qemu-img") else {
+    let Some(tool) = Tool::find("qemu-img") else {
         return;
     };
     let directory = tempfile::tempdir().expect("a directory");
@@ -267,9 +244,7 @@ fn qemu_takes_what_is_made_for_what_it_is() {
             let planned = spec.plan(bql).expect("all right");
             assert_eq!(planned.size(), 1_000_000);
             planned.create_now(bql).expect("made");
-            let mut info = Command::new(&tool);
-            let info = info.args(["info", "--output=json", &path("a")]).output();
-            let info = String::from_utf8(info.expect("qemu-img starts").stdout).expect("text");
+            let info = tool.succeed(["info", "--output=json", &path("a")]);
             assert!(info.contains("\"virtual-size\": 1000448"), "{info}");
             assert!(info.contains("\"format\": \"raw\""), "{info}");
         }
@@ -278,7 +253,7 @@ fn qemu_takes_what_is_made_for_what_it_is() {
 
 #[test]
 fn help_reads_as_qemu_imgs() {
-    let Some(tool) = find("qemu-img") else {
+    let Some(tool) = Tool::find("qemu-img") else {
         return;
     };
     for (format, filename) in [
@@ -293,10 +268,8 @@ fn help_reads_as_qemu_imgs() {
         ("raw", Some("null-co://")),
         ("raw", Some("foo:x")),
     ] {
-        let mut command = Command::new(&tool);
-        command
-            .env("LC_ALL", "C")
-            .args(["create", "-f", format, "-o", "help"]);
+        let mut command = tool.command();
+        command.args(["create", "-f", format, "-o", "help"]);
         command.args(filename);
         let output = command.output().expect("qemu-img starts");
         let theirs = match output.status.success() {

@@ -2,12 +2,9 @@
 
 use std::fs;
 
-use block_gs::{Backend, BlockLayer, BqlGuard, Node, Perm, nodes};
+use block_gs::{Backend, BqlGuard, Node, Perm, nodes};
 use block_open::{OpenError, Options, add, drivers, for_filename, open};
-
-fn in_layer(test: impl FnOnce(&mut BqlGuard)) {
-    BlockLayer::new().expect("a block layer").enter(test);
-}
+use test_support::in_layer;
 
 fn pairs(text: &str) -> Options {
     Options::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))

@@ -2,18 +2,17 @@
 
 use std::fs;
 use std::panic::resume_unwind;
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
 use block_common::IoError;
 use block_drivers::{Chance, Inject, Injector, Raw, RequestKind};
-use block_gs::{Backend, BlockLayer, BqlGuard, Node, Perm};
+use block_gs::{Backend, BqlGuard, Node, Perm};
 use block_io::aio::sleep;
 use block_io::{Buffer, Request};
 use block_open::{Driver, OpenError, Opener, Options, Warning, drivers, for_filename, open, probe};
+use test_support::{Tool, in_layer};
 
 /// What waits for ever fails, and does not hold the others up.
 fn within_a_minute(test: impl FnOnce() + Send + 'static) {
@@ -28,27 +27,6 @@ fn within_a_minute(test: impl FnOnce() + Send + 'static) {
     if let Err(panic) = thread.join() {
         resume_unwind(panic);
     }
-}
-
-/// Where the tool is. Without it the test is skipped, or fails where
-/// `QUIESCE_REQUIRE_QEMU=1` says that it has to be there.
-fn find(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut candidates = std::env::split_paths(&path).map(|directory| directory.join(name));
-    let found = candidates.find(|candidate| candidate.is_file());
-    if found.is_none() {
-        let required = std::env::var_os("QUIESCE_REQUIRE_QEMU").is_some_and(|value| value == "1");
-        assert!(
-            !required,
-            "QUIESCE_REQUIRE_QEMU=1, but {name} is not in PATH"
-        );
-        println!("SKIPPED: {name} is not in PATH");
-    }
-    found
-}
-
-fn in_layer<R>(test: impl FnOnce(&mut BqlGuard) -> R) -> R {
-    BlockLayer::new().expect("a block layer").enter(test)
 }
 
 fn pairs(text: &str) -> Options {
@@ -123,7 +101,7 @@ fn beginnings() -> Vec<(&'static str, Vec<u8>)> {
 /// Where it is not, it opens the image for raw and for nothing else.
 #[test]
 fn images_are_taken_for_what_qemu_takes_them_for() {
-    let Some(tool) = find("qemu-img") else {
+    let Some(tool) = Tool::find("qemu-img") else {
         return;
     };
     let directory = tempfile::tempdir().expect("a directory");
@@ -132,8 +110,7 @@ fn images_are_taken_for_what_qemu_takes_them_for() {
             let path = directory.path().join(name);
             fs::write(&path, &beginning).expect("written");
             let path = path.to_str().expect("text");
-            let info = Command::new(&tool).args(["info", path]).output();
-            let info = info.expect("qemu-img starts");
+            let info = tool.run(["info", path]);
             let text = String::from_utf8_lossy(&info.stdout);
             let theirs_is_raw = text.contains("file format: raw");
             assert_eq!(
@@ -142,16 +119,14 @@ fn images_are_taken_for_what_qemu_takes_them_for() {
                 "{label} {name}"
             );
             let said = ["info", "-f", probe(&beginning, path), path];
-            let named = Command::new(&tool).args(said).output();
-            let named = named.expect("qemu-img starts");
+            let named = tool.run(said);
             assert_eq!(named.stderr, info_error(&tool, path), "{label} {name}");
         }
     }
 }
 
-fn info_error(tool: &PathBuf, path: &str) -> Vec<u8> {
-    let output = Command::new(tool).args(["info", path]).output();
-    output.expect("qemu-img starts").stderr
+fn info_error(tool: &Tool, path: &str) -> Vec<u8> {
+    tool.run(["info", path]).stderr
 }
 
 #[test]
@@ -272,7 +247,7 @@ fn an_image_that_is_said_to_be_raw_takes_any_bytes() {
 
 #[test]
 fn the_warning_is_qemus() {
-    let Some(tool) = find("qemu-io") else {
+    let Some(tool) = Tool::find("qemu-io") else {
         return;
     };
     let directory = tempfile::tempdir().expect("a directory");
@@ -281,12 +256,8 @@ fn the_warning_is_qemus() {
     let name = path.to_str().expect("text");
     for (more, read_only) in [(&[][..], false), (&["-r"], true)] {
         for name in [name, "null-co://"] {
-            let mut command = Command::new(&tool);
-            let command = command
-                .env("LC_ALL", "C")
-                .args(more)
-                .args(["-c", "length", name]);
-            let theirs = command.output().expect("qemu-io starts").stderr;
+            let line = more.iter().copied().chain(["-c", "length", name]);
+            let theirs = tool.run(line).stderr;
             let theirs = String::from_utf8(theirs).expect("text");
             let mut opener = Opener::new();
             in_layer(|bql| {

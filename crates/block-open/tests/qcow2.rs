@@ -3,27 +3,19 @@
 use std::path::Path;
 
 use block_gs::{BlockLayer, BqlGuard, Node, Perm};
-use block_io::Buffer;
 use block_open::{ImageSpec, Options, Value, for_filename, open};
+use test_support::{backend, disk, flush};
 
+/// Through a device that comes for that and goes.
 fn read(bql: &mut BqlGuard, node: &Node, offset: u64) -> u8 {
-    let disk =
-        block_gs::Backend::new(bql, "", Perm::CONSISTENT_READ, Perm::all()).expect("a backend");
-    disk.insert(bql, node).expect("nobody objects");
-    let mut buffer = Buffer::zeroed(1);
-    bql.block_on(disk.root().read(offset, buffer.destination()))
-        .expect("read");
-    buffer.as_slice()[0]
+    let disk = backend(bql, node, Perm::CONSISTENT_READ).expect("nobody objects");
+    test_support::read(bql, &disk, offset, 1).expect("read")[0]
 }
 
 fn write(bql: &mut BqlGuard, node: &Node, offset: u64, byte: u8) {
-    let perm = Perm::CONSISTENT_READ | Perm::WRITE;
-    let disk = block_gs::Backend::new(bql, "", perm, Perm::all()).expect("a backend");
-    disk.insert(bql, node).expect("nobody objects");
-    let buffer = Buffer::from(&[byte; 512][..]);
-    bql.block_on(disk.root().write(offset, buffer.source()))
-        .expect("written");
-    bql.block_on(disk.root().flush()).expect("flushed");
+    let disk = disk(bql, node);
+    test_support::write(bql, &disk, offset, &[byte; 512]).expect("written");
+    flush(bql, &disk).expect("flushed");
 }
 
 fn make(bql: &mut BqlGuard, path: &Path, options: &str, backing: Option<&str>) {

@@ -1,27 +1,8 @@
 //! What is refused, in the words of QEMU's own tools.
 
-use std::path::PathBuf;
-use std::process::Command;
-
-use block_gs::{Backend, BlockLayer, BqlGuard, Perm};
+use block_gs::{BlockLayer, BqlGuard, Perm};
 use block_open::{Options, for_filename, open};
-
-/// Where the tool is. Without it the test is skipped, or fails where
-/// `QUIESCE_REQUIRE_QEMU=1` says that it has to be there.
-fn find(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut candidates = std::env::split_paths(&path).map(|directory| directory.join(name));
-    let found = candidates.find(|candidate| candidate.is_file());
-    if found.is_none() {
-        let required = std::env::var_os("QUIESCE_REQUIRE_QEMU").is_some_and(|value| value == "1");
-        assert!(
-            !required,
-            "QUIESCE_REQUIRE_QEMU=1, but {name} is not in PATH"
-        );
-        println!("SKIPPED: {name} is not in PATH");
-    }
-    found
-}
+use test_support::{READ_WRITE, Tool, backend};
 
 /// As a device that writes would attach to it.
 fn attach(bql: &mut BqlGuard, options: Result<Options, block_open::OpenError>) -> Option<String> {
@@ -35,12 +16,8 @@ fn attach(bql: &mut BqlGuard, options: Result<Options, block_open::OpenError>) -
         Ok(node) => node,
         Err(error) => return Some(error.to_string()),
     };
-    let perm = Perm::CONSISTENT_READ | Perm::WRITE | Perm::RESIZE;
-    let backend = Backend::new(bql, "", perm, Perm::all()).expect("a backend");
-    backend
-        .insert(bql, &node)
-        .err()
-        .map(|error| error.to_string())
+    let attached = backend(bql, &node, READ_WRITE | Perm::RESIZE);
+    attached.err().map(|error| error.to_string())
 }
 
 /// What `qemu-io` says without its name and the warnings before.
@@ -53,7 +30,7 @@ fn theirs(output: &[u8], prefix: &str) -> Option<String> {
 
 #[test]
 fn options_are_refused_as_qemu_io_does() {
-    let Some(qemu_io) = find("qemu-io") else {
+    let Some(qemu_io) = Tool::find("qemu-io") else {
         return;
     };
     let directory = tempfile::tempdir().expect("a directory");
@@ -126,11 +103,7 @@ fn options_are_refused_as_qemu_io_does() {
         "driver=raw,file.filename=@,detect-zeroes=unmap,file.aio=threads,file.locking=auto",
     ] {
         let options = options.replace('@', &image);
-        let mut command = Command::new(&qemu_io);
-        command
-            .env("LC_ALL", "C")
-            .args(["--image-opts", "-c", "length", &options]);
-        let output = command.output().expect("qemu-io starts");
+        let output = qemu_io.run(["--image-opts", "-c", "length", &options]);
         let theirs = theirs(&output.stderr, "can't open: ");
         let parsed = Options::parse(&options).map_err(Into::into);
         let ours = layer.enter(|bql| attach(bql, parsed));
@@ -140,7 +113,7 @@ fn options_are_refused_as_qemu_io_does() {
 
 #[test]
 fn file_names_are_refused_as_qemu_io_does() {
-    let Some(qemu_io) = find("qemu-io") else {
+    let Some(qemu_io) = Tool::find("qemu-io") else {
         return;
     };
     let layer = BlockLayer::new().expect("a block layer");
@@ -168,9 +141,7 @@ fn file_names_are_refused_as_qemu_io_does() {
         r#"json:{"driver":"null-co","size":null}"#,
         "null-co://",
     ] {
-        let mut command = Command::new(&qemu_io);
-        command.env("LC_ALL", "C").args(["-c", "length", name]);
-        let output = command.output().expect("qemu-io starts");
+        let output = qemu_io.run(["-c", "length", name]);
         let theirs = theirs(&output.stderr, &format!("can't open device {name}: "));
         let ours = layer.enter(|bql| attach(bql, for_filename(name, Options::new())));
         assert_eq!(ours, theirs, "{name}");

@@ -12,6 +12,9 @@ use crate::ReadError;
 use crate::api::{Api, is_for_tests, names, rust_files, words_of};
 use crate::proof::last_name;
 
+/// What the suites share: functions there are helpers of each that uses it.
+const SHARED: &str = "crates/test-support/src/";
+
 /// The tests, by `crates/block-gs/tests/drain.rs::name`.
 #[derive(Clone, Default, Debug)]
 pub struct Tests {
@@ -85,7 +88,10 @@ impl Tests {
         let parsed = syn::parse_file(text)?;
         let stem = Path::new(file).file_stem().unwrap_or_default();
         let stem = stem.to_string_lossy();
-        let is_program = file.contains("/tests/") || stem == "tests" || stem.ends_with("_tests");
+        let is_program = file.contains("/tests/")
+            || file.starts_with(SHARED)
+            || stem == "tests"
+            || stem.ends_with("_tests");
         let mut walk = Walk {
             file,
             tests: self,
@@ -103,10 +109,11 @@ impl Tests {
     }
 
     /// The test itself and every helper that it calls, or that those call. A
-    /// helper is a function of the same test program, or a static in it. A method is followed when
-    /// no function of the block layer has its name, or when its type is named
-    /// beside the call: what is called may else be that function. The callbacks
-    /// of a driver, device or job are followed where it is named.
+    /// helper is a function of the same test program or of what suites share,
+    /// or a static there. A method is followed when no function of the block
+    /// layer has its name, or when its type is named beside the call: what is
+    /// called may else be that function. The callbacks of a driver, device or
+    /// job are followed where it is named.
     pub fn reached(&self, test: &str, api: &Api) -> Vec<&Body> {
         let Some(first) = self.tests.get(test) else {
             return Vec::new();
@@ -175,7 +182,7 @@ impl Tests {
 
     /// The files of the program that a file of tests is part of, or, where the
     /// name ends with a slash, what is below: those of a directory of tests are
-    /// one program, those beside each other not.
+    /// one program, those beside each other not. What suites share is part of those that use it.
     fn program(&self, file: &str) -> Vec<String> {
         let dir = file.rsplit_once('/').map_or("", |(dir, _)| dir);
         let first = match dir.contains("/tests/") {
@@ -315,6 +322,13 @@ impl<'ast> Visit<'ast> for Walk<'_> {
         }
         visit::visit_item_mod(self, item);
         self.depth -= usize::from(is_for_tests);
+    }
+
+    fn visit_ident(&mut self, name: &'ast syn::Ident) {
+        if name == "test_support" && self.file.contains("/tests/") {
+            let modules = self.tests.modules.entry(self.file.to_owned()).or_default();
+            modules.push(SHARED.to_owned());
+        }
     }
 
     fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
@@ -509,6 +523,28 @@ mod tests {
         }
         assert!(!a.contains("no") && !a.contains("elsewhere"));
         assert!(!words(&tests, "crates/k/tests/t.rs::b").contains("elsewhere"));
+    }
+
+    #[test]
+    fn what_suites_share_is_followed_where_it_is_used() {
+        let tests = tests(&[
+            (
+                "crates/test-support/src/disk.rs",
+                "pub fn disk() { shared() }",
+            ),
+            ("crates/k/tests/d/support.rs", "pub use test_support::disk;"),
+            ("crates/k/tests/d/a.rs", "#[test] fn a() { disk() }"),
+            (
+                "crates/k/tests/b.rs",
+                "#[test] fn b() { test_support::disk() }",
+            ),
+            ("crates/k/tests/c.rs", "#[test] fn c() { disk() }"),
+        ]);
+        for test in ["d/a.rs::a", "b.rs::b"] {
+            let words = words(&tests, &format!("crates/k/tests/{test}"));
+            assert!(words.contains("shared"), "{test}");
+        }
+        assert!(!words(&tests, "crates/k/tests/c.rs::c").contains("shared"));
     }
 
     #[test]

@@ -4,12 +4,12 @@
 //! `UPDATE_TABLE=1 cargo test -p coverage --test labels` writes the page.
 
 use std::sync::LazyLock;
-use std::{env, fs};
 
 use coverage::labels::check::{Known, complaints, of_row};
 use coverage::labels::{self, PAGE, Row, render};
 use coverage::violations::grounds::Grounds;
 use coverage::{table, violations};
+use test_support::page;
 
 static KNOWN: LazyLock<Known> = LazyLock::new(|| {
     let violations = violations::read().expect("the violations");
@@ -31,15 +31,7 @@ fn every_difference_is_there_and_every_row_is_true() {
 fn the_page_is_made_of_the_table() {
     let expected = render::page(&rows(), &KNOWN).expect("a page");
     let path = coverage::workspace().join(PAGE);
-    if env::var_os("UPDATE_TABLE").is_some() {
-        fs::write(&path, &expected).expect("the page is written");
-        return;
-    }
-    let page = fs::read_to_string(&path).expect("the page");
-    assert!(
-        page == expected,
-        "{PAGE} is out of date: run UPDATE_TABLE=1 cargo test -p coverage --test labels"
-    );
+    page::keep(&path, &expected, "-p coverage --test labels");
 }
 
 #[test]

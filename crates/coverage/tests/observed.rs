@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use serde_json::{Value, json};
+use test_support::skip;
 
 /// Ends a program with the test.
 struct Running(Child);
@@ -29,12 +30,7 @@ fn is_there() -> bool {
         !version.is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains(" 10.0.2"))
     });
     if let Some(program) = missing {
-        let required = std::env::var_os("QUIESCE_REQUIRE_QEMU").is_some_and(|value| value == "1");
-        assert!(
-            !required,
-            "QUIESCE_REQUIRE_QEMU=1, but there is no {program} 10.0.2"
-        );
-        println!("SKIPPED: there is no {program} 10.0.2");
+        skip(&format!("there is no {program} 10.0.2"));
     }
     missing.is_none()
 }

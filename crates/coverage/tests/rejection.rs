@@ -5,9 +5,9 @@
 //! words there are those of the toolchain in `rust-toolchain.toml`; with another
 //! one the page is not compared.
 
-use std::path::{Path, PathBuf};
+use std::env;
+use std::path::Path;
 use std::process::Command;
-use std::{env, fs};
 
 use coverage::api::Api;
 use coverage::proof::Proof;
@@ -89,18 +89,9 @@ fn every_call_is_refused_without_the_proof_and_compiles_with_it() {
         said: &outcome.said,
     };
     let expected = page(&findings, &table::read().expect("the table"));
-    compare(&coverage::workspace().join(PAGE), &expected);
-}
-
-fn compare(path: &PathBuf, expected: &str) {
-    if env::var_os("UPDATE_TABLE").is_some() {
-        fs::write(path, expected).expect("the page is written");
-    } else if is_pinned_toolchain() {
-        let page = fs::read_to_string(path).expect("the page");
-        assert!(
-            page == expected,
-            "{PAGE} is out of date: run UPDATE_TABLE=1 cargo test -p coverage --test rejection"
-        );
+    if test_support::page::is_updating() || is_pinned_toolchain() {
+        let path = coverage::workspace().join(PAGE);
+        test_support::page::keep(&path, &expected, "-p coverage --test rejection");
     }
 }
 

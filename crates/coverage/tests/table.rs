@@ -3,7 +3,6 @@
 //! `UPDATE_TABLE=1 cargo test -p coverage --test table` writes the page.
 
 use std::collections::BTreeSet;
-use std::{env, fs};
 
 use coverage::api::Api;
 use coverage::check::{ROWS, complaints, complaints_about_tests};
@@ -11,6 +10,7 @@ use coverage::exercise::Tests;
 use coverage::proof::Proof;
 use coverage::shares::{self, PAGE};
 use coverage::table;
+use test_support::page;
 
 #[test]
 fn every_row_fits_the_code() {
@@ -29,15 +29,7 @@ fn every_row_fits_the_code() {
 fn the_page_is_made_of_the_table() {
     let expected = shares::page(&table::read().expect("the table"));
     let path = coverage::workspace().join(PAGE);
-    if env::var_os("UPDATE_TABLE").is_some() {
-        fs::write(&path, &expected).expect("the page is written");
-        return;
-    }
-    let page = fs::read_to_string(&path).expect("the page");
-    assert!(
-        page == expected,
-        "{PAGE} is out of date: run UPDATE_TABLE=1 cargo test -p coverage --test table"
-    );
+    page::keep(&path, &expected, "-p coverage --test table");
 }
 
 /// The inventory was taken once, of the headers of QEMU's block layer.

@@ -2,11 +2,10 @@
 //!
 //! `UPDATE_TABLE=1 cargo test -p coverage --test violations` writes the page.
 
-use std::{env, fs};
-
 use coverage::violations::check::{complaints, of_row};
 use coverage::violations::grounds::Grounds;
 use coverage::violations::{self, PAGE, Row, render};
+use test_support::page;
 
 fn grounds() -> Grounds {
     Grounds::read().expect("the cases and the tests")
@@ -24,15 +23,7 @@ fn the_page_is_made_of_the_table() {
     let rows = violations::read().expect("the table");
     let expected = render::page(&rows, &grounds()).expect("a page");
     let path = coverage::workspace().join(PAGE);
-    if env::var_os("UPDATE_TABLE").is_some() {
-        fs::write(&path, &expected).expect("the page is written");
-        return;
-    }
-    let page = fs::read_to_string(&path).expect("the page");
-    assert!(
-        page == expected,
-        "{PAGE} is out of date: run UPDATE_TABLE=1 cargo test -p coverage --test violations"
-    );
+    page::keep(&path, &expected, "-p coverage --test violations");
 }
 
 #[test]

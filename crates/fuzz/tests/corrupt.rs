@@ -5,12 +5,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use block_common::Perm;
 use block_gs::{Backend, BlockLayer};
 use block_io::Buffer;
 use block_open::{Options, for_filename};
+use test_support::Tool;
 
 /// What is done once the image is open.
 #[derive(Clone, Copy)]
@@ -352,17 +352,13 @@ const DIFFERENT: &[(&str, &str)] = &[
 ];
 
 /// What a tool of QEMU says, without the path.
-fn qemu_says(path: &Path, then: Then) -> String {
+fn qemu_says(qemu_io: &Tool, path: &Path, then: Then) -> String {
     let text = path.to_str().expect("text");
     let arguments: &[&str] = match then {
         Then::Read => &["-r", "-f", "qcow2", "-c", "read 0 512", text],
         Then::Write => &["-f", "qcow2", "-c", "write 0 512", text],
     };
-    let output = Command::new("qemu-io")
-        .args(arguments)
-        .env("LC_ALL", "C")
-        .output();
-    let output = output.expect("qemu-io runs");
+    let output = qemu_io.run(arguments);
     let said = [output.stderr, output.stdout].concat();
     let said = String::from_utf8_lossy(&said);
     let opened = said.split_once(&format!("can't open device {text}: "));
@@ -422,39 +418,20 @@ fn we_say(path: &Path, then: Then) -> String {
 
 #[test]
 fn corrupt_images_are_spoken_of_as_qemu_does() {
-    let found = std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path).any(|directory| directory.join("qemu-io").is_file())
-    });
-    if !found {
-        let required = std::env::var_os("QUIESCE_REQUIRE_QEMU").is_some_and(|value| value == "1");
-        assert!(
-            !required,
-            "QUIESCE_REQUIRE_QEMU=1, but qemu-io is not in PATH"
-        );
-        println!("SKIPPED: qemu-io is not in PATH");
+    let (Some(qemu_img), Some(qemu_io)) = (Tool::find("qemu-img"), Tool::find("qemu-io")) else {
         return;
-    }
-    let directory = tempfile::tempdir().expect("a directory");
-    let run = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program)
-            .args(arguments)
-            .output()
-            .expect("it runs");
-        assert!(output.status.success(), "{output:?}");
     };
+    let directory = tempfile::tempdir().expect("a directory");
     let mut different = Vec::new();
     for case in CASES {
         let path = directory.path().join("image");
         let text = path.to_str().expect("text");
-        run(
-            "qemu-img",
-            &["create", "-q", "-f", "qcow2", "-o", case.create, text, "1M"],
-        );
-        run("qemu-io", &["-c", "write -P 1 0 64k", text]);
+        qemu_img.succeed(["create", "-q", "-f", "qcow2", "-o", case.create, text, "1M"]);
+        qemu_io.succeed(["-c", "write -P 1 0 64k", text]);
         let mut bytes = fs::read(&path).expect("made");
         (case.spoil)(&mut bytes);
         fs::write(&path, &bytes).expect("spoilt");
-        let qemu = qemu_says(&path, case.then);
+        let qemu = qemu_says(&qemu_io, &path, case.then);
         fs::write(&path, &bytes).expect("spoilt");
         let here = we_say(&path, case.then);
         let wanted = DIFFERENT.iter().find(|(name, _)| *name == case.name);

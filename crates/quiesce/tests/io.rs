@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
+use test_support::{Tool, assert_alike};
 
 /// An image with five bytes that are not zero, in a directory of its own.
 struct Image {
@@ -43,22 +44,6 @@ fn ours(directory: &TempDir) -> PathBuf {
         symlink(env!("CARGO_BIN_EXE_quiesce"), &link).expect("linked");
     }
     link
-}
-
-fn theirs() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let found = std::env::split_paths(&path)
-        .map(|directory| directory.join("qemu-io"))
-        .find(|program| program.is_file());
-    if found.is_none() {
-        let required = std::env::var_os("QUIESCE_REQUIRE_QEMU").is_some_and(|value| value == "1");
-        assert!(
-            !required,
-            "QUIESCE_REQUIRE_QEMU=1, but qemu-io is not in PATH"
-        );
-        println!("SKIPPED: qemu-io is not in PATH");
-    }
-    found
 }
 
 /// Without what differs from run to run: times and rates.
@@ -380,24 +365,14 @@ const LINES: &[&[&str]] = &[
 
 #[test]
 fn it_says_and_does_what_qemu_io_does() {
-    let Some(theirs) = theirs() else {
+    let Some(theirs) = Tool::find("qemu-io") else {
         return;
     };
     for line in LINES {
         let (mine, other) = (Image::new(), Image::new());
         let found = mine.run(&ours(&mine.directory), line);
-        let expected = other.run(&theirs, line);
-        assert_eq!(
-            timeless(&found.stdout),
-            timeless(&expected.stdout),
-            "{line:?}"
-        );
-        assert_eq!(
-            timeless(&found.stderr),
-            timeless(&expected.stderr),
-            "{line:?}"
-        );
-        assert_eq!(found.status.code(), expected.status.code(), "{line:?}");
+        let expected = other.run(theirs.path(), line);
+        assert_alike(&found, &expected, timeless, line);
         let read = |image: &Image| fs::read(image.path()).expect("there");
         assert!(read(&mine) == read(&other), "{line:?} leaves another image");
     }

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use test_support::Tool;
 
 fn quiesce(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quiesce"));
@@ -78,7 +79,7 @@ fn a_second_of_it_finds_nothing_wrong_and_does_something() {
         assert!(number(&report["steps"], step) > 0, "{step} in {report}");
     }
     assert!(number(&report, "images_checked") > 0, "{report}");
-    if has_qemu_img() {
+    if Tool::find("qemu-img").is_some() {
         assert_eq!(
             report["images_checked_by_qemu_img"],
             report["images_checked"]
@@ -108,21 +109,6 @@ fn quiet_prints_the_object_alone() {
     assert_eq!(text(&output.stdout).lines().count(), 1);
     assert_eq!(text(&output.stderr), "");
     assert_eq!(number(&last_line(&output), "seed"), 5);
-}
-
-/// Whether there is a `qemu-img`. Where there must be one, there is.
-fn has_qemu_img() -> bool {
-    let found = Command::new("qemu-img").arg("--version").output();
-    let found = found.is_ok_and(|output| output.status.success());
-    let required = std::env::var_os("QUIESCE_REQUIRE_QEMU").is_some_and(|value| value == "1");
-    assert!(
-        found || !required,
-        "QUIESCE_REQUIRE_QEMU=1, but qemu-img is not in PATH"
-    );
-    if !found {
-        eprintln!("skipped: qemu-img is not in PATH");
-    }
-    found
 }
 
 /// Runs it where `PATH` names this directory alone.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use block_io::aio::{AioContext, ContextThread, EventLoop, Home, yield_now};
 use block_io::engine::Overlaps;
 use scenarios::Watch;
+use test_support::Random;
 
 /// At least so long, and so often.
 const LONG: Duration = Duration::from_secs(1);
@@ -81,12 +82,9 @@ fn aio_multi_schedule() {
             let own = Arc::clone(&home);
             home.spawn(async move {
                 let is_running = AtomicBool::new(true);
-                let mut random = seed + 1;
+                let mut random = Random(seed);
                 while !stop.load(Ordering::Relaxed) {
-                    random = random
-                        .wrapping_mul(6_364_136_223_846_793_005)
-                        .wrapping_add(1);
-                    let next = (random >> 33) as usize % contexts.len();
+                    let next = random.next(contexts.len() as u64) as usize;
                     own.set(contexts[next].clone());
                     yield_now().await;
                     assert!(contexts[next].is_current());

@@ -4,10 +4,11 @@
 //! `UPDATE_TABLE=1 cargo test -p scenarios --test table` writes it.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
-use std::{env, fs};
 
 use scenarios::table::{Outcome, SUITES, Test, package, render, replace, tests_in, tests_of};
+use test_support::page;
 
 #[test]
 fn the_readme_has_the_table() {
@@ -15,14 +16,7 @@ fn the_readme_has_the_table() {
     let readme = fs::read_to_string(&path).expect("README.md");
     let tables = render().expect("tables");
     let expected = replace(&readme, &tables).expect("a place for the tables");
-    if env::var_os("UPDATE_TABLE").is_some() {
-        fs::write(&path, &expected).expect("README.md is written");
-        return;
-    }
-    assert!(
-        readme == expected,
-        "README.md is out of date: run UPDATE_TABLE=1 cargo test -p scenarios --test table"
-    );
+    page::keep(&path, &expected, "-p scenarios --test table");
 }
 
 #[test]

@@ -7,7 +7,14 @@ use crate::source::{self, Source};
 
 /// What the lower crates may name of the block layer. Everything else may
 /// name anything.
-const MAY_NAME: [(&str, &[&str]); 2] = [("block-common", &[]), ("block-io", &["block-common"])];
+const MAY_NAME: [(&str, &[&str]); 3] = [
+    ("block-common", &[]),
+    ("block-io", &["block-common"]),
+    (FOR_TESTS, &["block-common", "block-io", "block-gs"]),
+];
+
+/// What only tests may depend on.
+const FOR_TESTS: &str = "test-support";
 
 #[test]
 fn lower_crates_name_no_higher_ones() {
@@ -25,6 +32,27 @@ fn lower_crates_name_no_higher_ones() {
         }
     }
     assert_tidy(complaints);
+}
+
+#[test]
+fn what_tests_share_is_built_for_tests_alone() {
+    let mut complaints = Vec::new();
+    for dir in source::crates() {
+        let manifest = fs::read_to_string(dir.join("Cargo.toml")).expect("Cargo.toml");
+        let built = without_tests(&manifest);
+        if source::name(&dir) != FOR_TESTS {
+            complaints.extend(dependencies(source::name(&dir), &built, &[FOR_TESTS]));
+        }
+    }
+    assert_tidy(complaints);
+}
+
+/// A manifest without what tests depend on.
+fn without_tests(manifest: &str) -> String {
+    let mut sections = manifest.split_inclusive("\n[");
+    let mut kept = sections.next().unwrap_or_default().to_owned();
+    kept.extend(sections.filter(|section| !section.starts_with("dev-dependencies")));
+    kept
 }
 
 /// Dependencies of any kind, renamed or not.
@@ -62,6 +90,19 @@ fn a_dependency_is_noticed() {
     assert_eq!(dependencies("block-io", renamed, &["block-gs"]).len(), 1);
     let own = "[package]\nname = \"block-io\"\ndescription = \"below block-gs\"\n";
     assert_eq!(dependencies("block-io", own, &["block-gs"]), [""; 0]);
+}
+
+#[test]
+fn a_dependency_of_tests_is_told_from_others() {
+    let manifest = "[package]\nname = \"x\"\n\n[SECTION]\ntest-support.workspace = true\n\n\
+         [lints]\nworkspace = true\n";
+    let found = |section: &str| {
+        let manifest = manifest.replace("SECTION", section);
+        dependencies("x", &without_tests(&manifest), &[FOR_TESTS]).len()
+    };
+    assert_eq!(found("dependencies"), 1);
+    assert_eq!(found("build-dependencies"), 1);
+    assert_eq!(found("dev-dependencies"), 0);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Stdio};
 
 use block_common::error::errno;
 use block_drivers::File;
@@ -153,7 +153,7 @@ struct Holder {
 
 impl Holder {
     fn new(tool: &Tool, arguments: &[&str]) -> Holder {
-        let mut command = Command::new(tool.path());
+        let mut command = tool.command();
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.args(arguments).spawn().expect("the tool starts");
         let mut output = child.stdout.take().expect("a pipe");

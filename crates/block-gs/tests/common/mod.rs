@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use block_common::{BlockLimits, GraphError};
 use block_gs::{
-    Backend, BlockDriver, BlockLayer, BqlGuard, ChildPermQuery, Drained, Node, NodeBuilder, Perm,
-    PermPair, Role, nodes,
+    Backend, BlockDriver, BqlGuard, ChildPermQuery, Drained, Node, NodeBuilder, Perm, PermPair,
+    Role, nodes,
 };
 use block_io::aio::sleep;
 use block_io::{Destination, DriverIo, IoError, IoFuture, Request, Source, WriteFlags};
+
+pub use test_support::in_layer;
 
 /// What the driver was told, and how it behaves.
 #[derive(Default)]
@@ -236,12 +238,6 @@ impl BlockDriver for Mem {
         );
         self.closed.fetch_add(1, Ordering::Relaxed);
     }
-}
-
-/// Runs `test` in a block layer of its own.
-pub fn in_layer<R>(test: impl FnOnce(&mut BqlGuard) -> R) -> R {
-    let layer = BlockLayer::new().expect("a block layer");
-    layer.enter(test)
 }
 
 /// A node with a test driver.

@@ -8,6 +8,7 @@ use block_gs::{BlockLimits, BqlGuard, IoError, IoThread, NodeOptions};
 use block_io::aio::yield_now;
 use block_io::{Buffer, Capabilities, DestinationVec, Perm, Preallocation, Root, WriteFlags};
 use proptest::prelude::*;
+use test_support::Random;
 
 use crate::strict::{Kind, Setup, Strict};
 use crate::support::{
@@ -292,13 +293,8 @@ async fn owner(root: Root, range: Range<u64>, seed: u64, rounds: usize) {
     write(&root, range.start, &mine, WriteFlags::empty())
         .await
         .expect("written");
-    let mut state = seed;
-    let mut random = |below: usize| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(99);
-        (state >> 33) as usize % below.max(1)
-    };
+    let mut random = Random(seed);
+    let mut random = |below: usize| random.next(below.max(1) as u64) as usize;
     for round in 0..rounds {
         let start = random(len);
         let end = start + random(len - start) + 1;

@@ -5,21 +5,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use block_gs::{Backend, BlockLayer, BqlGuard, IoError, Node, NodeBuilder, NodeOptions, Perm};
+use block_gs::{Backend, BqlGuard, IoError, Node, NodeBuilder, NodeOptions, Perm};
 use block_io::{Buffer, Root, SourceVec, WriteFlags};
 
 use crate::strict::{Setup, Strict};
+
+pub use test_support::in_layer;
 
 /// What a device asks for.
 pub const READ_WRITE: Perm = Perm::CONSISTENT_READ.union(Perm::WRITE);
 
 /// What a job or a format asks for that may make its node grow.
 pub const GROWING: Perm = READ_WRITE.union(Perm::RESIZE);
-
-/// Runs `test` in a block layer of its own.
-pub fn in_layer<R>(test: impl FnOnce(&mut BqlGuard) -> R) -> R {
-    BlockLayer::new().expect("a block layer").enter(test)
-}
 
 /// A strict node.
 pub fn strict(
@@ -64,14 +61,9 @@ pub fn unmap() -> NodeOptions {
 
 /// Bytes that differ from place to place, none of them zero.
 pub fn pattern(len: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(2) + 1;
-    let mut next = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        ((state >> 56) as u8).max(1)
-    };
-    (0..len).map(|_| next()).collect()
+    let mut bytes = test_support::pattern(len, seed);
+    bytes.iter_mut().for_each(|byte| *byte = (*byte).max(1));
+    bytes
 }
 
 /// Reads as a parent does, which may go beyond the node.

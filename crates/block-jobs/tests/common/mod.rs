@@ -9,16 +9,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use block_drivers::NullCo;
-use block_gs::{BlockLayer, BqlGuard, Node, Perm};
+use block_gs::{BqlGuard, Node, Perm};
 use block_io::aio::AioContext;
 use block_jobs::{
     CreatedJob, Failure, Job, JobBackend, JobBuilder, JobContext, JobDriver, JobError, JobEvent,
     JobRun, JobType, Listener, listen,
 };
 
-pub fn in_layer<R>(test: impl FnOnce(&mut BqlGuard) -> R) -> R {
-    BlockLayer::new().expect("a block layer").enter(test)
-}
+pub use test_support::in_layer;
 
 pub fn node(bql: &mut BqlGuard, name: &str) -> Node {
     NullCo::new(1 << 20).open(bql, name).expect("opened")

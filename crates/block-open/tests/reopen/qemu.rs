@@ -1,10 +1,10 @@
 //! The same commands, answered by QEMU's storage daemon.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 use serde_json::Value;
+use test_support::Tool;
 
 use crate::script::SCRIPTS;
 use crate::{at, images};
@@ -16,8 +16,9 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(program: &Path) -> Daemon {
-        let mut process = Command::new(program)
+    fn start(program: &Tool) -> Daemon {
+        let mut process = program
+            .command()
             .args(["--chardev", "stdio,id=m", "--monitor", "chardev=m"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -100,26 +101,9 @@ impl Drop for Daemon {
     }
 }
 
-/// Where the daemon is. Without it the test is skipped, or fails where
-/// `QUIESCE_REQUIRE_QEMU=1` says that it has to be there.
-fn find(name: &str) -> Option<std::path::PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut candidates = std::env::split_paths(&path).map(|directory| directory.join(name));
-    let found = candidates.find(|candidate| candidate.is_file());
-    if found.is_none() {
-        let required = std::env::var_os("QUIESCE_REQUIRE_QEMU").is_some_and(|value| value == "1");
-        assert!(
-            !required,
-            "QUIESCE_REQUIRE_QEMU=1, but {name} is not in PATH"
-        );
-        println!("SKIPPED: {name} is not in PATH");
-    }
-    found
-}
-
 #[test]
 fn qemu_has_the_same_answers() {
-    let Some(program) = find("qemu-storage-daemon") else {
+    let Some(program) = Tool::find("qemu-storage-daemon") else {
         return;
     };
     let directory = images();

@@ -1,121 +1,17 @@
-//! What the tests share: short ways to do I/O, and QEMU's own tools.
+//! What the tests share: `test-support`, and short ways to make and open images.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 
 use block_drivers::File;
-use block_gs::{Backend, BlockLayer, BqlGuard, GraphError, IoError, Node, Perm};
+use block_gs::{Backend, BqlGuard, GraphError, IoError, Node, Perm};
 use block_io::{Buffer, WriteFlags};
 use block_qcow2::{CreateOptions, Qcow2Image, Qcow2Options};
-use tempfile::TempDir;
 
-/// What a device that writes but does not resize asks for.
-pub const READ_WRITE: Perm = Perm::CONSISTENT_READ.union(Perm::WRITE);
-
-/// What `Destination`s are filled with before a read, to see what it touched.
-pub const UNTOUCHED: u8 = 0xaa;
-
-/// Runs `test` in a block layer of its own, with a directory for its files.
-pub fn in_layer(test: impl FnOnce(&mut BqlGuard, &TempDir)) {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let layer = BlockLayer::new().expect("a block layer");
-    layer.enter(|bql| test(bql, &directory));
-}
-
-/// A backend over `node` that shares everything.
-pub fn backend(bql: &mut BqlGuard, node: &Node, perm: Perm) -> Result<Backend, GraphError> {
-    let backend = Backend::new(bql, "", perm, Perm::all())?;
-    backend.insert(bql, node)?;
-    Ok(backend)
-}
-
-/// The root of a backend that reads and writes.
-pub fn disk(bql: &mut BqlGuard, node: &Node) -> Backend {
-    backend(bql, node, READ_WRITE).expect("nobody objects")
-}
-
-/// Reads within the node.
-pub fn read(
-    bql: &mut BqlGuard,
-    disk: &Backend,
-    offset: u64,
-    len: usize,
-) -> Result<Vec<u8>, IoError> {
-    let mut buffer = untouched(len);
-    bql.block_on(disk.root().read(offset, buffer.destination()))?;
-    Ok(buffer.as_slice().to_vec())
-}
-
-/// Writes within the node.
-pub fn write(bql: &mut BqlGuard, disk: &Backend, offset: u64, bytes: &[u8]) -> Result<(), IoError> {
-    let buffer = Buffer::from(bytes);
-    bql.block_on(disk.root().write(offset, buffer.source()))
-}
-
-/// Makes earlier writes durable.
-pub fn flush(bql: &mut BqlGuard, disk: &Backend) -> Result<(), IoError> {
-    bql.block_on(disk.root().flush())
-}
-
-fn untouched(len: usize) -> Buffer {
-    let mut buffer = Buffer::zeroed(len);
-    buffer.as_mut_slice().fill(UNTOUCHED);
-    buffer
-}
-
-/// Bytes that differ from place to place.
-pub fn pattern(len: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(2) + 1;
-    let mut next = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (state >> 56) as u8
-    };
-    (0..len).map(|_| next()).collect()
-}
-
-/// One of QEMU's programs.
-pub struct Tool(PathBuf);
-
-impl Tool {
-    /// Looks `name` up in `PATH`. Without it the calling test has nothing to
-    /// compare with: it says so and ends, or fails if the environment demands
-    /// the comparison.
-    pub fn find(name: &str) -> Option<Tool> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut candidates = std::env::split_paths(&path).map(|directory| directory.join(name));
-        let found = candidates.find(|candidate| candidate.is_file());
-        if found.is_none() {
-            let required =
-                std::env::var_os("QUIESCE_REQUIRE_QEMU").is_some_and(|value| value == "1");
-            assert!(
-                !required,
-                "QUIESCE_REQUIRE_QEMU=1, but {name} is not in PATH"
-            );
-            println!("SKIPPED: {name} is not in PATH");
-        }
-        found.map(Tool)
-    }
-
-    /// Runs it, whatever comes of it.
-    pub fn run(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
-        let mut command = Command::new(&self.0);
-        command.env("LC_ALL", "C").args(arguments);
-        command.output().expect("the tool starts")
-    }
-
-    /// Runs it, and returns what it prints.
-    ///
-    /// # Panics
-    /// When it reports failure.
-    pub fn succeed(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).expect("text")
-    }
-}
+pub use test_support::{
+    READ_WRITE, Tool, UNTOUCHED, backend, disk, flush, in_layer_with_files as in_layer, pattern,
+    read, write,
+};
 
 /// Opens an image, and the backing images that the headers name.
 pub fn open(bql: &mut BqlGuard, path: &Path, read_only: bool) -> Result<Node, GraphError> {

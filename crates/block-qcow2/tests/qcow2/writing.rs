@@ -5,25 +5,12 @@ use std::path::Path;
 use block_gs::BqlGuard;
 use block_io::{Request, WriteFlags};
 use block_qcow2::CreateOptions;
+pub use test_support::Random;
 
 use crate::support::{
     Tool, create, discard, disk, flush, in_layer, open, pattern, qemu_reads, read, write,
     write_compressed, zero,
 };
-
-/// A small generator, the same on every machine.
-pub struct Random(pub u64);
-
-impl Random {
-    /// A number below `below`.
-    pub fn next(&mut self, below: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % below
-    }
-}
 
 /// Writes `count` times somewhere; `model` has what must be read.
 fn scribble(

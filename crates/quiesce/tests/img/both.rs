@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
+use test_support::{Tool, assert_alike, pattern};
 
 use crate::lines::Line;
 
@@ -28,13 +29,7 @@ impl Place {
         symlink(program, place.tool.path().join("qemu-img")).expect("linked");
         let mut bytes = vec![0; 1 << 20];
         bytes[70_000..70_005].copy_from_slice(b"hello");
-        let mut state = 5_u64;
-        for byte in &mut bytes[300_000..340_000] {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            *byte = (state >> 56) as u8;
-        }
+        bytes[300_000..340_000].copy_from_slice(&pattern(40_000, 2));
         place.write("a", &bytes);
         place.write("b", &bytes);
         bytes[500_000] = 7;
@@ -97,19 +92,8 @@ pub fn ours() -> &'static Path {
 
 /// QEMU's, if there is one.
 pub fn theirs() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let found = std::env::split_paths(&path)
-        .map(|directory| directory.join("qemu-img"))
-        .find(|program| program.is_file());
-    if found.is_none() {
-        let required = std::env::var_os("QUIESCE_REQUIRE_QEMU").is_some_and(|value| value == "1");
-        assert!(
-            !required,
-            "QUIESCE_REQUIRE_QEMU=1, but qemu-img is not in PATH"
-        );
-        println!("SKIPPED: qemu-img is not in PATH");
-    }
-    found
+    let tool = Tool::find("qemu-img")?;
+    Some(tool.path().to_owned())
 }
 
 /// Without what differs from run to run: times, and numbers of nodes.
@@ -137,17 +121,7 @@ pub fn compare(lines: &[Line]) {
     for line in lines {
         let (mine, other) = (Place::new(ours()), Place::new(&theirs));
         let (found, expected) = (mine.run(line), other.run(line));
-        assert_eq!(
-            timeless(&found.stdout),
-            timeless(&expected.stdout),
-            "{line:?}"
-        );
-        assert_eq!(
-            timeless(&found.stderr),
-            timeless(&expected.stderr),
-            "{line:?}"
-        );
-        assert_eq!(found.status.code(), expected.status.code(), "{line:?}");
+        assert_alike(&found, &expected, timeless, line);
         let (files, others) = (mine.files(), other.files());
         for name in files.keys().chain(others.keys()) {
             assert!(
