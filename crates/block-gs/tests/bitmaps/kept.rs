@@ -74,7 +74,10 @@ fn an_image_is_asked_whether_it_has_room_before_there_is_a_bitmap() {
         driver.full.store(true, Ordering::Relaxed);
         let mut drained = disk.drain(bql);
         let refused = drained.add_bitmap("p", persistent);
-        assert_eq!(said(refused), "There is no room for 'p'");
+        assert_eq!(
+            said(refused),
+            "Can't make bitmap 'p' persistent in 'disk-front': There is no room for 'p'"
+        );
         assert!(disk.find_bitmap(&drained, "p").is_none());
         // One that is not kept needs no room, and a bad one is not asked for.
         let temporary = drained.add_bitmap("t", of_granularity(512));
@@ -115,7 +118,10 @@ fn bitmaps_are_kept_with_an_image_that_can_keep_them() {
         };
         driver.full.store(true, Ordering::Relaxed);
         let refused = disk.add_bitmap(bql, "p", persistent);
-        assert_eq!(said(refused), "There is no room for 'p'");
+        assert_eq!(
+            said(refused),
+            "Can't make bitmap 'p' persistent in 'disk-front': There is no room for 'p'"
+        );
         driver.full.store(false, Ordering::Relaxed);
         let [p, q, off, skipped] = ["p", "q", "off", "skipped"]
             .map(|name| disk.add_bitmap(bql, name, persistent).expect("room"));
