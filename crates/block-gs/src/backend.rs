@@ -45,6 +45,9 @@ impl fmt::Debug for Backend {
     }
 }
 
+/// How often a backend is looked at that others change at the same time.
+const TRIES: u32 = 16;
+
 impl Backend {
     /// A backend without a node, at home in the main loop (`blk_new`). An
     /// empty name makes it an unnamed one. `perm` is what it will do with its
@@ -191,7 +194,8 @@ impl Backend {
     /// (`blk_replace_bs`): each of them sees the old node or the new one.
     ///
     /// # Errors
-    /// As [`insert`](Backend::insert); the old node stays then.
+    /// As [`insert`](Backend::insert); [`GraphError::ChildChanged`] when others
+    /// give it another node all the time. The node that is there stays then.
     pub fn replace(&self, bql: &mut BqlGuard, node: &Node) -> Result<(), GraphError> {
         self.replace_expecting(bql, None, node)
     }
@@ -215,13 +219,18 @@ impl Backend {
     ) -> Result<(), GraphError> {
         let key = self.key(bql);
         let homes = (self.root().context(), node.io().context());
-        let replaced = loop {
+        let changed = || {
+            Err(GraphError::ChildChanged {
+                parent: self.name().to_owned(),
+                edge: "root".to_owned(),
+            })
+        };
+        let mut replaced = changed();
+        for _ in 0..TRIES {
             let old = self.node(bql);
             if expected.is_some() && expected != old.as_ref() {
-                break Err(GraphError::ChildChanged {
-                    parent: self.name().to_owned(),
-                    edge: "root".to_owned(),
-                });
+                replaced = changed();
+                break;
             }
             let Some(old) = old else {
                 return self.insert(bql, node);
@@ -232,9 +241,12 @@ impl Backend {
             match replace_edge(scope.bql, &scope.section, key, &old, node) {
                 // What ran while we waited has given the backend another node.
                 Err(GraphError::StaleEdge) => {}
-                outcome => break outcome,
+                outcome => {
+                    replaced = outcome;
+                    break;
+                }
             }
-        };
+        }
         if replaced.is_err() {
             self.split_context(bql, node, &homes);
         }

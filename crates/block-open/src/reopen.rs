@@ -91,15 +91,24 @@ fn reopen_all(
     named: Vec<(Node, Options)>,
     keep: Keep,
 ) -> Result<(), OpenError> {
-    loop {
-        match try_reopen(bql, &named, keep) {
-            // What ran meanwhile has given one of them another child: what is
-            // to be done has to be found out anew.
-            Err(OpenError::Graph(GraphError::ChildChanged { .. })) => {}
-            outcome => return outcome,
+    let mut changed = Ok(());
+    for _ in 0..TRIES {
+        changed = try_reopen(bql, &named, keep);
+        // What ran meanwhile has given one of them another child: what is to
+        // be done has to be found out anew.
+        if !matches!(
+            changed,
+            Err(OpenError::Graph(GraphError::ChildChanged { .. }))
+        ) {
+            break;
         }
     }
+    changed
 }
+
+/// How often it is found out what is to be done, where others change the graph
+/// at the same time.
+const TRIES: u32 = 16;
 
 fn try_reopen(bql: &mut BqlGuard, named: &[(Node, Options)], keep: Keep) -> Result<(), OpenError> {
     let Some((first, _)) = named.first() else {

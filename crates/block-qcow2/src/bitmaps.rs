@@ -14,14 +14,14 @@ use block_io::{Buffer, IoError, Request};
 
 use crate::commit::Goal;
 use crate::driver::Qcow2;
-use crate::format::bitmap::{self, BitmapEntry, BitmapFlags, MAX_NAME, Part};
+use crate::format::bitmap::{self, BitmapEntry, BitmapFlags, MAX_BYTES, MAX_NAME, Part};
 use crate::format::header::{Autoclear, BitmapsExtension};
 use crate::image::{Claimed, Image, Standing};
 use crate::open::{read_bytes, read_words};
 use crate::switch::Extent;
 
-/// How many bytes of bits a bitmap has at most.
-const MAX_BYTES: u64 = 512 << 20;
+/// It has more bits than that.
+const TOO_FINE: &str = "Too much space will be occupied by the bitmap. Use larger granularity";
 
 /// How many bitmaps an image has at most.
 const MAX_COUNT: usize = 65535;
@@ -108,7 +108,7 @@ impl Image {
             return refuse("Maximum number of persistent bitmaps is already reached");
         }
         if self.size().div_ceil(u64::from(granularity)).div_ceil(8) > MAX_BYTES {
-            return refuse("Too much space will be occupied by the bitmap. Use larger granularity");
+            return refuse(TOO_FINE);
         }
         Ok(())
     }
@@ -171,6 +171,12 @@ impl Image {
         let count = self.size().div_ceil(per_cluster).max(1);
         let file = request.file()?;
         let bad = |text: String| IoError::refused(errno::EINVAL, text);
+        if count.saturating_mul(size) > MAX_BYTES {
+            // The image has grown since.
+            let name = &bitmap.name;
+            let text = format!("Bitmap '{name}' doesn't satisfy the constraints: {TOO_FINE}");
+            return Err(bad(text));
+        }
         let no_room = |error: IoError| {
             let text = format!("Failed to allocate clusters for bitmap '{}'", bitmap.name);
             IoError::refused(error.errno(), format!("{text}: {error}"))
@@ -316,12 +322,39 @@ impl Image {
 /// Brings the bitmaps of the image to the node. Those of an image that can be
 /// written are in use from then on. What the node has already, and what is
 /// stored is not newer than that, stays (`qcow2_load_dirty_bitmaps`).
+///
+/// # Errors
+/// When one of them cannot be read: none that was read is at the node then.
+/// When they cannot be marked: they are at the node, because those that are
+/// stored may be marked.
 pub(crate) fn load(section: &mut Drained<'_>, driver: &Qcow2) -> Result<(), GraphError> {
+    let image = &driver.image;
+    let entries = section.io(async |request: Request<'_>| image.read_directory(request).await)?;
+    // Whoever stores one of them leaves the others where they are.
+    image.lock().bitmaps.clone_from(&entries);
+    let mut brought = Vec::new();
+    bring(section, driver, &entries, &mut brought).inspect_err(|_| {
+        for name in brought {
+            section.release_stored_bitmap(name);
+        }
+    })?;
+    match section.node().view(section).is_writable() {
+        true => become_writable(section, driver),
+        false => Ok(()),
+    }
+}
+
+/// Brings those that are to come, and notes which.
+fn bring<'e>(
+    section: &mut Drained<'_>,
+    driver: &Qcow2,
+    entries: &'e [BitmapEntry],
+    brought: &mut Vec<&'e str>,
+) -> Result<(), GraphError> {
     let image = &driver.image;
     let node = section.node().clone();
     let writable = node.view(section).is_writable();
-    let entries = section.io(async |request: Request<'_>| image.read_directory(request).await)?;
-    for entry in &entries {
+    for entry in entries {
         let inconsistent = entry.flags.contains(BitmapFlags::IN_USE);
         let known = node.bitmaps(section).find(|view| view.name() == entry.name);
         let stays = known.map(|view| inconsistent || view.info().busy);
@@ -352,17 +385,11 @@ pub(crate) fn load(section: &mut Drained<'_>, driver: &Qcow2) -> Result<(), Grap
                 message: error.to_string(),
                 errno: error.errno(),
             })?;
+        brought.push(&entry.name);
     }
     let in_doubt = node.bitmaps(section).filter(|view| view.is_inconsistent());
     let names = in_doubt.map(|view| view.name().to_owned()).collect();
-    {
-        let state = &mut *image.lock();
-        state.inconsistent = names;
-        state.bitmaps = entries;
-    }
-    if writable {
-        become_writable(section, driver)?;
-    }
+    image.lock().inconsistent = names;
     Ok(())
 }
 

@@ -28,6 +28,10 @@ use crate::options::Settings;
 /// How often a quiet moment is looked for in one interval.
 const LOOKS: u32 = 20;
 
+/// How often settings are made to suit an image that changes meanwhile. Who
+/// changes it does so too.
+const FITS: u32 = 4;
+
 /// There is no memory.
 const ENOMEM: i32 = 12;
 
@@ -203,17 +207,19 @@ impl Qcow2 {
     }
 
     /// The image has got another length: sizes of the caches that follow from
-    /// it do so soon.
+    /// it do so soon, and whether counts are lazy is what the user has said
+    /// again, if anything, whatever an amendment has said since
+    /// (`qcow2_update_options`).
     pub(crate) fn fit_caches(&self, node: &IoNode) {
-        let told = self.options.lock().clone();
-        let image = &self.image;
         // What else is said has been found to go together.
-        let Ok(wanted) = told.settle(&image.geometry, image.size(), false, false) else {
+        let Ok(wanted) = self.settings_now(false) else {
             return;
         };
-        if wanted.has_caches_of(&image.settings.lock())
-            || self.is_to_be_fitted.swap(true, Ordering::AcqRel)
-        {
+        let is_as_wanted = {
+            let settings = self.image.settings.lock();
+            wanted.has_caches_of(&settings) && wanted.lazy_refcounts == settings.lazy_refcounts
+        };
+        if is_as_wanted || self.is_to_be_fitted.swap(true, Ordering::AcqRel) {
             return;
         }
         let name = node.name().to_owned();
@@ -226,9 +232,18 @@ impl Qcow2 {
             let _ = fit(&mut node.drain(bql));
         });
     }
+
+    /// What follows from what the user has said, for the image as it is now.
+    fn settings_now(&self, unmap: bool) -> Result<Settings, GraphError> {
+        let image = &self.image;
+        let says = image.lock().header.compatible;
+        let lazy = says.contains(Compatible::LAZY_REFCOUNTS);
+        let told = self.options.lock().clone();
+        told.settle(&image.geometry_now(), image.size(), unmap, lazy)
+    }
 }
 
-/// Gives an image the caches that suit its length.
+/// Gives an image the settings that suit its length.
 fn fit(section: &mut Drained<'_>) -> Result<(), GraphError> {
     let node = section.node().clone();
     let Some(driver) = node.driver::<Qcow2>() else {
@@ -236,18 +251,27 @@ fn fit(section: &mut Drained<'_>) -> Result<(), GraphError> {
     };
     let image = &driver.image;
     driver.is_to_be_fitted.store(false, Ordering::Release);
-    let told = driver.options.lock().clone();
-    let lazy = image.lock().header.compatible;
-    let lazy = lazy.contains(Compatible::LAZY_REFCOUNTS);
-    let unmap = node.view(section).options().unmap;
-    let settings = told.settle(&image.geometry, image.size(), unmap, lazy)?;
-    let caches = section
-        .io(async |request: Request<'_>| Caches::unless_there(image, request, &settings).await)?;
-    if let Some(caches) = caches {
-        caches.store_and_replace(image, section)?;
+    for _ in 0..FITS {
+        let unmap = node.view(section).options().unmap;
+        let settings = driver.settings_now(unmap)?;
+        let is_written = node.view(section).is_writable();
+        if is_written && !settings.lazy_refcounts && image.settings.lock().lazy_refcounts {
+            section.io(async |request: Request<'_>| image.mark_clean(request).await)?;
+        }
+        let caches = section.io(async |request: Request<'_>| {
+            Caches::unless_there(image, request, &settings).await
+        })?;
+        if let Some(caches) = caches {
+            caches.store_and_replace(image, section)?;
+        }
+        // While this waited others may have said something else.
+        let unmap = node.view(section).options().unmap;
+        if driver.settings_now(unmap)? == settings {
+            image.lock().refs.set_capacity(settings.blocks);
+            *image.settings.lock() = settings;
+            return Ok(());
+        }
     }
-    image.lock().refs.set_capacity(settings.blocks);
-    *image.settings.lock() = settings;
     Ok(())
 }
 

@@ -119,9 +119,7 @@ impl DriverIo for Qcow2 {
         IoFuture::new(async move {
             self.image
                 .amend(request, amendment, &|done, all| ready.tell(done, all))
-                .await?;
-            self.fit_caches(request.node());
-            Ok(())
+                .await
         })
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use block_common::error::errno;
@@ -60,8 +59,8 @@ pub(crate) struct Image {
     pub settings: Mutex<Settings>,
     /// Where metadata may be.
     pub filter: Filter,
-    /// More clusters are counted than the file takes room.
-    pub preallocated: OnceLock<bool>,
+    /// More clusters are counted than the file takes room, if that is known.
+    pub preallocated: Mutex<Option<bool>>,
     /// No zero flags are stored: the image is, or is becoming, one of version
     /// 2.
     pub without_zeroes: AtomicBool,
@@ -234,7 +233,7 @@ impl Image {
             standing: Standing::default(),
             settings: Mutex::new(settings),
             filter: Filter::new(),
-            preallocated: OnceLock::new(),
+            preallocated: Mutex::default(),
             without_zeroes: AtomicBool::new(geometry.version < 3),
         };
         image.lock().refs.filter = image.filter.clone();

@@ -41,8 +41,6 @@ impl Image {
     ) -> Result<(), IoError> {
         self.check_sane()?;
         let _turn = self.commits.enter(0..1, true).await;
-        // What is below may be needed until all that covers it is stored.
-        self.commit_now(request, Goal::Durable).await?;
         let (file, format) = match to {
             None => (None, None),
             Some(name) => (Some(name.file), name.format),
@@ -87,6 +85,9 @@ impl Image {
         self.forget(request);
         self.take_over(stored);
         self.settings.lock().lazy_refcounts = lazy.unwrap_or(says);
+        *self.preallocated.lock() = None;
+        let is_old = self.lock().header.version < 3;
+        self.without_zeroes.store(is_old, Ordering::Release);
         self.note_metadata();
         Ok(())
     }

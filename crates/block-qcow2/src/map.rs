@@ -59,7 +59,7 @@ impl Geometry {
         let kind = entry.kind(self.has_subclusters(), subcluster, self.keeps_data);
         let unaligned = kind.is_stored() && self.in_cluster(entry.host()) != 0;
         let packed = kind == Kind::Compressed && !self.keeps_data;
-        match unaligned || packed || (kind.is_zero() && self.version < 3) {
+        match unaligned || packed {
             true => Kind::Invalid,
             false => kind,
         }
@@ -173,13 +173,21 @@ impl Image {
             .read(key, |words| geometry.run(words, index, skip, bytes))?;
         // In a data file everything is where the guest has it.
         let is_elsewhere = !geometry.keeps_data && run.kind.is_stored() && run.host != offset;
-        Some(match is_elsewhere {
-            true => Run {
-                kind: Kind::Invalid,
-                ..run
+        Some(
+            match is_elsewhere || (run.kind.is_zero() && self.has_no_zeroes()) {
+                true => Run {
+                    kind: Kind::Invalid,
+                    ..run
+                },
+                false => run,
             },
-            false => run,
-        })
+        )
+    }
+
+    /// Whether it is an image of version 2 still. Others may have made it a
+    /// newer one while they had it.
+    fn has_no_zeroes(&self) -> bool {
+        self.geometry.version < 3 && self.lock().header.version < 3
     }
 
     /// The run at `offset`, of at most `bytes` bytes.
@@ -263,7 +271,7 @@ impl Image {
         let entry = self.entry(request, offset);
         let place = format!("(L2 offset: {}, L2 index: {})", Hex(table), Hex(index));
         let kind = entry.kind(geometry.has_subclusters(), 0, geometry.keeps_data);
-        let text = if kind.is_zero() && geometry.version < 3 {
+        let text = if kind.is_zero() && self.has_no_zeroes() {
             format!("Zero cluster entry found in pre-v3 image {place}")
         } else if kind == Kind::Compressed {
             format!("Compressed cluster entry found in image with external data file {place}")

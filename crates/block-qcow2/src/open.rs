@@ -172,7 +172,9 @@ impl Qcow2Image {
     }
 
     /// Makes the node. Needs the exclusive proof because a new node enters
-    /// the graph.
+    /// the graph. An image that was left dirty is repaired first if the node
+    /// can be written; nobody is told what was wrong with it, unless it is
+    /// read [to be checked](Qcow2Image::read_to_be_checked) and checked.
     ///
     /// # Errors
     /// [`GraphError::Refused`] for options that cannot be, or a data file that
@@ -282,17 +284,23 @@ pub(crate) fn become_writable(section: &mut Drained<'_>) -> Result<(), GraphErro
     let Some(driver) = node.driver::<Qcow2>() else {
         return Ok(());
     };
-    let standing = &driver.image.standing;
-    standing.forget(Standing::UNREPAIRED);
-    repair(section, driver).inspect_err(|_| {
-        standing.note(Standing::UNREPAIRED);
-    })?;
+    driver.image.standing.forget(Standing::UNREPAIRED);
+    repair(section, driver)?;
     bitmaps::become_writable(section, driver)
 }
 
 /// Takes from the header what does not hold any more once somebody writes, and
-/// repairs what was not closed properly.
+/// repairs what was not closed properly. Nobody is told what was wrong.
+///
+/// # Errors
+/// Nothing is written any more, not even when the image is closed.
 fn repair(section: &mut Drained<'_>, driver: &Qcow2) -> Result<(), GraphError> {
+    try_repair(section, driver).inspect_err(|_| {
+        driver.image.standing.note(Standing::UNREPAIRED);
+    })
+}
+
+fn try_repair(section: &mut Drained<'_>, driver: &Qcow2) -> Result<(), GraphError> {
     let image = &driver.image;
     image.lock().refs.reach_stored();
     let unknown = {

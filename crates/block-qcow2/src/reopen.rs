@@ -129,6 +129,9 @@ impl PreparedReopen for Prepared {
             match access {
                 Access::Stays => {}
                 Access::Lost => section.set_stored_bitmaps_read_only(true),
+                // Another process has the image; what follows does so when the
+                // node is activated.
+                Access::Gained if !node.view(section).is_writable() => {}
                 // The node is writable; a write will say what is wrong.
                 Access::Gained => {
                     let _ = become_writable(section);

@@ -49,13 +49,15 @@ impl Image {
 
     /// Whether more clusters are counted than the file has: then much of what
     /// is data here is a hole there (`qcow2_detect_metadata_preallocation`).
-    /// A cluster that was written in part is there. Found out once.
+    /// A cluster that was written in part is there. Found out once, as long as
+    /// nobody else has the image.
     async fn is_preallocated(&self, request: Request<'_>) -> bool {
-        if let Some(known) = self.preallocated.get() {
-            return *known;
+        let known = *self.preallocated.lock();
+        if let Some(known) = known {
+            return known;
         }
         let found = self.find_preallocation(request).await.unwrap_or(false);
-        *self.preallocated.get_or_init(|| found)
+        *self.preallocated.lock().get_or_insert(found)
     }
 
     async fn find_preallocation(&self, request: Request<'_>) -> Result<bool, IoError> {

@@ -20,14 +20,16 @@ use super::{Throttle, ThrottleConfig, ThrottleGroup};
 ///
 /// # Errors
 /// [`GraphError::Refused`] with `EBUSY` if it has limits already, with
-/// `ENOMEDIUM` without a node; otherwise those of [`Backend::replace`]. Nothing
+/// `ENOMEDIUM` without a node; [`GraphError::ChildChanged`] if others change the
+/// medium all the time; otherwise those of [`Backend::replace`]. Nothing
 /// has changed then.
 pub fn enable_io_limits(
     bql: &mut BqlGuard,
     backend: &Backend,
     group: &ThrottleGroup,
 ) -> Result<(), GraphError> {
-    loop {
+    let mut changed = Ok(());
+    for _ in 0..TRIES {
         if limiting(bql, backend).is_some() {
             return Err(GraphError::Refused {
                 message: format!("Drive '{}' has I/O limits already", backend.name()),
@@ -36,37 +38,50 @@ pub fn enable_io_limits(
         }
         let below = backend.node(bql).ok_or(IoError::NoMedium)?;
         let filter = open_over(bql, &below, group)?;
-        match backend.replace_if(bql, &below, &filter) {
-            // What ran meanwhile has changed the medium.
-            Err(GraphError::ChildChanged { .. }) => {}
-            outcome => return outcome,
+        changed = backend.replace_if(bql, &below, &filter);
+        // What ran meanwhile may have changed the medium.
+        if !matches!(changed, Err(GraphError::ChildChanged { .. })) {
+            break;
         }
     }
+    changed
 }
+
+/// How often the medium is looked at, where others change it at the same time.
+const TRIES: u32 = 16;
 
 /// Takes the limits of a backend away, if it has any (`blk_io_limits_disable`).
 /// Requests that wait for their turn go on at once.
 ///
 /// # Errors
 /// Those of [`Drained::drop_filter`](block_gs::Drained::drop_filter): somebody
-/// has frozen the link. The limits stay then.
+/// has frozen the link; [`GraphError::ChildChanged`] if others change the graph
+/// all the time. The limits stay then.
 pub fn disable_io_limits(bql: &mut BqlGuard, backend: &Backend) -> Result<(), GraphError> {
-    while let Some(filter) = limiting(bql, backend) {
+    let mut changed = Ok(());
+    for _ in 0..TRIES {
+        let Some(filter) = limiting(bql, backend) else {
+            return Ok(());
+        };
         let mut section = filter.drain(bql);
         // Others may have taken it out while this waited.
         if limiting(&section, backend).as_ref() != Some(&filter) {
+            changed = Err(GraphError::ChildChanged {
+                parent: backend.name().to_owned(),
+                edge: "root".to_owned(),
+            });
             continue;
         }
         let below = filter.view(&section).filter_node();
         let below = below.map(|below| below.node(&section));
         let mut changes = section.transaction();
         changes.expect_child("file", below.as_ref()).drop_filter();
-        match changes.commit() {
-            Err(GraphError::ChildChanged { .. }) => {}
-            outcome => return outcome,
+        changed = changes.commit();
+        if !matches!(changed, Err(GraphError::ChildChanged { .. })) {
+            break;
         }
     }
-    Ok(())
+    changed
 }
 
 /// Changes the limits of the group that a backend is in, for all its members

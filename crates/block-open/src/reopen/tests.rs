@@ -533,3 +533,66 @@ fn a_child_that_went_meanwhile_is_not_reopened() {
         assert_eq!(read_only, [true, false, false]);
     });
 }
+
+/// As [`Meanwhile`], whenever the device is drained, as often as there are nodes
+/// to let go of.
+struct Restless {
+    slow: std::sync::Mutex<Vec<Node>>,
+    top: Node,
+    backing: [Node; 2],
+}
+
+impl block_io::DeviceIo for Restless {}
+
+impl block_gs::DeviceOps for Restless {
+    fn drained_begin(&self, bql: &BqlGuard) {
+        let mut slow = self.slow.lock().expect("no panic");
+        let next = self.backing[slow.len() % 2].clone();
+        if slow.pop().is_some() {
+            let top = self.top.clone();
+            bql.main_loop().schedule(move |bql| {
+                let set = top.drain(bql).set_backing(Some(&next));
+                set.expect("nobody objects");
+            });
+        }
+    }
+}
+
+#[test]
+fn a_graph_that_never_rests_is_given_up() {
+    in_layer(|bql| {
+        let (base, other, top) = chain(bql);
+        let slow = (0..200).map(|number| {
+            let slow = block_drivers::NullCo::new(512);
+            let slow = slow.latency(std::time::Duration::from_millis(2));
+            slow.open(bql, &format!("slow{number}")).expect("opened")
+        });
+        let slow = slow.collect::<Vec<_>>().into();
+        let backend = Backend::new(bql, "disk", Perm::CONSISTENT_READ, Perm::all());
+        let backend = backend.expect("a backend");
+        backend.insert(bql, &top).expect("nobody objects");
+        let device = Restless {
+            slow,
+            top: top.clone(),
+            backing: [other, base],
+        };
+        let device = std::sync::Arc::new(device);
+        let identity = block_io::DeviceIdentity::default();
+        let attached = backend.attach_device(bql, identity, device.clone());
+        let attached = attached.expect("it has none");
+        let json = r#"{"driver":"overlay","node-name":"top","backing":"base"}"#;
+        let given_up = again(bql, json).expect_err("it changes all the time");
+        assert!(
+            matches!(
+                given_up,
+                OpenError::Graph(block_gs::GraphError::ChildChanged { .. })
+            ),
+            "{given_up}"
+        );
+        assert_eq!(given_up.errno(), block_common::error::errno::EBUSY);
+        let left = std::mem::take(&mut *device.slow.lock().expect("no panic"));
+        assert!(!left.is_empty());
+        drop((left, attached));
+        again(bql, json).expect("it rests");
+    });
+}

@@ -139,8 +139,11 @@ impl Image {
     async fn take_back(&self, request: Request<'_>) -> Result<(), IoError> {
         request.file()?.flush().await?;
         let (lazy, standing) = (self.settings.lock().lazy_refcounts, self.standing.all());
+        let bitmaps = self.lock().bitmaps.clone();
         self.reload(request, Strictness::Checkable, Some(lazy))
             .await?;
+        // Nobody else has had the image: the node has them still.
+        self.lock().bitmaps = bitmaps;
         // Only what was found out, and not what is stored, keeps it from
         // being written: the mark may be about to go.
         self.standing.forget(u8::MAX);

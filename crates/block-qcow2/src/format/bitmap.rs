@@ -9,6 +9,9 @@ const FIXED: usize = 24;
 /// The longest name of a bitmap, in bytes.
 pub const MAX_NAME: usize = 1023;
 
+/// How many bytes of bits a bitmap has at most.
+pub const MAX_BYTES: u64 = 512 << 20;
+
 bitflags::bitflags! {
     /// What is said about a bitmap.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -103,16 +106,21 @@ pub fn parse(bytes: &[u8], count: u32, cluster_size: u64) -> Result<Vec<BitmapEn
             || table_offset == 0
             || !table_offset.is_multiple_of(cluster_size)
             || be32(entry, 8) == 0
+            || u64::from(be32(entry, 8)) * cluster_size > MAX_BYTES
             || flags & !BitmapFlags::all().bits() != 0;
         if wrong {
             return Err(broken("unsupported or inconsistent entry"));
         }
+        // It could not be written again as it was.
+        let Ok(name) = std::str::from_utf8(&entry[FIXED..]) else {
+            return Err(broken("a name that is no text"));
+        };
         found.push(BitmapEntry {
             table_offset,
             table_size: be32(entry, 8),
             flags: BitmapFlags::from_bits_truncate(flags),
             granularity_bits,
-            name: String::from_utf8_lossy(&entry[FIXED..]).into_owned(),
+            name: name.to_owned(),
         });
         at += length.next_multiple_of(8);
         if found.len() as u64 > u64::from(count) {
@@ -147,6 +155,44 @@ pub fn write(entries: &[BitmapEntry]) -> Vec<u8> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn nobody_makes_room_for_a_table_without_end() {
+        let entry = |table_size| BitmapEntry {
+            table_offset: 2 << 21,
+            table_size,
+            flags: BitmapFlags::empty(),
+            granularity_bits: 9,
+            name: "b".to_owned(),
+        };
+        for (table_size, is_read) in [(256, true), (257, false), (u32::MAX, false)] {
+            let read = parse(&write(&[entry(table_size)]), 1, 2 << 20);
+            assert_eq!(read.is_ok(), is_read, "{table_size}");
+        }
+    }
+
+    /// What is marked as in use is written over what was read.
+    #[test]
+    fn what_was_read_is_as_long_when_it_is_written() {
+        let entry = BitmapEntry {
+            table_offset: 1 << 16,
+            table_size: 1,
+            flags: BitmapFlags::empty(),
+            granularity_bits: 16,
+            name: "name".to_owned(),
+        };
+        let mut bytes = write(&[entry]);
+        assert_eq!(
+            parse(&bytes, 1, 1 << 16).map(|all| write(&all)),
+            Ok(bytes.clone())
+        );
+        bytes[FIXED..].fill(0xff);
+        let refused = parse(&bytes, 1, 1 << 16).map(|all| write(&all));
+        assert!(
+            matches!(refused, Err(FormatError::BitmapDirectory(_))),
+            "{refused:?}"
+        );
+    }
 
     proptest! {
         #[test]

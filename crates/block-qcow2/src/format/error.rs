@@ -75,6 +75,9 @@ pub enum FormatError {
     /// All of it does not fit into a cluster.
     #[error("Header and extensions do not fit into a cluster")]
     HeaderFull,
+    /// A name in it is no text: written again it would be another one.
+    #[error("A name in the header is no text and cannot be written as it was")]
+    NameIsNoText,
     /// A table with more entries than are supported.
     #[error("{0} too large")]
     TableTooLarge(&'static str),

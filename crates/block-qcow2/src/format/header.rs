@@ -519,8 +519,17 @@ impl Header {
     /// The header as it is stored, as long as it has to be.
     ///
     /// # Errors
-    /// [`FormatError::HeaderFull`] when it does not fit into a cluster.
+    /// [`FormatError::HeaderFull`] when it does not fit into a cluster,
+    /// [`FormatError::NameIsNoText`] when a name was read that is no text.
     pub fn write(&self) -> Result<Vec<u8>, FormatError> {
+        let names = [&self.backing_file, &self.backing_format, &self.data_file];
+        if names
+            .into_iter()
+            .flatten()
+            .any(|name| name.contains(NO_TEXT))
+        {
+            return Err(FormatError::NameIsNoText);
+        }
         let is_v3 = self.version >= 3;
         let length = match is_v3 {
             true => KNOWN_LENGTH + self.unknown_fields.len(),
@@ -593,6 +602,9 @@ fn push(out: &mut Vec<u8>, kind: u32, data: &[u8]) {
     out.resize(out.len().next_multiple_of(8), 0);
 }
 
+/// Stands for bytes that are no text: a name with it was another one.
+const NO_TEXT: char = char::REPLACEMENT_CHARACTER;
+
 fn until_nul(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|byte| *byte == 0);
     String::from_utf8_lossy(&bytes[..end.unwrap_or(bytes.len())]).into_owned()
@@ -631,6 +643,21 @@ fn names_of(unknown: Incompatible, names: &[(u8, String)]) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// It would be written back as another name.
+    #[test]
+    fn a_name_that_is_no_text_is_read_and_not_written() {
+        let mut header = Header::new(3, 16, 4);
+        header.backing_file = Some("base-name".to_owned());
+        let mut bytes = whole(&header);
+        let at = bytes.windows(9).position(|window| window == b"base-name");
+        bytes[at.expect("there")] = 0xe4;
+        let mut read = Header::parse(&bytes).expect("a header");
+        read.read_extensions(&bytes).expect("they are right");
+        assert_eq!(read.write(), Err(FormatError::NameIsNoText));
+        read.backing_file = Some("other".to_owned());
+        read.write().expect("a name");
+    }
 
     fn whole(header: &Header) -> Vec<u8> {
         let mut bytes = header.write().expect("it fits");

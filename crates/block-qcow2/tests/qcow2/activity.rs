@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use block_drivers::{Chance, File, Inject, Injector, RequestKind};
 use block_gs::{Backend, BqlGuard, IoThread, Node, NodeOptions, Perm, ReopenOptions, SnapshotInfo};
 use block_io::aio::Wait;
-use block_io::{BackendEvent, Buffer, ImageCorrupted};
-use block_qcow2::{CreateOptions, Qcow2Image, Qcow2Options};
+use block_io::{BackendEvent, Buffer, ImageCorrupted, Request, StatusFlags};
+use block_qcow2::{CreateOptions, Qcow2, Qcow2Image, Qcow2Options};
 
 use crate::support::{
     READ_WRITE, Tool, backend, create, disk, flush, in_layer, open, pattern, qemu_reads, read,
@@ -217,6 +217,39 @@ fn bitmaps_that_cannot_be_stored_stay_and_hold_no_more_in_the_image() {
 }
 
 #[test]
+fn bitmaps_stay_in_an_image_that_cannot_be_opened_because_of_one() {
+    let Some(qemu_img) = Tool::find("qemu-img") else {
+        return;
+    };
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        qemu_img.succeed(["create", "-q", "-f", "qcow2", text(&path), "16M"]);
+        for name in ["first", "second", "third"] {
+            qemu_img.succeed(["bitmap", "--add", "-g", "64k", text(&path), name]);
+        }
+        let mut bytes = std::fs::read(&path).expect("read");
+        let named_at = bytes.windows(6).rposition(|window| window == b"second");
+        let entry = named_at.expect("the directory") - 24;
+        let table: [u8; 8] = bytes[entry..entry + 8].try_into().expect("eight");
+        // A word that says what cannot be.
+        let word = u64::from_be_bytes(table) as usize;
+        bytes[word + 7] = 2;
+        std::fs::write(&path, &bytes).expect("written");
+        for _ in 0..2 {
+            let refused = open(bql, &path, false).expect_err("one cannot be read");
+            assert!(refused.to_string().contains("bitmap"), "{refused}");
+            end(bql);
+        }
+        let mut after = std::fs::read(&path).expect("read");
+        assert!(after == bytes, "nobody has written to it");
+        after[word + 7] = 0;
+        std::fs::write(&path, after).expect("written");
+        let all = named(&[("first", false), ("second", false), ("third", false)]);
+        assert_eq!(flags(&qemu_img, &path), all);
+    });
+}
+
+#[test]
 fn what_another_process_has_done_meanwhile_is_seen() {
     let (Some(qemu_img), Some(qemu_io)) = (Tool::find("qemu-img"), Tool::find("qemu-io")) else {
         return;
@@ -281,6 +314,102 @@ fn what_another_process_has_done_meanwhile_is_seen() {
         end(bql);
         qemu_img.succeed(["check", "-q", text(&path)]);
         assert!(qemu_reads(&qemu_img, &path) == model);
+    });
+}
+
+#[test]
+fn what_was_found_out_about_an_image_is_found_out_anew() {
+    let (Some(qemu_img), Some(qemu_io)) = (Tool::find("qemu-img"), Tool::find("qemu-io")) else {
+        return;
+    };
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        create(
+            bql,
+            &path,
+            &CreateOptions {
+                version: 2,
+                cluster_size: 4096,
+                ..CreateOptions::new(1 << 20)
+            },
+        );
+        let node = open(bql, &path, false).expect("opened");
+        let guest = Backend::new(bql, "guest", READ_WRITE, Perm::all()).expect("a backend");
+        guest.insert(bql, &node).expect("nobody objects");
+        write(bql, &guest, 0, &[1; 65536]).expect("written");
+        let is_zero = |bql: &mut BqlGuard, at| {
+            let flags = node.drain(bql).io(async |request: Request<'_>| {
+                let status = request.block_status(at, 65536, true).await;
+                status.map(|status| status.flags)
+            });
+            flags.expect("looked at").contains(StatusFlags::ZERO)
+        };
+        assert!(!is_zero(bql, 0));
+        node.inactivate(bql).expect("given away");
+        // It becomes newer, longer, and takes clusters that are holes.
+        qemu_img.succeed(["amend", "-f", "qcow2", "-o", "compat=1.1", text(&path)]);
+        qemu_io.succeed(["-c", "write -z 0 4k", text(&path)]);
+        let grow = ["resize", "-q", "--preallocation=metadata"];
+        qemu_img.succeed(grow.into_iter().chain([text(&path), "64M"]));
+        node.activate(bql).expect("taken back");
+        for _ in 0..100 {
+            end(bql);
+        }
+        let mut expected = vec![0; 4096];
+        expected.resize(65536, 1);
+        let seen = read(bql, &guest, 0, 65536).expect("nothing is wrong");
+        assert!(seen == expected);
+        assert!(is_zero(bql, 32 << 20), "a hole is one");
+        let driver = node.driver::<Qcow2>().expect("an image");
+        let cached = async |request: Request<'_>| driver.cached(request);
+        assert_eq!(node.drain(bql).io(cached).places, 32);
+        write(bql, &guest, 32 << 20, &[2; 65536]).expect("written");
+        drop((guest, node));
+        end(bql);
+        qemu_img.succeed(["check", "-q", text(&path)]);
+    });
+}
+
+#[test]
+fn a_repair_leaves_bitmaps_where_they_are() {
+    let Some(qemu_img) = Tool::find("qemu-img") else {
+        return;
+    };
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        with_bitmaps(&qemu_img, &path);
+        // Dirty, and with a cluster that nobody uses.
+        let mut bytes = std::fs::read(&path).expect("read");
+        let word = |bytes: &[u8], at: usize| {
+            let word: [u8; 8] = bytes[at..at + 8].try_into().expect("eight");
+            u64::from_be_bytes(word) as usize
+        };
+        bytes.resize(bytes.len().next_multiple_of(65536), 0);
+        let block = word(&bytes, word(&bytes, 48));
+        let leaked = bytes.len() / 65536;
+        bytes[block + leaked * 2 + 1] = 1;
+        bytes.resize(bytes.len() + 65536, 0);
+        bytes[79] |= 1;
+        std::fs::write(&path, bytes).expect("written");
+        let file = File::new(&path).open(bql, "").expect("opened");
+        let image = Qcow2Image::read(bql, &file).expect("an image");
+        let node = image.read_only(true).open(bql, "").expect("opened");
+        to(bql, &node, false).expect("for writing");
+        assert_eq!(
+            flags(&qemu_img, &path),
+            named(&[("b", true), ("broken", true)])
+        );
+        {
+            let disk = disk(bql, &node);
+            write(bql, &disk, 1 << 20, &[1; 65536]).expect("noted");
+        }
+        drop((file, node));
+        end(bql);
+        assert_eq!(
+            flags(&qemu_img, &path),
+            named(&[("b", false), ("broken", true)])
+        );
+        qemu_img.succeed(["check", "-q", text(&path)]);
     });
 }
 
@@ -364,6 +493,34 @@ fn an_image_opened_inactive_comes_to_life_later() {
         drop((node, file));
         end(bql);
         assert!(std::fs::read(&path).expect("read") == before);
+    });
+}
+
+#[test]
+fn the_right_to_write_does_not_make_an_image_ours() {
+    let Some(qemu_img) = Tool::find("qemu-img") else {
+        return;
+    };
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        with_bitmaps(&qemu_img, &path);
+        let before = std::fs::read(&path).expect("read");
+        let options = |read_only| NodeOptions {
+            inactive: true,
+            read_only,
+            ..NodeOptions::default()
+        };
+        // Whose the image is and whose its file is are different things.
+        let file = File::new(&path).open(bql, "").expect("opened");
+        let image = Qcow2Image::read(bql, &file).expect("an image");
+        let node = image.options(options(true)).open(bql, "").expect("opened");
+        let for_writing = ReopenOptions::new(options(false));
+        node.drain(bql).reopen(for_writing).expect("reopened");
+        assert!(std::fs::read(&path).expect("read") == before);
+        node.activate(bql).expect("ours");
+        let all = named(&[("b", true), ("broken", true)]);
+        assert_eq!(flags(&qemu_img, &path), all);
+        assert_eq!(dirty(bql, &node, "b"), Some((0, true, false)));
     });
 }
 

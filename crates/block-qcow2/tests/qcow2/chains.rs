@@ -208,15 +208,18 @@ fn map(bql: &mut BqlGuard, node: &Node) -> String {
     format!("[{}]\n", lines.collect::<Vec<_>>().join(",\n"))
 }
 
+/// Start, length, depth, flags and offset of what is alike.
+type Alike = (u64, u64, u64, [bool; 4], Option<u64>);
+
 /// A map in which data is data: where a file has holes within what is data,
 /// one may tell and the other not.
-fn without_holes(map: &str) -> Vec<(u64, u64, u64, [bool; 4], Option<u64>)> {
+fn without_holes(map: &str) -> Vec<Alike> {
     let number = |line: &str, key: &str| {
         let (_, value) = line.split_once(&format!("\"{key}\": "))?;
         let end = value.find([',', '}'])?;
         value[..end].trim().parse::<u64>().ok()
     };
-    let mut all: Vec<(u64, u64, u64, [bool; 4], Option<u64>)> = Vec::new();
+    let mut all: Vec<Alike> = Vec::new();
     for line in map.lines() {
         let has = |key: &str| line.contains(&format!("\"{key}\": true"));
         let flags = [

@@ -437,3 +437,43 @@ fn an_amendment_makes_counts_exact_before_it_says_so() {
         });
     }
 }
+
+/// An amendment decides for the time being; when the length changes the user's
+/// option counts again, as it does in QEMU.
+#[test]
+fn an_amendment_and_an_option_may_say_different_things() {
+    use block_common::Value;
+    for option in [true, false] {
+        in_layer(|bql, directory| {
+            let path = directory.path().join("image");
+            create(bql, &path, &CreateOptions::new(8 << 20));
+            let node = open_with(bql, &path, false, told(option)).expect("opened");
+            let perm = crate::support::READ_WRITE | block_gs::Perm::RESIZE;
+            let disk = crate::support::backend(bql, &node, perm).expect("nobody objects");
+            let dirty = |bql: &mut BqlGuard, offset| {
+                write(bql, &disk, offset, &[1; 65536]).expect("written");
+                flush(bql, &disk).expect("flushed");
+                says_dirty(&path)
+            };
+            assert_eq!(dirty(bql, 0), option);
+            let said = if option { "off" } else { "on" };
+            let options = Value::map([("lazy_refcounts", Value::from(said))]);
+            let amended = node.drain(bql).amend_options(&options, false);
+            amended.expect("amended");
+            for _ in 0..10 {
+                end(bql);
+            }
+            assert_eq!(dirty(bql, 1 << 20), !option);
+            let longer = disk
+                .root()
+                .truncate(9 << 20, true, block_io::Preallocation::Off);
+            bql.block_on(longer).expect("longer");
+            for _ in 0..10 {
+                end(bql);
+            }
+            // All is stored where counts were lazy.
+            assert!(!says_dirty(&path));
+            assert_eq!(dirty(bql, 2 << 20), option);
+        });
+    }
+}
