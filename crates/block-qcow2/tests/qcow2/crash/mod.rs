@@ -5,6 +5,7 @@
 //! every moment instead of some.
 
 mod bitmaps;
+mod blocks;
 mod cases;
 mod faults;
 mod given_up;
