@@ -5,10 +5,10 @@
 //! every moment instead of some.
 
 mod bitmaps;
-mod blocks;
 mod cases;
 mod faults;
 mod given_up;
 mod model;
 mod recorder;
+mod tables;
 pub mod workload;
