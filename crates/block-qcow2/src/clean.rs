@@ -208,7 +208,7 @@ impl Qcow2 {
         let told = self.options.lock().clone();
         let image = &self.image;
         // What else is said has been found to go together.
-        let Ok(wanted) = told.settle(&image.geometry, image.size(), false, false) else {
+        let Ok(wanted) = told.settle(&image.geometry_now(), image.size(), false, false) else {
             return;
         };
         if wanted.has_caches_of(&image.settings.lock())
@@ -240,7 +240,7 @@ fn fit(section: &mut Drained<'_>) -> Result<(), GraphError> {
     let lazy = image.lock().header.compatible;
     let lazy = lazy.contains(Compatible::LAZY_REFCOUNTS);
     let unmap = node.view(section).options().unmap;
-    let settings = told.settle(&image.geometry, image.size(), unmap, lazy)?;
+    let settings = told.settle(&image.geometry_now(), image.size(), unmap, lazy)?;
     let caches = section
         .io(async |request: Request<'_>| Caches::unless_there(image, request, &settings).await)?;
     if let Some(caches) = caches {

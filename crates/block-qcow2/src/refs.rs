@@ -122,7 +122,9 @@ impl Refs {
         self.table_dirty.clear();
         self.blocks.clear();
         self.moved = None;
+        self.passed_over.clear();
         self.hint = 0;
+        self.searched = Searched::default();
     }
 
     /// Reads counts as `counts` says. Only when no block is in memory.
