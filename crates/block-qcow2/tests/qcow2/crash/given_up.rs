@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::task::Poll;
 
+use block_gs::SnapshotInfo;
 use block_io::WriteFlags;
 use block_qcow2::{CreateOptions, Qcow2Options};
 
@@ -36,7 +37,13 @@ fn what_is_given_up_anywhere_leaves_old_or_new_data() {
         return;
     };
     in_layer(|bql, directory| {
-        for (seed, extended_l2) in [(21, false), (22, true), (23, false)] {
+        // With all checks tables of the snapshot are read before each write.
+        for (seed, extended_l2, all_checks) in [
+            (21, false, false),
+            (22, true, false),
+            (23, false, false),
+            (24, false, true),
+        ] {
             let cluster_size = if extended_l2 { 16384 } else { 4096 };
             let create = CreateOptions {
                 cluster_size,
@@ -45,7 +52,15 @@ fn what_is_given_up_anywhere_leaves_old_or_new_data() {
             };
             let files = make(bql, &create);
             let recorder = Disk::new(files, seed);
-            let node = image_over(bql, &recorder, Qcow2Options::default());
+            let options = Qcow2Options {
+                overlap_check: all_checks.then(|| "all".to_owned()),
+                ..Default::default()
+            };
+            let node = image_over(bql, &recorder, options);
+            if all_checks {
+                let mut info = SnapshotInfo::default();
+                node.drain(bql).create_snapshot(&mut info).expect("made");
+            }
             let disk = disk(bql, &node);
             let mut random = Random(seed);
             let count = create.size / SECTOR;
