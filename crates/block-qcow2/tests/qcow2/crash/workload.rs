@@ -420,8 +420,13 @@ impl Running<'_> {
             ("lazy_refcounts", "off"),
             ("compat", "1.1"),
             ("compat", "0.10"),
+            ("refcount_bits", "16"),
+            ("refcount_bits", "16"),
+            ("refcount_bits", "64"),
+            ("refcount_bits", "8"),
         ];
-        let (key, value) = choices[self.random.next(4) as usize];
+        let number = self.random.next(choices.len() as u64);
+        let (key, value) = choices[number as usize];
         let options = Value::map([(key, Value::from(value))]);
         // Not all of it can be done to any image.
         let _ = self.node.drain(bql).amend_options(&options, false);
