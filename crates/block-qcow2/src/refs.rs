@@ -690,7 +690,8 @@ mod tests {
             left.retain(|index| !now.contains(index));
             found.extend(now);
         }
-        assert_eq!(found.len(), 60);
+        assert_eq!(found, refs.table_dirty);
+        assert!(found.len() > 50);
     }
 
     #[test]
