@@ -294,11 +294,15 @@ impl Image {
         Ok(())
     }
 
-    /// Marks all bitmaps, which get out of date now.
+    /// Marks all bitmaps, which get out of date now. Only with the turn to
+    /// commit, or when nothing else is in flight.
     ///
     /// # Errors
     /// They are as they were, as far as anybody knows.
     pub async fn mark_in_use(&self, request: Request<'_>) -> Result<(), IoError> {
+        // The stored header may refer to another directory than the one that
+        // is marked.
+        self.settle_header(request).await?;
         let (marked, offset) = {
             let state = self.lock();
             let Some(known) = state.header.bitmaps else {

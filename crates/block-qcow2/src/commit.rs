@@ -2,7 +2,8 @@
 //!
 //! 1. The counts, and before that the data itself and second-level tables
 //!    that are new: nothing stored refers to them yet. A flush.
-//! 2. Where new blocks of counts are. A flush, if there are any.
+//! 2. Where new blocks of counts are. A flush, if there are any. A block may
+//!    be counted by another new one, which is stored, and durable, before.
 //! 3. Entries of second-level and first-level tables. A flush.
 //! 4. Counts of clusters that these gave up. They may be stored whenever.
 //!
@@ -49,7 +50,8 @@ struct Batch<'i> {
     blocks: Vec<(u64, Dirty)>,
     block_data: Vec<Piece>,
     table: BTreeSet<u64>,
-    table_data: Vec<Piece>,
+    /// In the order in which they are to become durable.
+    table_data: Vec<Vec<Piece>>,
     moved: Option<(NewTable, Vec<u8>)>,
     slices: Vec<(usize, Dirty)>,
     l1: BTreeSet<u64>,
@@ -92,7 +94,9 @@ impl Image {
             };
         }
         self.check_pieces(request, &batch.block_data).await?;
-        self.check_pieces(request, &batch.table_data).await?;
+        for pieces in &batch.table_data {
+            self.check_pieces(request, pieces).await?;
+        }
         self.check_pieces(request, &batch.mapping).await?;
         for event in batch.steps_of_counts() {
             step(request, event).await;
@@ -106,8 +110,10 @@ impl Image {
             self.move_table(request, plan, data).await?;
         } else if !batch.table.is_empty() {
             step(request, "refblock_alloc_hookup").await;
-            write_all(file, &batch.table_data).await?;
-            file.flush().await?;
+            for pieces in &batch.table_data {
+                write_all(file, pieces).await?;
+                file.flush().await?;
+            }
         }
         batch.counts_are_stored();
         if !batch.l1.is_empty() {
@@ -484,12 +490,16 @@ impl<'i> Batch<'i> {
             batch.moved = Some((plan, data));
         } else {
             let table_offset = refs.stored.start << batch.image.geometry.cluster_bits;
-            for index in &batch.table {
-                batch.table_data.push(Piece {
+            let mut left = batch.table.clone();
+            while !left.is_empty() {
+                let now = refs.counted_without(&left);
+                let pieces = now.iter().map(|index| Piece {
                     offset: table_offset + index * 8,
                     bytes: refs.table[*index as usize].to_be_bytes().to_vec(),
                     of: OverlapChecks::REFCOUNT_TABLE,
                 });
+                batch.table_data.push(pieces.collect());
+                left.retain(|index| !now.contains(index));
             }
         }
     }

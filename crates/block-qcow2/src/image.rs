@@ -468,21 +468,17 @@ impl Image {
             .with_refs(request, |refs| refs.claim(want, exact))
             .await?;
         self.check_claim(request, &claim, what).await?;
-        let (start, end) = (claim.clusters.start, claim.clusters.end);
-        let bits = self.geometry.cluster_bits;
-        let checked = self.check_overlap(request, start << bits, (end - start) << bits);
-        if let Err(error) = checked.await {
-            self.lock().unused.push(claim.clusters);
-            return Err(error);
-        }
-        if claim.clusters.end << self.geometry.cluster_bits > OFFSET {
-            self.lock().unused.push(claim.clusters);
-            return Err(IoError::from_errno(errno::ENOSPC));
-        }
-        Ok(Claimed {
+        // From here on they go back, also when this is dropped.
+        let claimed = Claimed {
             image: self,
             claim: Some(claim),
-        })
+        };
+        let bytes = claimed.count() << self.geometry.cluster_bits;
+        self.check_overlap(request, claimed.offset(), bytes).await?;
+        match claimed.offset() + bytes > OFFSET {
+            true => Err(IoError::from_errno(errno::ENOSPC)),
+            false => Ok(claimed),
+        }
     }
 
     /// Takes one cluster where the file reads as zeroes, if that takes no

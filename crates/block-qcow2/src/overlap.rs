@@ -213,7 +213,7 @@ impl Image {
         });
         or(OverlapChecks::REFCOUNT_BLOCK, &|| {
             // Blocks that were made since count what was written since.
-            let made = (state.refs.fresh >> self.geometry.block_bits) as usize + 1;
+            let made = (state.refs.fresh >> state.refs.block_bits()) as usize + 1;
             let end = made.max(self.filter.blocks_end.load(Ordering::Relaxed));
             let blocks = state.refs.table.iter().take(end);
             blocks

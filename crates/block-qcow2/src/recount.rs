@@ -94,6 +94,7 @@ impl Image {
             .collect();
         own.extend(refs.stored.clone());
         own.extend(refs.moved.iter().flat_map(|plan| plan.clusters.clone()));
+        own.extend(refs.passed_over.iter().cloned().flatten());
         own
     }
 

@@ -201,6 +201,10 @@ impl Image {
             let header = &self.lock().header;
             (header.l1_offset, u64::from(header.l1_size))
         };
+        if entries <= length {
+            // Somebody else was faster, and needs it to be longer.
+            return Ok(());
+        }
         // What is there now, and not what is only in memory: that refers to
         // what may not be counted yet, and is stored later.
         let file = request.file()?;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
+use block_common::Value;
 use block_gs::SnapshotInfo;
 use block_io::aio::ContextThread;
 use block_io::{Buffer, Finding, Repairs, Request};
@@ -348,5 +349,47 @@ fn damaged_headers_are_refused_in_the_same_words() {
             }
         }
         assert!(differences.is_empty(), "{}", differences.join("\n"));
+    });
+}
+
+#[test]
+fn blocks_of_counts_of_another_width_are_not_overwritten() {
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        let options = CreateOptions {
+            cluster_size: 4096,
+            ..CreateOptions::new(16 << 20)
+        };
+        create(bql, &path, &options);
+        let node = open(bql, &path, false).expect("opened");
+        {
+            let disk = disk(bql, &node);
+            write(bql, &disk, 0, &[1; 4096]).expect("written");
+        }
+        drop(node);
+        bql.poll(block_io::aio::Wait::No);
+        // The guest's first cluster is where a block is going to be: with
+        // counts of 64 bits the third counts itself and 511 clusters more.
+        let mut bytes = std::fs::read(&path).expect("read");
+        let word = |bytes: &[u8], at: usize| {
+            let word = u64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight"));
+            (word & 0x00ff_ffff_ffff_fe00) as usize
+        };
+        let table = word(&bytes, word(&bytes, 40));
+        let place: u64 = 1024 * 4096;
+        bytes[table..table + 8].copy_from_slice(&(place | 1 << 63).to_be_bytes());
+        std::fs::write(&path, &bytes).expect("written");
+        let node = open(bql, &path, false).expect("opened");
+        let wider = Value::map([("refcount_bits", Value::from("64"))]);
+        node.drain(bql)
+            .amend_options(&wider, false)
+            .expect("amended");
+        let disk = disk(bql, &node);
+        write(bql, &disk, 1 << 20, &vec![2; 6 << 20]).expect("written");
+        flush(bql, &disk).expect("flushed");
+        let bytes = std::fs::read(&path).expect("read");
+        assert_eq!(word(&bytes, word(&bytes, 48) + 16) as u64, place);
+        let refused = write(bql, &disk, 0, &[3; 512]).expect_err("a block is there");
+        assert!(refused.to_string().contains("refcount block"), "{refused}");
     });
 }

@@ -1,11 +1,11 @@
 //! Bitmaps that are kept with an image: after a failure one says of itself
 //! that it is worth nothing, or it has noted whatever was written.
 
-use block_gs::{BitmapOptions, BqlGuard};
+use block_gs::{BitmapOptions, BqlGuard, NodeOptions, ReopenOptions};
 use block_qcow2::{CreateOptions, Qcow2Options};
 
 use super::model::{filled, numbers};
-use super::recorder::{Disk, SECTOR, cut_off, cuts};
+use super::recorder::{Disk, EIO, Fault, SECTOR, cut_off, cuts};
 use super::workload::{image_over, make};
 use crate::support::{READ_WRITE, Tool, backend, flush, in_layer, read, write};
 use crate::writing::Random;
@@ -89,4 +89,66 @@ fn a_bitmap_has_noted_everything_or_is_worth_nothing() {
             assert!(good > 0 && bad > 0, "{good} and {bad}");
         });
     }
+}
+
+/// A write that comes after the bitmaps were to be stored, which failed at some
+/// step.
+#[test]
+fn a_bitmap_that_was_perhaps_stored_does_not_hold_after_the_next_write() {
+    in_layer(|bql, _| {
+        let create = CreateOptions {
+            cluster_size: 4096,
+            ..CreateOptions::new(1 << 20)
+        };
+        let files = make(bql, &create);
+        let (mut refused, mut is_over) = (0, false);
+        for after in 0..40 {
+            let disk = Disk::new(files.clone(), after);
+            let node = image_over(bql, &disk, Qcow2Options::default());
+            let options = BitmapOptions {
+                granularity: Some(GRANULARITY as u32),
+                persistent: true,
+                ..Default::default()
+            };
+            node.add_bitmap(bql, "kept", options).expect("added");
+            let device = backend(bql, &node, READ_WRITE).expect("nobody objects");
+            for value in 1..3 {
+                write(bql, &device, 8 * SECTOR, filled(&[value]).as_slice()).expect("written");
+            }
+            flush(bql, &device).expect("flushed");
+            drop(device);
+            // So there is a directory already, which says that it is in use.
+            node.store_bitmaps(bql).expect("stored");
+            let device = backend(bql, &node, READ_WRITE).expect("nobody objects");
+            write(bql, &device, 8 * SECTOR, filled(&[3]).as_slice()).expect("written");
+            drop(device);
+            disk.lock().fault = Some(Fault {
+                after,
+                forever: false,
+                errno: EIO,
+                reads: false,
+            });
+            let reading = NodeOptions {
+                read_only: true,
+                ..NodeOptions::default()
+            };
+            is_over = node.drain(bql).reopen(ReopenOptions::new(reading)).is_ok();
+            disk.lock().fault = None;
+            if is_over {
+                break;
+            }
+            refused += 1;
+            let device = backend(bql, &node, READ_WRITE).expect("nobody objects");
+            // In place, so that nothing else is stored.
+            write(bql, &device, 9 * SECTOR, filled(&[7]).as_slice()).expect("written");
+            let left = disk.lock().files.clone();
+            let crashed = image_over(bql, &Disk::new(left, after), Qcow2Options::default());
+            let view = crashed.bitmaps(bql).find(|view| view.name() == "kept");
+            let holds = view.is_some_and(|view| !view.is_inconsistent());
+            assert!(!holds, "what fails is request {after}");
+            drop((device, node, crashed));
+            bql.poll(block_io::aio::Wait::No);
+        }
+        assert!(refused > 4 && is_over, "{refused}");
+    });
 }

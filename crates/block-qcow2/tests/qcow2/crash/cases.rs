@@ -218,3 +218,20 @@ fn in_the_old_format_and_back() {
         ..Plan::new(27, small())
     });
 }
+
+#[test]
+fn with_counts_of_changing_width() {
+    crash(&Plan {
+        amends: true,
+        at_once: 2,
+        rounds: 40,
+        ..Plan::new(28, sized(1 << 20, 512))
+    });
+    crash(&Plan {
+        amends: true,
+        snapshots: true,
+        compressed: true,
+        rounds: 40,
+        ..Plan::new(29, small())
+    });
+}

@@ -10,4 +10,5 @@ mod faults;
 mod given_up;
 mod model;
 mod recorder;
+mod tables;
 pub mod workload;
