@@ -191,7 +191,7 @@ impl Session {
             if image.backend.set_perm(bql, before, Perm::all()).is_ok() {
                 image.perm = before;
             }
-            return Err(report(&error));
+            return Err(Failed::Report(with_hint(&error)));
         }
         if let Some(writes_through) = writes_through {
             image.backend.set_write_cache(bql, !writes_through);
