@@ -267,7 +267,10 @@ fn open_image(bql: &mut BqlGuard, file: Option<&str>, with: OpenWith) -> Result<
         eprintln!("{}", warning.told_by("qemu-io"));
     }
     let mut node = opened.map_err(|error| with_hint(&error))?;
-    if with.copy_on_read && with.writes {
+    if with.copy_on_read {
+        if !with.writes {
+            return Err("Can't use copy-on-read on read-only device".to_owned());
+        }
         let filter = CopyOnRead::over(&node).open(bql, "");
         node = filter.map_err(|error| error.to_string())?;
     }
