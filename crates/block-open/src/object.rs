@@ -230,7 +230,10 @@ mod tests {
                 "qom-type=throttle-group,id=g",
             ] {
                 let refused = add(bql, options).expect_err("there is one");
-                assert!(refused.starts_with("attempt to add duplicate property"), "{refused}");
+                assert!(
+                    refused.starts_with("attempt to add duplicate property"),
+                    "{refused}"
+                );
             }
             let missing = crate::open(
                 bql,

@@ -36,10 +36,8 @@ const AIO_MAX_BATCH: Key = Key::number(
     "aio-max-batch",
     "accepted: requests are handed over as they come (0)",
 );
-const CHECK_CACHE_DROPPED: Key = Key::switch(
-    "x-check-cache-dropped",
-    "accepted, as for drop-cache (off)",
-);
+const CHECK_CACHE_DROPPED: Key =
+    Key::switch("x-check-cache-dropped", "accepted, as for drop-cache (off)");
 const PR_MANAGER: Key = Key::text("pr-manager", "refused: there are no such managers");
 
 const SIZE: Key = Key::size("size", "how long the file is to be").required();
@@ -185,9 +183,7 @@ fn open(opening: &mut Opening<'_>, protocol: HostProtocol) -> Result<Node, OpenE
     opening.switch(&DROP_CACHE)?;
     opening.switch(&CHECK_CACHE_DROPPED)?;
     if let Some(id) = opening.text(&PR_MANAGER)? {
-        return refused(format!(
-            "No persistent reservation manager with id '{id}'"
-        ));
+        return refused(format!("No persistent reservation manager with id '{id}'"));
     }
     let general = opening.general();
     let mut file = File::new(path)
