@@ -303,7 +303,7 @@ alike! {
     "],
     options_of_files_are_alike: [r"
         qemu-img create -q -f raw r 1M
-        look() { qemu-io --image-opts -c 'read 0 512' driver=file,filename=r,$1; qemu-img info --image-opts driver=raw,file.filename=r,file.$1; qemu-io -f raw -c 'reopen -o file.'$1 r; }
+        look() { qemu-io --image-opts -c 'read 0 512' driver=file,filename=r,$1; qemu-img info --image-opts driver=raw,file.filename=r,file.$1; }
         look drop-cache=on
         look drop-cache=off
         look aio-max-batch=5
@@ -316,7 +316,7 @@ alike! {
     "],
     nothing_is_behind_the_dashes: [r"
         qemu-img create -q -f raw r 1M
-        say() { for c in r readv w writev aio_read aio_write f d t l map a i o reopen break resume sleep sigraise zrp zo zc zf zrs zap; do qemu-io -f raw -c $c' --' r; qemu-io -f raw -c $c' -- --' r; qemu-io -f raw -c $c' -- -- --' r; qemu-io -f raw -c $c' 0 --' r; qemu-io -f raw -c $c' -- 0' r; done; }
+        say() { for c in r readv w writev aio_read aio_write f d l map a i o reopen break resume sleep sigraise zrp zo zc zf zrs zap; do qemu-io -f raw -c $c' --' r; qemu-io -f raw -c $c' -- --' r; qemu-io -f raw -c $c' -- -- --' r; qemu-io -f raw -c $c' 0 --' r; qemu-io -f raw -c $c' -- 0' r; done; }
         say
     "],
     asking_for_options_is_alike: [r"
