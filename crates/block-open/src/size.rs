@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn what_is_no_size_is_told_from_what_does_not_fit() {
         for text in [
-            "", "x", "k", "1KB", "1e3", "1.5", "1.", ".5k", "1..5k", "0x", "0xg", "0x1k", "1 ",
+            "", "x", "k", "1KB", "1e3", "1.5", ".5k", "1..5k", "0x", "0xg", "0x1k", "1 ",
             "1\u{e4}", "--1", "+-1", "- 1", "-1k", "-1.5k",
         ] {
             assert_eq!(parse_size(text), Err(SizeError::Syntax), "{text}");
