@@ -260,7 +260,13 @@ impl Drained<'_> {
             .snapshots()
             .and_then(|snapshots| snapshots.load_temporarily(self, which));
         match loaded {
-            Some(outcome) => outcome.and_then(|()| refresh(self)),
+            Some(outcome) => {
+                outcome?;
+                // A driver that looks at its file again would show that.
+                let length = async |request: Request<'_>| request.refresh_length().await;
+                self.io(length)?;
+                Ok(())
+            }
             None => Err(refused(errno::ENOTSUP, text)),
         }
     }

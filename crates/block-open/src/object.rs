@@ -1,7 +1,9 @@
 //! Objects beside the graph that nodes refer to.
 
+use std::collections::HashSet;
+
 use block_common::GraphError;
-use block_drivers::{Limit, ThrottleConfig, ThrottleGroup};
+use block_drivers::{Limit, ThrottleConfig, ThrottleError, ThrottleGroup};
 use block_gs::BqlGuard;
 
 use crate::{OpenError, Options, values};
@@ -11,7 +13,7 @@ mod secret;
 /// Makes the object that `options` describe (`object-add`): its type is
 /// `qom-type`, its name `id`. A `throttle-group` has limits as
 /// `limits.bps-total` and so on, or `x-bps-total` as on QEMU's command line. A
-/// `secret` is checked and not kept: nothing here decrypts images.
+/// `secret` is checked, and only its name is kept: nothing here decrypts images.
 ///
 /// # Errors
 /// [`OpenError`]; no object is made then.
@@ -30,8 +32,18 @@ pub fn add_object(bql: &mut BqlGuard, mut options: Options) -> Result<(), OpenEr
         let message = format!("invalid object type: {kind}");
         return Err(OpenError::Value(message));
     }
+    let is_taken = match bql.extension::<Secrets>() {
+        Some(Secrets(names)) if names.contains(&id) => true,
+        _ => kind == SECRET && ThrottleGroup::find(bql, &id).is_ok(),
+    };
+    if is_taken {
+        return Err(GraphError::from(ThrottleError::DuplicateGroup(id)).into());
+    }
     if kind == SECRET {
-        return secret::check(options, &id);
+        secret::check(options, &id)?;
+        let Secrets(names) = bql.extension_mut();
+        names.insert(id);
+        return Ok(());
     }
     let config = limits(&mut options)?;
     refuse_rest(&options)?;
@@ -41,6 +53,10 @@ pub fn add_object(bql: &mut BqlGuard, mut options: Options) -> Result<(), OpenEr
 }
 
 const SECRET: &str = "secret";
+
+/// The names of the secrets that there are.
+#[derive(Default)]
+struct Secrets(HashSet<String>);
 
 /// What there is here.
 const KINDS: [&str; 2] = ["throttle-group", SECRET];
@@ -123,8 +139,13 @@ fn limits(options: &mut Options) -> Result<ThrottleConfig, OpenError> {
 
 fn rate(options: &mut Options, name: &str) -> Result<Option<u64>, OpenError> {
     let mut one = |key: String| {
-        values::size(options, &key)
-            .map_err(|_| OpenError::Value(format!("Parameter '{key}' expects integer")))
+        values::size(options, &key).map_err(|error| {
+            let is_negative = matches!(error, OpenError::Value(_)) && key.starts_with("x-");
+            OpenError::Value(match is_negative {
+                true => "Property values cannot be negative".to_owned(),
+                false => format!("Parameter '{key}' expects integer"),
+            })
+        })
     };
     let structured = one(format!("limits.{name}"))?;
     let flat = one(format!("x-{name}"))?;
@@ -185,6 +206,10 @@ mod tests {
                     "Parameter 'x-bps-read' expects integer",
                 ),
                 (
+                    "qom-type=throttle-group,id=g,x-bps-read=-1",
+                    "Property values cannot be negative",
+                ),
+                (
                     "qom-type=throttle-group,id=g,limits.bps=1",
                     "Parameter 'limits.bps' is unexpected",
                 ),
@@ -196,13 +221,27 @@ mod tests {
             ] {
                 assert_eq!(add(bql, options), Err(expected.to_owned()));
             }
+            add(bql, "qom-type=secret,id=s,data=x").expect("added");
+            add(bql, "qom-type=throttle-group,id=g").expect("added");
+            for options in [
+                "qom-type=secret,id=s,data=x",
+                "qom-type=secret,id=g,data=x",
+                "qom-type=throttle-group,id=s",
+                "qom-type=throttle-group,id=g",
+            ] {
+                let refused = add(bql, options).expect_err("there is one");
+                assert!(
+                    refused.starts_with("attempt to add duplicate property"),
+                    "{refused}"
+                );
+            }
             let missing = crate::open(
                 bql,
-                Options::parse("driver=throttle,throttle-group=g,file.driver=null-co")
+                Options::parse("driver=throttle,throttle-group=none,file.driver=null-co")
                     .expect("options"),
             );
             let missing = missing.expect_err("no such group").to_string();
-            assert_eq!(missing, "Throttle group 'g' does not exist");
+            assert_eq!(missing, "Throttle group 'none' does not exist");
         });
     }
 }

@@ -128,10 +128,14 @@ impl Image {
             written.push(self.write_bitmap(request, bitmap, &mut claimed).await?);
         }
         let mut all = self.lock().bitmaps.clone();
-        let is_new = |entry: &BitmapEntry| stored.iter().any(|new| new.name == entry.name);
-        let old: Vec<BitmapEntry> = all.iter().filter(|entry| is_new(entry)).cloned().collect();
-        all.retain(|entry| !is_new(entry));
-        all.extend(written);
+        let mut old = Vec::new();
+        // Each keeps its place in the directory.
+        for entry in written {
+            match all.iter_mut().find(|known| known.name == entry.name) {
+                Some(known) => old.push(std::mem::replace(known, entry)),
+                None => all.push(entry),
+            }
+        }
         // Whoever writes from now on has to mark them.
         self.standing.note(Standing::UNMARKED);
         self.replace_directory(request, all, claimed).await?;

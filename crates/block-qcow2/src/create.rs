@@ -94,7 +94,7 @@ impl CreateOptions {
         {
             return refuse(
                 "Backing file and preallocation can only be used at the same time if extended_l2 \
-                 is enabled",
+                 is on",
             );
         }
         if self.version < 3 && self.lazy_refcounts {

@@ -591,13 +591,24 @@ impl Image {
     }
 
     /// Refuses to write to an image in which something was wrong.
+    ///
+    /// # Errors
+    /// `ENOMEDIUM` if it is corrupt, `EIO` if it has to be repaired first.
     #[inline]
     pub fn check_sane(&self) -> Result<(), IoError> {
         let wrong = Standing::CORRUPT | Standing::UNREPAIRED;
         match self.standing.is(wrong) {
-            true => Err(IoError::from_errno(errno::EIO)),
+            true => Err(self.insane()),
             false => Ok(()),
         }
+    }
+
+    #[cold]
+    fn insane(&self) -> IoError {
+        IoError::from_errno(match self.standing.is(Standing::CORRUPT) {
+            true => errno::ENOMEDIUM,
+            false => errno::EIO,
+        })
     }
 
     /// As [`check_sane`](Image::check_sane), for who is about to change what

@@ -77,7 +77,8 @@ impl Image {
             return Err(IoError::refused(errno::EINVAL, text));
         }
         let corrupt = stored.header.incompatible.contains(Incompatible::CORRUPT);
-        if corrupt && request.node().is_writable() {
+        let is_to_be_used = strictness == Strictness::Usable;
+        if corrupt && is_to_be_used && request.node().is_writable() {
             return Err(FormatError::Corrupt.into());
         }
         let says = stored.header.compatible;

@@ -538,6 +538,7 @@ impl Snapshots for Qcow2 {
             }
             let before = image.lock().header.l1_size;
             image.show(request, &l1, before, size);
+            self.fit_caches(request.node());
             Ok(())
         });
         Some(loaded.map_err(GraphError::from))

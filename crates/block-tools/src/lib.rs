@@ -10,10 +10,12 @@
 //! | [`io`] | requests by hand: `qemu-io` |
 //! | [`getopt`] | options as `getopt_long` reads them |
 //! | [`human`] | sizes, times and rates in words |
+//! | `damage` | images that turn out to be damaged |
 //! | `keyed` | `key=value,...` as both tools read it; objects |
 
 #![forbid(unsafe_code)]
 
+mod damage;
 pub mod getopt;
 pub mod human;
 pub mod img;

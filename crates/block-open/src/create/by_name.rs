@@ -278,20 +278,27 @@ impl PlannedImage {
         let size = self.size();
         let whole = size.checked_next_multiple_of(SECTOR).unwrap_or(size);
         let create = creates(self.format, "Format")?;
-        let How::InFile(prepare) = create.how else {
-            return Ok(Measurement {
-                required: whole,
-                fully_allocated: whole,
-                bitmaps: None,
-            });
+        let unsupported = || {
+            refuse(format!(
+                "Block driver '{name}' does not support size measurement"
+            ))
+        };
+        let prepare = match create.how {
+            How::InFile(prepare) => prepare,
+            How::AsItsFile => {
+                return Ok(Measurement {
+                    required: whole,
+                    fully_allocated: whole,
+                    bitmaps: None,
+                });
+            }
+            How::File(_) | How::Existing => return Err(unsupported()),
         };
         self.given.set_number(SIZE, whole);
         let image = make::prepare(prepare, self.given.take(create)?, self.format, false)?;
         let data = count(image.unit())?;
         image.measure(data).map_err(|error| match error.errno() {
-            errno::ENOTSUP => refuse(format!(
-                "Block driver '{name}' does not support size measurement"
-            )),
+            errno::ENOTSUP => unsupported(),
             errno::EFBIG => refuse("The image size is too large (try using a larger cluster size)"),
             _ => error.into(),
         })

@@ -28,6 +28,18 @@ const LOCKING: Key = Key::word(
     &["auto", "on", "off"],
 );
 
+const DROP_CACHE: Key = Key::switch(
+    "drop-cache",
+    "accepted: what the host keeps in memory is never dropped here (on)",
+);
+const AIO_MAX_BATCH: Key = Key::number(
+    "aio-max-batch",
+    "accepted: requests are handed over as they come (0)",
+);
+const CHECK_CACHE_DROPPED: Key =
+    Key::switch("x-check-cache-dropped", "accepted, as for drop-cache (off)");
+const PR_MANAGER: Key = Key::text("pr-manager", "refused: there are no such managers");
+
 const SIZE: Key = Key::size("size", "how long the file is to be").required();
 const PREALLOCATION: Key = Key::word(
     "preallocation",
@@ -40,10 +52,20 @@ const EXTENT_SIZE_HINT: Key = Key::size(
     "how much XFS is to allocate at a time, 0 for what it likes (1M)",
 );
 
+const OPTIONS: &[Key] = &[
+    FILENAME,
+    AIO,
+    AIO_MAX_BATCH,
+    LOCKING,
+    DROP_CACHE,
+    CHECK_CACHE_DROPPED,
+    PR_MANAGER,
+];
+
 pub(super) static FILE: Driver = Driver {
     name: "file",
     about: "a regular file",
-    options: &[FILENAME, AIO, LOCKING],
+    options: OPTIONS,
     children: &[],
     protocol: Some(Protocol {
         prefix: "file",
@@ -91,7 +113,7 @@ pub(super) static FILE: Driver = Driver {
 pub(super) static HOST_DEVICE: Driver = Driver {
     name: "host_device",
     about: "a block or character device of the host",
-    options: &[FILENAME, AIO, LOCKING],
+    options: OPTIONS,
     children: &[],
     protocol: Some(Protocol {
         prefix: "host_device",
@@ -157,6 +179,12 @@ fn open(opening: &mut Opening<'_>, protocol: HostProtocol) -> Result<Node, OpenE
         Some("off") => Locking::Off,
         _ => Locking::Auto,
     };
+    opening.number(&AIO_MAX_BATCH)?;
+    opening.switch(&DROP_CACHE)?;
+    opening.switch(&CHECK_CACHE_DROPPED)?;
+    if let Some(id) = opening.text(&PR_MANAGER)? {
+        return refused(format!("No persistent reservation manager with id '{id}'"));
+    }
     let general = opening.general();
     let mut file = File::new(path)
         .protocol(protocol)

@@ -332,6 +332,68 @@ const COMPRESSION: Key = Key::word(
     &["zlib", "zstd"],
 );
 
+/// What QEMU knows as drivers. An image may be based on what only QEMU opens.
+const QEMU_DRIVERS: [&str; 47] = [
+    "blkdebug",
+    "blklogwrites",
+    "blkreplay",
+    "blkverify",
+    "bochs",
+    "cloop",
+    "compress",
+    "copy-before-write",
+    "copy-on-read",
+    "dmg",
+    "file",
+    "ftp",
+    "ftps",
+    "gluster",
+    "host_cdrom",
+    "host_device",
+    "http",
+    "https",
+    "io_uring",
+    "iscsi",
+    "luks",
+    "nbd",
+    "nfs",
+    "null-aio",
+    "null-co",
+    "nvme",
+    "nvme-io_uring",
+    "parallels",
+    "preallocate",
+    "qcow",
+    "qcow2",
+    "qed",
+    "quorum",
+    "raw",
+    "rbd",
+    "replication",
+    "snapshot-access",
+    "ssh",
+    "throttle",
+    "vdi",
+    "vhdx",
+    "virtio-blk-vfio-pci",
+    "virtio-blk-vhost-user",
+    "virtio-blk-vhost-vdpa",
+    "vmdk",
+    "vpc",
+    "vvfat",
+];
+
+/// The format of what is below, which has to be one that there is.
+fn backing_format(creating: &mut Creating) -> Result<Option<String>, OpenError> {
+    let format = creating.text(&BACKING_FORMAT)?;
+    match format {
+        Some(format) if !QEMU_DRIVERS.contains(&&*format) => Err(OpenError::Value(format!(
+            "Parameter 'backing-fmt' does not accept value '{format}'"
+        ))),
+        format => Ok(format),
+    }
+}
+
 const ITER_TIME: CreateOption = CreateOption::new(
     "encrypt.iter-time",
     CreateKind::Number,
@@ -569,7 +631,7 @@ fn create(creating: &mut Creating) -> Result<Box<dyn CreateImage>, OpenError> {
         lazy_refcounts: creating.switch(&NEW_LAZY)?.unwrap_or(false),
         extended_l2: creating.switch(&EXTENDED)?.unwrap_or(false),
         backing_file: creating.text(&BACKING_FILE)?,
-        backing_format: creating.text(&BACKING_FORMAT)?,
+        backing_format: backing_format(creating)?,
         data_file: creating.text(&DATA)?,
         data_file_raw: creating.switch(&DATA_RAW)?.unwrap_or(false),
         ..usual

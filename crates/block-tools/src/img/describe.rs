@@ -58,7 +58,7 @@ pub(super) fn snapshots(all: &[SnapshotInfo], indent: usize) -> String {
             &size(info.vm_state_size),
             &date(info.date),
             &clock(info.vm_clock),
-            &count.unwrap_or_default(),
+            count.as_deref().unwrap_or("--"),
         ]);
     }
     text

@@ -96,7 +96,8 @@ fn run(bql: &mut BqlGuard, call: &Call<'_>) -> Result<u8, Failed> {
     drop(checked.map_err(|error| because("", &error))?);
     // What is below does not count, so it need not be said what it is.
     let no_format = option_in(&lists, "backing_fmt").is_none();
-    if option_in(&lists, "backing_file").is_some() && no_format {
+    let has_base = option_in(&lists, "backing_file").is_some();
+    if has_base && no_format {
         lists.push("backing_fmt=raw".to_owned());
     }
     if !lists.is_empty() {
@@ -125,6 +126,10 @@ fn run(bql: &mut BqlGuard, call: &Call<'_>) -> Result<u8, Failed> {
         planned.measure(|unit| {
             let Some(image) = &image else { return Ok(0) };
             kept = bitmaps(bql, image, unit);
+            if has_base {
+                // Nobody knows what it shares with the base: perhaps nothing.
+                return Ok(length);
+            }
             count(bql, image, unit).map_err(|error| GraphError::from(error).into())
         })
     });

@@ -38,7 +38,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use block_gs::BlockLayer;
+use block_io::aio::Wait;
 
+use crate::damage;
 use crate::getopt::{Known, Word, Words};
 use call::{Call, Command, complain, whisper};
 
@@ -153,7 +155,12 @@ fn run(name: &str, arguments: &[String]) -> u8 {
         }
     };
     layer.enter(|bql| {
+        // A check says it among what it finds.
+        let is_check = command.name == check::COMMAND.name;
+        let _listening = (!is_check).then(|| damage::say_damage(bql));
         let outcome = (command.run)(bql, &call);
+        // What is wrong with an image is said before what came of it.
+        bql.poll(Wait::No);
         call.end(outcome)
     })
 }

@@ -1,6 +1,7 @@
 //! The table of commands, and running one.
 
 use block_gs::{BqlGuard, Perm};
+use block_io::aio::Wait;
 
 use super::session::Session;
 use super::{change, debug, image, look, transfer, zones};
@@ -152,6 +153,8 @@ pub(super) fn run(bql: &mut BqlGuard, session: &mut Session, line: &str) -> Outc
         Ok(()) if command.name == QUIT => Outcome::Quit,
         Ok(()) => Outcome::Done,
         Err(failed) => {
+            // What is wrong with the image is said before what came of it.
+            bql.poll(Wait::No);
             match failed {
                 Failed::Said => {}
                 Failed::Usage => println!("{}", command.line()),

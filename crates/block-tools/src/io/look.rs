@@ -79,14 +79,15 @@ fn map(bql: &mut BqlGuard, session: &mut Session, _line: &Parsed) -> Result<(), 
         while at < end {
             let (is_here, bytes) = allocated(bql, session, at, end - at)
                 .map_err(|_| Failed::Report("Failed to get allocation status".to_owned()))?;
+            // The last sector may reach beyond the file.
+            if bytes == 0 {
+                at = end;
+                break;
+            }
             if *kind.get_or_insert(is_here) != is_here {
                 break;
             }
-            // The last sector may reach beyond the file.
-            at = match bytes {
-                0 => end,
-                bytes => at + bytes,
-            };
+            at += bytes;
         }
         let words = match kind {
             Some(true) => "    allocated",

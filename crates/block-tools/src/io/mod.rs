@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use block_gs::{BlockLayer, BqlGuard};
 
 use crate::getopt::{self, Known};
-use crate::keyed;
+use crate::{damage, keyed};
 
 use command::Outcome;
 use session::{OpenWith, Session};
@@ -132,6 +132,7 @@ pub fn main(name: &str, arguments: &[String]) -> ExitCode {
     let file = parsed.arguments.first().map(String::as_str);
     let commands: Vec<&str> = parsed.values("cmd").collect();
     layer.enter(|bql| {
+        let _listening = damage::say_damage(bql);
         for object in parsed.values("object") {
             if let Err(error) = keyed::add_object(bql, object) {
                 let code = complain(&error);

@@ -191,7 +191,7 @@ impl Session {
             if image.backend.set_perm(bql, before, Perm::all()).is_ok() {
                 image.perm = before;
             }
-            return Err(report(&error));
+            return Err(Failed::Report(with_hint(&error)));
         }
         if let Some(writes_through) = writes_through {
             image.backend.set_write_cache(bql, !writes_through);
@@ -267,7 +267,10 @@ fn open_image(bql: &mut BqlGuard, file: Option<&str>, with: OpenWith) -> Result<
         eprintln!("{}", warning.told_by("qemu-io"));
     }
     let mut node = opened.map_err(|error| with_hint(&error))?;
-    if with.copy_on_read && with.writes {
+    if with.copy_on_read {
+        if !with.writes {
+            return Err("Can't use copy-on-read on read-only device".to_owned());
+        }
         let filter = CopyOnRead::over(&node).open(bql, "");
         node = filter.map_err(|error| error.to_string())?;
     }

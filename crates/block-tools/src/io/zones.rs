@@ -10,8 +10,9 @@ use super::transfer::size;
 use crate::getopt::Parsed;
 
 macro_rules! manage {
-    ($name:literal, $about:literal, $operation:ident) => {
+    ($name:literal, $short:literal, $about:literal, $operation:ident) => {
         Command {
+            short: Some($short),
             words: (2, Some(2)),
             usage: Some("offset len"),
             perm: Perm::WRITE,
@@ -24,31 +25,37 @@ macro_rules! manage {
 
 pub(super) static COMMANDS: &[Command] = &[
     Command {
+        short: Some("zrp"),
         words: (2, Some(2)),
         usage: Some("offset number"),
         ..Command::new("zone_report", "report zone information", zone_report)
     },
     manage!(
         "open",
+        "zo",
         "explicit open a range of zones in zone block device",
         Open
     ),
     manage!(
         "close",
+        "zc",
         "close a range of zones in zone block device",
         Close
     ),
     manage!(
         "finish",
+        "zf",
         "finish a range of zones in zone block device",
         Finish
     ),
     manage!(
         "reset",
+        "zrs",
         "reset a zone write pointer in zone block device",
         Reset
     ),
     Command {
+        short: Some("zap"),
         words: (3, Some(4)),
         usage: Some("offset len [len..]"),
         perm: Perm::WRITE,

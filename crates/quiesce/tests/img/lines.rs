@@ -249,6 +249,17 @@ pub const CREATE: &[Line] = &[
     &["create", "--", "-x", "1k"],
     &["create", "x", ""],
     &["create", "-u", "x", "1k"],
+    &["create", "-o", "size=-0", "x"],
+    &["create", "-o", "size=1.", "x"],
+    &["create", "x", "1."],
+    &["create", "-f", "qcow2", "-F", "foo", "-u", "x", "1M"],
+    &[
+        "create", "-f", "qcow2", "-F", "foo", "-u", "-b", "base", "x", "1M",
+    ],
+    &[
+        "create", "-f", "qcow2", "-F", "vmdk", "-u", "-b", "base", "x", "1M",
+    ],
+    &["create", "-f", "qcow2", "-F", "qcow2", "-u", "x", "1M"],
 ];
 
 /// `resize`.

@@ -198,6 +198,9 @@ alike! {
         look secret,id=s,data=x,keyid=k
         look secret,id=1x,data=x
         look secret,id=s,foo=bar
+        qemu-img info --object secret,id=s,data=x --object secret,id=s,data=x r
+        qemu-io --object throttle-group,id=s --object secret,id=s,data=x -f raw r
+        look throttle-group,id=t0,x-iops-total=-1
         look qom-type=secret,id=s,data=x
         look throttle-group,id=t0,x-iops-total=a
         look throttle-group,id=t0,limits.foo=100
@@ -232,6 +235,90 @@ alike! {
         printf '' | qemu-io -f raw r
         ",
     ],
+    what_is_damaged_is_said_alike: [
+        r"
+        poke() { printf $3 | dd of=$1 bs=1 seek=$(($2)) conv=notrunc status=none; }
+        make() { rm -f t; qemu-img create -q -f qcow2 t 64M; qemu-io -c 'write -q 0 128k' t; }
+        make
+        poke t 0x40000 '\x80\0\0\0\0\x05\x2a\0'
+        qemu-io -r -c 'read 0 512' -c 'read 0 512' t
+        qemu-img convert -O qcow2 t copy
+        qemu-io -c 'read 0 512' -c 'write 0 512' -c 'write 1M 512' t
+        qemu-io -c 'read 0 512' t
+        make
+        poke t 0x40000 '\x80\0\0\0\0\x01\0\0'
+        qemu-io -c 'write 0 512' -c 'aio_write 1M 512' -c aio_flush t
+        make
+        poke t 0x20008 '\0\0'
+        qemu-io -c 'write 1M 64k' t
+        qemu-img check -r leaks t
+        qemu-img check -r all t 2>/dev/null | grep -v found
+        qemu-io -c 'write 2M 64k' -c 'read -P 0xcd 0 64k' t
+        ",
+    ],
+    snapshots_are_shown_alike: [r"
+        qemu-img create -q -f qcow2 t 64M
+        qemu-io -c 'write -q 0 64k' t
+        qemu-img snapshot -c a t
+        qemu-io -c 'write -q -P 3 1M 4M' t
+        qemu-img convert -l a -O qcow2 t copy
+        qemu-img map --output=json copy | sed 's/, .offset.*//'
+        qemu-img convert -l snapshot.name=a -O raw t plain
+        qemu-io -f raw -c 'read -P 0xcd 0 64k' -c 'read -P 0 64k 4M' plain
+        qemu-img measure -O qcow2 -l a t
+        qemu-img measure -O qcow2 -l snapshot.id=1 t
+        qemu-img measure -O qcow2 t
+    "],
+    storage_is_measured_alike: [r"
+        qemu-img create -q -f raw r 1G
+        qemu-io -f raw -c 'write -q 512 512' -c 'write -q 1000M 1M' r
+        look() { qemu-img measure -O qcow2 -o $1 -f raw r; qemu-img measure -O qcow2 -o $1 --size 13M; }
+        look cluster_size=512
+        look cluster_size=2M
+        look cluster_size=64k,extended_l2=on
+        look refcount_bits=1
+        look refcount_bits=64
+        look compat=0.10
+        look preallocation=metadata
+        look preallocation=full
+        look backing_file=b,backing_fmt=raw
+        look data_file=x
+        qemu-img measure -O file --size 1G
+        qemu-img measure -O qcow2 --size 7E
+        qemu-img measure -O qcow2 --size 64T
+    "],
+    bitmaps_keep_their_places: [r"
+        qemu-img create -q -f qcow2 t 1G
+        qemu-img bitmap --add t b0
+        qemu-img bitmap --add -g 512 t b1
+        qemu-img bitmap --add --disable t b2
+        qemu-img bitmap --enable t b2
+        qemu-img bitmap --disable t b0
+        qemu-io -c 'write -q 3M 64k' t
+        qemu-img bitmap --merge b1 t b0
+        qemu-img bitmap --add --merge b0 t b3
+        qemu-img bitmap --clear t b1
+        qemu-img bitmap --remove t b1
+        qemu-img info t
+    "],
+    options_of_files_are_alike: [r"
+        qemu-img create -q -f raw r 1M
+        look() { qemu-io --image-opts -c 'read 0 512' driver=file,filename=r,$1; qemu-img info --image-opts driver=raw,file.filename=r,file.$1; }
+        look drop-cache=on
+        look drop-cache=off
+        look aio-max-batch=5
+        look aio-max-batch=x
+        look pr-manager=x
+        look locking=off
+        qemu-img create -q -f qcow2 t 1M
+        qemu-io -c 'reopen -o l2-cache-size=abc' -c 'reopen -o cache-size=' t
+        qemu-io -C -r -c 'read 0 512' t
+    "],
+    nothing_is_behind_the_dashes: [r"
+        qemu-img create -q -f raw r 1M
+        say() { for c in r readv w writev aio_read aio_write f d l map a i o reopen break resume sleep sigraise zrp zo zc zf zrs zap; do qemu-io -f raw -c $c' --' r; qemu-io -f raw -c $c' -- --' r; qemu-io -f raw -c $c' -- -- --' r; qemu-io -f raw -c $c' 0 --' r; qemu-io -f raw -c $c' -- 0' r; done; }
+        say
+    "],
     asking_for_options_is_alike: [r"
         names() { qemu-img $@ | sed -E 's/^(  [a-z0-9_.-]+=<[^>]*>).*/\1/' | grep -v encrypt; }
         names create -f raw -o help
