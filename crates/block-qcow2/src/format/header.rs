@@ -598,8 +598,10 @@ impl Header {
 fn push(out: &mut Vec<u8>, kind: u32, data: &[u8]) {
     out.extend_from_slice(&kind.to_be_bytes());
     out.extend_from_slice(&(data.len() as u32).to_be_bytes());
+    // From where its data begins: the header itself may have any length.
+    let end = out.len() + data.len().next_multiple_of(8);
     out.extend_from_slice(data);
-    out.resize(out.len().next_multiple_of(8), 0);
+    out.resize(end, 0);
 }
 
 /// Stands for bytes that are no text: a name with it was another one.

@@ -9,8 +9,7 @@ use block_io::{Buffer, WriteFlags};
 use block_qcow2::{CreateOptions, Qcow2Image, Qcow2Options};
 
 pub use test_support::{
-    READ_WRITE, Tool, UNTOUCHED, backend, disk, flush, in_layer_with_files as in_layer, pattern,
-    read, write,
+    READ_WRITE, Tool, backend, disk, flush, in_layer_with_files as in_layer, pattern, read, write,
 };
 
 /// Opens an image, and the backing images that the headers name.
