@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::{Path, PathBuf};
 
 use block_gs::{BlockLayer, BqlGuard};
 use block_open::{ImageSpec, OpenError, Options, PlannedImage, TypedImage, creation_help};
