@@ -13,6 +13,9 @@ use block_common::{GraphError, IoError};
 /// may go as soon as it is open.
 pub struct TemporaryFile(tempfile::TempPath);
 
+/// What QEMU asks the system to make a name of, as its message shows it.
+const PATTERN: &str = concat!("vl.XX", "XX", "XX");
+
 impl TemporaryFile {
     /// Makes one, which only this user can read: in `$TMPDIR`, else in
     /// `/var/tmp`, for an image may be larger than what `/tmp` holds, which is
@@ -46,7 +49,7 @@ impl TemporaryFile {
         let file = made.map_err(|_| {
             let (directory, reason) = (directory.display(), IoError::from_errno(number));
             GraphError::Refused {
-                message: format!("Could not open temporary file '{directory}/vl.XXXXXX': {reason}"),
+                message: format!("Could not open temporary file '{directory}/{PATTERN}': {reason}"),
                 errno: number,
             }
         })?;
@@ -95,7 +98,7 @@ mod tests {
         let refused = TemporaryFile::create_in(Path::new("/nosuch")).expect_err("not there");
         assert_eq!(
             refused.to_string(),
-            "Could not open temporary file '/nosuch/vl.XXXXXX': No such file or directory"
+            format!("Could not open temporary file '/nosuch/{PATTERN}': No such file or directory")
         );
         assert_eq!(refused.errno(), 2);
     }

@@ -10,8 +10,9 @@ use ui_tests::{in_main_loop, null};
 async fn amend(request: Request<'_>, options: &Value) -> Result<(), IoError> {
     let ready = AmendReady {
         node: request.node().uid(),
-        //~^ E0451 "fields `node` and `kept` of struct `AmendReady` are private"
+        //~^ E0451 "fields `node`, `kept` and `progress` of struct `AmendReady` are private"
         kept: Box::new(options.clone()),
+        progress: None,
     };
     request.amend(&ready).await
 }
@@ -20,9 +21,8 @@ fn main() {
     in_main_loop(|bql: &mut BqlGuard| {
         let node = null(bql, "node");
         let options = Value::map([("size", 1u64.into())]);
-        let refused = node
-            .drain(bql)
-            .io(async |request| amend(request, &options).await);
+        let change = async |request: Request<'_>| amend(request, &options).await;
+        let refused = node.drain(bql).io(change);
         assert!(refused.is_err());
         Ok(())
     });
