@@ -13,9 +13,12 @@
 use block_common::{Perm, StatusFlags};
 use block_gs::{Backend, BlockLayer, BqlGuard, Node, SnapshotInfo, SnapshotKey};
 use block_io::aio::Wait;
-use block_io::{Buffer, CheckResult, IoError, Preallocation, Repairs, Request, WriteFlags};
+use block_io::{
+    Buffer, CheckResult, Finding, IoError, Preallocation, Repairs, Request, WriteFlags,
+};
 use block_open::{Opener, Options, Value};
 use block_qcow2::format::header::{Autoclear, Header, Incompatible};
+use std::sync::Mutex;
 
 use crate::memory::MemoryFile;
 use crate::plan::Plan;
@@ -112,6 +115,28 @@ fn is_clean(found: &Result<CheckResult, IoError>) -> bool {
     found
         .as_ref()
         .is_ok_and(|found| found.corruptions == 0 && found.check_errors == 0)
+}
+
+/// What a check finds besides leaks. Where two entries share a cluster and one
+/// of them lets it go, nobody says of the other that it is alone now: QEMU
+/// counts that as an error, too, and it costs a copy and no more.
+fn what_is_wrong(bql: &mut BqlGuard, node: &Node) -> Vec<String> {
+    let wrong = Mutex::new(Vec::new());
+    let hear = |finding: &dyn Finding| {
+        let text = finding.to_string();
+        let is_alone = text.starts_with("ERROR OFLAG_COPIED") && text.ends_with(" refcount=1");
+        if text.starts_with("ERROR") && !is_alone {
+            wrong.lock().expect("not poisoned").push(text);
+        }
+    };
+    let found = node
+        .drain(bql)
+        .io(async |request: Request<'_>| request.check_telling(Repairs::empty(), &hear).await);
+    let mut wrong = wrong.into_inner().expect("not poisoned");
+    if let Err(error) = found {
+        wrong.push(error.to_string());
+    }
+    wrong
 }
 
 /// Reads twice over different bytes, so that a byte that is not written
@@ -408,10 +433,10 @@ fn run(bql: &mut BqlGuard, files: &Files, plan: &mut Plan<'_>) {
     if sane && flushed.is_ok() {
         let again = again.expect("what was written can be opened");
         compare(bql, &again, &spots, "opened again");
-        let found = check(bql, &again.node, Repairs::empty());
+        let wrong = what_is_wrong(bql, &again.node);
         assert!(
-            is_clean(&found),
-            "writing to a clean image leaves {found:?}"
+            wrong.is_empty(),
+            "writing to a clean image leaves {wrong:?}"
         );
         close(bql, again);
     } else {
