@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use block_drivers::{Chance, File, Inject, Injector, RequestKind};
 use block_gs::{
-    Backend, BqlGuard, GraphError, IoThread, Node, NodeOptions, Perm, ReopenOptions, SnapshotInfo,
+    Backend, BqlGuard, GraphError, IoError, IoThread, Node, NodeOptions, Perm, ReopenOptions,
+    SnapshotInfo,
 };
 use block_io::{BackendEvent, Buffer, ImageCorrupted, Request, StatusFlags, WriteFlags};
 use block_qcow2::{CreateOptions, Qcow2, Qcow2Image, Qcow2Options};
@@ -141,8 +142,13 @@ fn bitmaps_follow_the_right_to_write() {
 
 #[test]
 fn bitmaps_that_were_stored_in_vain_are_marked_before_the_next_write() {
+    type Change = fn(&mut BqlGuard, &Backend) -> Result<(), IoError>;
+    let zeroes: Change = |bql, disk| zero(bql, disk, 1 << 20, 65536, WriteFlags::empty());
+    let elsewhere: Change = |bql, disk| write(bql, disk, 4 << 20, &[1; 512]);
+    let in_place: Change = |bql, disk| write(bql, disk, 0, &[2; 512]);
+    let all = (0..3).flat_map(|how| [zeroes, elsewhere, in_place].map(|first| (how, first)));
     beside_qemu_img(|bql, path, qemu_img| {
-        for how in 0..3 {
+        for (how, first) in all {
             with_bitmaps(qemu_img, path);
             let (node, disk) = attached(bql, path);
             write(bql, &disk, 0, &[1; 65536]).expect("written");
@@ -159,8 +165,11 @@ fn bitmaps_that_were_stored_in_vain_are_marked_before_the_next_write() {
                 }
             }
             assert_eq!(dirty(bql, &node, "b"), Some((65536, true, false)));
-            zero(bql, &disk, 1 << 20, 65536, WriteFlags::empty()).expect("zeroed");
-            write(bql, &disk, 4 << 20, &[1; 512]).expect("written");
+            first(bql, &disk).expect("written");
+            assert_marks(qemu_img, path, IN_USE);
+            for change in [zeroes, elsewhere] {
+                change(bql, &disk).expect("written");
+            }
             assert_marks(qemu_img, path, IN_USE);
             assert_eq!(dirty(bql, &node, "b"), Some((3 * 65536, true, false)));
             close(bql, (disk, node));

@@ -8,8 +8,7 @@ use block_io::{Buffer, IoError, NodeUid, Request, StatusFlags, WriteFlags};
 use block_qcow2::{CreateOptions, Qcow2Image};
 
 use crate::support::{
-    READ_WRITE, Random, Tool, backend, close, create, disk, in_layer, qemu_reads, read,
-    write, zero,
+    READ_WRITE, Random, Tool, backend, close, create, disk, in_layer, qemu_reads, read, write, zero,
 };
 
 /// What no image of these is longer than.
