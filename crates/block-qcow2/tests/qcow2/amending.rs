@@ -20,10 +20,12 @@ use block_io::{
 };
 use block_qcow2::{CreateOptions, Qcow2Image, Qcow2Options};
 
+use crate::crash::recorder::sectors;
 use crate::support::backend;
 use crate::support::{
     Tool, create, discard, disk, flush, in_layer, open, pattern, read, write, zero,
 };
+use crate::writing::Random;
 
 /// A file in memory that does as it is told, and remembers what it did.
 struct Tape {
@@ -93,6 +95,18 @@ impl Step {
             }
             Step::Length(length) => bytes.resize(*length as usize, 0),
             Step::Flush => {}
+        }
+    }
+
+    /// Stores some sectors of it.
+    fn tear(&self, bytes: &mut Vec<u8>, random: &mut Random) {
+        let Step::Write(offset, data) = self else {
+            return self.apply(bytes);
+        };
+        for (from, sector) in sectors(*offset, data) {
+            if random.next(2) == 0 {
+                Step::Write(from, sector.to_vec()).apply(bytes);
+            }
         }
     }
 }
@@ -444,6 +458,7 @@ fn what_is_cancelled_at_any_step_leaves_the_image_whole() {
 fn a_crash_at_any_flush_leaves_the_image_whole() {
     in_layer(|bql, directory| {
         let bytes = image_over(bql, &directory.path().join("image"), true);
+        let mut random = Random(1);
         for work in WORK {
             let expected = contents(bql, *work, &bytes);
             let tape = Tape::new(&bytes);
@@ -458,15 +473,20 @@ fn a_crash_at_any_flush_leaves_the_image_whole() {
                     since.push(step);
                     continue;
                 }
-                // Each alone, all but each, none, all.
-                for chosen in 0..2 * since.len() + 2 {
+                // Each alone, all but each, none, all; then any sectors.
+                let by_step = 2 * since.len() + 2;
+                for chosen in 0..by_step + 4 {
                     let mut crashed = stored.clone();
                     for (at, step) in since.iter().enumerate() {
                         let is_stored = match chosen {
                             0 => false,
                             1 => true,
                             one if one < since.len() + 2 => at == one - 2,
-                            other => at != other - 2 - since.len(),
+                            other if other < by_step => at != other - 2 - since.len(),
+                            _ => {
+                                step.tear(&mut crashed, &mut random);
+                                continue;
+                            }
                         };
                         if is_stored || matches!(step, Step::Length(_)) {
                             step.apply(&mut crashed);

@@ -12,6 +12,7 @@ use block_io::{
 };
 use block_qcow2::{CreateOptions, OverlapChecks, Qcow2Finding, Qcow2Image, Qcow2Options, Verdict};
 
+use crate::crash::recorder::sectors;
 use crate::support::{Tool, create, disk, flush, in_layer, open, open_with, pattern, read, write};
 use crate::writing::Random;
 
@@ -210,6 +211,21 @@ impl Tape {
     }
 }
 
+/// Stores any part of it.
+fn tear(bytes: &mut Vec<u8>, step: &Step, random: &mut Random) {
+    match step {
+        Step::Write(at, data) => {
+            for (from, sector) in sectors(*at, data) {
+                if random.next(2) == 0 {
+                    put(bytes, from, sector);
+                }
+            }
+        }
+        _ if random.next(2) == 0 => apply(bytes, step),
+        _ => {}
+    }
+}
+
 fn apply(bytes: &mut Vec<u8>, step: &Step) {
     match step {
         Step::Write(at, data) => put(bytes, *at, data),
@@ -373,8 +389,9 @@ fn a_repair_that_stops_anywhere_loses_nothing() {
                     let flushed = flushed.map_or(0, |at| at + 1);
                     let mut crashed = bytes.clone();
                     for (number, step) in steps[..cut].iter().enumerate() {
-                        if number < flushed || random.next(2) == 0 {
-                            apply(&mut crashed, step);
+                        match number < flushed {
+                            true => apply(&mut crashed, step),
+                            false => tear(&mut crashed, step, &mut random),
                         }
                     }
                     let what = format!("{what}, cut at {cut} of {}", steps.len());
