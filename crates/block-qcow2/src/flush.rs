@@ -9,7 +9,7 @@ use crate::steps::{is_heard, step};
 impl Image {
     /// Makes durable what was written.
     pub fn flush<'r>(&'r self, request: Request<'r>) -> IoFuture<'r> {
-        if is_heard(request) && !self.standing.is(Standing::UNREPAIRED) {
+        if is_heard(request) && !self.standing.is(Standing::HALTED) {
             return IoFuture::new(async move {
                 step(request, "flush_to_os").await;
                 self.commit(request, Goal::Written).await?;
@@ -18,7 +18,7 @@ impl Image {
             });
         }
         // What a repair could not store is not what the guest wrote.
-        if !self.is_dirty() || self.standing.is(Standing::UNREPAIRED) {
+        if !self.is_dirty() || self.standing.is(Standing::HALTED) {
             return match self.geometry.keeps_data {
                 true => match request.file() {
                     Ok(file) => file.flush(),

@@ -27,7 +27,7 @@ use crate::steps::step;
 use crate::switch::Unsure;
 
 /// How many clusters may wait to be given back before they are.
-const MANY: usize = 1 << 14;
+pub(crate) const MANY: usize = 1 << 14;
 
 /// What requests share of an open image.
 #[derive(Debug)]
@@ -52,8 +52,11 @@ pub(crate) struct Image {
     pub tables: Overlaps,
     /// Who stores a packed cluster, in the order in which they came.
     pub packing: Overlaps,
-    /// Who stores what is dirty, or writes the header.
+    /// Who stores what is dirty, or changes the header.
     pub commits: Overlaps,
+    /// Who writes the header as it is at that moment. Whoever is inside waits
+    /// for nothing but the file.
+    pub headers: Overlaps,
     /// What keeps the image from being written.
     pub standing: Standing,
     pub settings: Mutex<Settings>,
@@ -80,6 +83,11 @@ impl Standing {
     pub const UNMARKED: u8 = 1 << 2;
     /// It has been reported that something is wrong.
     pub const REPORTED: u8 = 1 << 3;
+    /// It was being repaired in the file and was not read again: what is in
+    /// memory is of before, and nobody knows which of two headers is durable.
+    pub const STALE: u8 = 1 << 4;
+    /// What is in memory is not to be stored.
+    pub const HALTED: u8 = Standing::UNREPAIRED | Standing::STALE;
 
     /// Nothing keeps it.
     #[inline]
@@ -94,11 +102,6 @@ impl Standing {
     /// Notes it, and says whether it was not noted before.
     pub fn note(&self, what: u8) -> bool {
         self.0.fetch_or(what, Ordering::AcqRel) & what == 0
-    }
-
-    /// All that is noted.
-    pub fn all(&self) -> u8 {
-        self.0.load(Ordering::Acquire)
     }
 
     pub fn forget(&self, what: u8) {
@@ -132,6 +135,8 @@ pub(crate) struct State {
     pub released: VecDeque<(u64, Vec<Freed>)>,
     /// Clusters that nothing has ever used.
     pub unused: Vec<Range<u64>>,
+    /// Clusters that would be free if their counts could be read.
+    pub uncounted: Vec<Freed>,
     /// Another header than this one may be stored.
     pub unsure: Option<Unsure>,
     /// How often it was looked for what nobody uses.
@@ -176,6 +181,7 @@ impl State {
             freed: Vec::new(),
             released: VecDeque::new(),
             unused: Vec::new(),
+            uncounted: Vec::new(),
             unsure: None,
             cleanings: 0,
         }
@@ -230,6 +236,7 @@ impl Image {
             tables: Overlaps::new(),
             packing: Overlaps::new(),
             commits: Overlaps::new(),
+            headers: Overlaps::new(),
             standing: Standing::default(),
             settings: Mutex::new(settings),
             filter: Filter::new(),
@@ -596,7 +603,7 @@ impl Image {
     /// `ENOMEDIUM` if it is corrupt, `EIO` if it has to be repaired first.
     #[inline]
     pub fn check_sane(&self) -> Result<(), IoError> {
-        let wrong = Standing::CORRUPT | Standing::UNREPAIRED;
+        let wrong = Standing::CORRUPT | Standing::HALTED;
         match self.standing.is(wrong) {
             true => Err(self.insane()),
             false => Ok(()),
@@ -641,6 +648,7 @@ impl Image {
         state.freed.clear();
         state.released.clear();
         state.unused.clear();
+        state.uncounted.clear();
         state.unsure = None;
     }
 }

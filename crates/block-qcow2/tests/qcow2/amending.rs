@@ -419,6 +419,38 @@ fn what_fails_at_any_step_leaves_the_image_whole() {
 }
 
 #[test]
+fn zero_flags_that_cannot_be_taken_away_leak_nothing() {
+    in_layer(|bql, directory| {
+        let bytes = image_over(bql, &directory.path().join("image"), true);
+        let work = Work::Amend(&[("compat", "0.10")]);
+        for done in [false, true] {
+            for number in 0.. {
+                let tape = Tape::new(&bytes);
+                let node = over(bql, &tape, false).expect("opened");
+                let begun = tape.lock().count;
+                tape.lock().fails = Some((begun + number, done));
+                let outcome = work.run(bql, &node);
+                let is_over = tape.lock().count <= begun + number;
+                tape.lock().fails = None;
+                close(bql, node);
+                let bytes = tape.lock().bytes.clone();
+                let node = over(bql, &Tape::new(&bytes), true).expect("opened");
+                let found = node
+                    .drain(bql)
+                    .io(async |request: Request<'_>| request.check(Repairs::empty()).await)
+                    .expect("looked at");
+                close(bql, node);
+                let what = format!("step {number}, {done}: {outcome:?}");
+                assert_eq!((found.corruptions, found.leaks), (0, 0), "{what}");
+                if is_over {
+                    break;
+                }
+            }
+        }
+    });
+}
+
+#[test]
 fn what_is_cancelled_at_any_step_leaves_the_image_whole() {
     in_layer(|bql, directory| {
         let bytes = image_over(bql, &directory.path().join("image"), true);
