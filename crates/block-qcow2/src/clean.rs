@@ -6,7 +6,8 @@
 //! steps. First the places are emptied, which any thread may do; then, at a
 //! moment when no request is under way, the main loop opens a section for as
 //! long as it takes to drop what they had. Where there is no such moment for a
-//! whole interval the section waits for the requests that are there.
+//! whole interval the section waits for the requests that are there, though
+//! not for long: one of them may hang, and nobody else shall.
 
 use std::any::Any;
 use std::sync::atomic::Ordering;
@@ -27,6 +28,10 @@ use crate::options::Settings;
 
 /// How often a quiet moment is looked for in one interval.
 const LOOKS: u32 = 20;
+
+/// How long others wait at most, in one interval, for requests to end that are
+/// under way, so that memory can go back.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How often settings are made to suit an image that changes meanwhile. Who
 /// changes it does so too.
@@ -291,11 +296,11 @@ impl Cleaner {
             let pause = self.interval / LOOKS;
             while spare && Instant::now() + pause < next {
                 sleep(pause).await;
-                spare = !self.give_back(false);
+                spare = !self.give_back(Duration::ZERO).await;
             }
             sleep_until(next).await;
             if spare {
-                self.give_back(true);
+                spare = !self.give_back(PATIENCE).await;
             }
             let Some(node) = self.node.upgrade() else {
                 return;
@@ -305,32 +310,38 @@ impl Cleaner {
                 Some(activity) => {
                     driver(&node).is_some_and(|driver| driver.image.clean(activity.request()))
                 }
-                None => false,
+                None => spare,
             };
             drop(node);
-            spare = spare && !self.give_back(false);
+            spare = spare && !self.give_back(Duration::ZERO).await;
         }
     }
 
-    /// Has memory given back, if that makes no request wait or `always`.
-    fn give_back(&self, always: bool) -> bool {
+    /// Has memory given back, if requests wait for no longer than `limit` for
+    /// that. Says whether there is nothing left to be done.
+    async fn give_back(&self, limit: Duration) -> bool {
         let Some(node) = self.node.upgrade() else {
             return true;
         };
         let quiet = driver(&node).is_none_or(|driver| driver.image.grace.is_idle());
-        if !quiet && !always {
+        if !quiet && limit.is_zero() {
             return false;
         }
         let (name, uid) = (node.name().to_owned(), node.uid());
-        self.main.schedule(move |bql| {
+        drop(node);
+        let done = self.main.call(move |bql| {
             let node = Node::find(bql, &name).filter(|node| node.io().uid() == uid);
-            if let Some(node) = node
-                && let Some(driver) = node.driver::<Qcow2>()
-            {
-                driver.image.give_back_memory(&mut node.drain(bql));
-            }
+            let Some(node) = node else { return true };
+            let Some(driver) = node.driver::<Qcow2>() else {
+                return true;
+            };
+            let Some(mut section) = node.try_drain(bql, limit) else {
+                return false;
+            };
+            driver.image.give_back_memory(&mut section);
+            true
         });
-        true
+        done.await.unwrap_or(true)
     }
 }
 

@@ -4,14 +4,15 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use block_gs::{BlockDriver, BqlGuard, IoError, Node, NodeBuilder, NodeOptions, Perm};
+use block_gs::{Backend, BlockDriver, BqlGuard, IoError, Node, NodeBuilder, NodeOptions, Perm};
 use block_io::aio::yield_now;
 use block_io::{
-    Capabilities, CheckResult, Destination, DriverIo, IoFuture, Preallocation, Repairs, Request,
-    Source, Truncation, WriteFlags,
+    Buffer, Capabilities, CheckResult, Destination, DriverIo, IoFuture, Preallocation, Repairs,
+    Request, Source, Truncation, WriteFlags,
 };
-use block_qcow2::{CreateOptions, Qcow2Image, Qcow2Options};
+use block_qcow2::{CreateOptions, Qcow2, Qcow2Image, Qcow2Options};
 
 use crate::support::{READ_WRITE, backend, create, discard, disk, flush, in_layer, read, write};
 
@@ -384,5 +385,58 @@ fn the_header_of_a_corrupt_image_is_not_older_than_what_was_done() {
         let bytes = device.bytes();
         assert_eq!(word(&bytes, 72) & 2, 2, "it is marked");
         assert_eq!(word(&bytes, 24), length, "as long as everybody was told");
+    });
+}
+
+#[test]
+fn memory_that_goes_back_makes_nobody_wait_for_a_request_that_hangs() {
+    in_layer(|bql, directory| {
+        let bytes = image(bql, &directory.path().join("image"));
+        let device = Device::new(bytes);
+        let often = Qcow2Options {
+            l2_cache_size: Some(SIZE),
+            l2_cache_entry_size: Some(512),
+            cache_clean_interval: Some(1),
+            ..Qcow2Options::default()
+        };
+        let node = device.open(bql, often);
+        let root = disk(bql, &node);
+        let cached = |bql: &mut BqlGuard, root: &Backend| {
+            let root = root.root().clone();
+            bql.block_on(async move {
+                let in_flight = root.begin().await;
+                let request = in_flight.request().expect("a medium");
+                let driver: &dyn std::any::Any = request.node().driver();
+                let driver = driver.downcast_ref::<Qcow2>().expect("an image");
+                driver.cached(request)
+            })
+        };
+        read(bql, &root, 0, SIZE as usize / 2).expect("read");
+        let before = cached(bql, &root);
+        assert!(before.slices > 8, "{before:?}");
+        let hangs = Arc::new(AtomicBool::new(true));
+        let still = Arc::clone(&hangs);
+        device.set(move |op| match op {
+            Op::Read(_, 1024) if still.load(Ordering::Relaxed) => Outcome::Waits,
+            _ => Outcome::Done,
+        });
+        let hung = root.root().clone();
+        let hung = bql.context().spawn(async move {
+            let mut buffer = Buffer::zeroed(1024);
+            hung.read(0, buffer.destination()).await
+        });
+        while cached(bql, &root).cleanings < before.cleanings + 4 {
+            read(bql, &root, 4096, 512).expect("it does not hang");
+            bql.run_for(Duration::from_millis(10));
+        }
+        let now = cached(bql, &root);
+        assert_eq!(now.slices, before.slices, "somebody may be looking there");
+        hangs.store(false, Ordering::Relaxed);
+        bql.block_on(hung).expect("read");
+        while cached(bql, &root).slices > 1 {
+            bql.run_for(Duration::from_millis(10));
+        }
+        drop(root);
+        close(bql, node);
     });
 }
