@@ -23,8 +23,9 @@ use crate::cache::Slices;
 use crate::commit::Goal;
 use crate::driver::Qcow2;
 use crate::format::header::Compatible;
-use crate::image::{Image, PlaceState};
+use crate::image::Image;
 use crate::options::Settings;
+use crate::places::Places;
 
 /// How often a quiet moment is looked for in one interval.
 const LOOKS: u32 = 20;
@@ -60,7 +61,7 @@ pub struct Cached {
 /// Places for slices, which hold nothing yet, and what is known of each.
 pub(crate) struct Caches {
     pub slices: Slices,
-    pub places: Vec<PlaceState>,
+    pub places: Places,
 }
 
 impl Caches {
@@ -73,9 +74,7 @@ impl Caches {
         };
         let words = settings.slice_bytes / 8;
         let slices = Slices::new(settings.slices, words).map_err(no_memory)?;
-        let mut places = Vec::new();
-        places.try_reserve_exact(slices.len()).map_err(no_memory)?;
-        places.resize(slices.len(), PlaceState::default());
+        let places = Places::new(slices.len()).map_err(no_memory)?;
         Ok(Caches { slices, places })
     }
 
@@ -102,7 +101,7 @@ impl Caches {
     ) -> Result<(), Caches> {
         let old = set(&image.slices, self.slices);
         let state = &mut *image.lock();
-        if state.places.iter().all(PlaceState::may_go) {
+        if state.places.are_stored() {
             state.places = self.places;
             return Ok(());
         }
@@ -161,9 +160,9 @@ impl Image {
         state.cleanings += 1;
         state.refs.clean();
         let mut spare = false;
-        for (place, known) in state.places.iter().enumerate() {
+        for place in 0..slices.len() {
             let seen = slices.take_seen(place);
-            if !seen && known.may_go() && slices.key(place).is_some() {
+            if !seen && state.places.may_go(place) && slices.key(place).is_some() {
                 slices.clear(place);
             }
             spare |= slices.is_spare(place);

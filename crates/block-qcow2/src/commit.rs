@@ -26,7 +26,7 @@ use block_io::{Buffer, IoError, Request};
 use crate::dirty::Dirty;
 use crate::format::bytes::put64;
 use crate::format::header::{Compatible, Incompatible};
-use crate::image::{Freed, Image, MANY, PlaceState, Standing, State};
+use crate::image::{Freed, Image, MANY, Standing, State};
 use crate::options::OverlapChecks;
 use crate::refs::{NewTable, Refs};
 use crate::steps::step;
@@ -412,20 +412,12 @@ impl Image {
             batch.take_counts(state);
         }
         batch.freed = std::mem::take(&mut state.freed);
-        for (place, known) in state.places.iter_mut().enumerate() {
-            if known.dirty.is_clean() {
-                continue;
-            }
+        for (place, dirty) in state.places.take() {
             let key = slices.key(place);
             let Some(offset) = key.and_then(|key| self.slice_offset(request, key)) else {
                 // Its table was given up while it was being stored.
-                known.dirty = Dirty::default();
+                state.places.put(place);
                 continue;
-            };
-            let dirty = std::mem::take(known).dirty;
-            *known = PlaceState {
-                dirty: Dirty::default(),
-                writing: true,
             };
             let words = slices.contents(place);
             for range in dirty.ranges(words.len() * 8) {
@@ -459,7 +451,7 @@ impl State {
         !self.l1_dirty.is_empty()
             || !self.freed.is_empty()
             || self.refs.is_dirty()
-            || self.places.iter().any(|place| !place.dirty.is_clean())
+            || !self.places.are_stored()
     }
 
     /// Counts need not be stored: the header says so, no block of them is new,
@@ -603,7 +595,7 @@ impl Batch<'_> {
     fn is_written(&mut self) {
         let mut state = self.image.lock();
         for (place, _) in self.slices.drain(..) {
-            state.places[place].writing = false;
+            state.places.put(place);
         }
         self.l1.clear();
     }
@@ -641,9 +633,7 @@ impl Drop for Batch<'_> {
             _ => {}
         }
         for (place, dirty) in self.slices.drain(..) {
-            let known = &mut state.places[place];
-            known.dirty.join(dirty);
-            known.writing = false;
+            state.places.put_back(place, dirty);
         }
         state.l1_dirty.append(&mut self.l1);
         state.freed.append(&mut self.freed);

@@ -138,8 +138,8 @@ impl Image {
             let state = &mut *self.lock();
             for place in 0..slices.len() {
                 slices.clear(place);
-                state.places[place] = Default::default();
             }
+            state.places.clear();
         }
         let tables = self.all_tables(request).await?;
         let all = tables.len() as u64;

@@ -10,7 +10,6 @@ use block_io::engine::Overlaps;
 use block_io::{Buffer, GraphCell, IoError, Request};
 
 use crate::cache::{PlaceId, Slices};
-use crate::dirty::Dirty;
 use crate::format::Hex;
 use crate::format::bitmap::BitmapEntry;
 use crate::format::bytes::be64;
@@ -22,6 +21,7 @@ use crate::grace::Grace;
 use crate::l1::L1;
 use crate::options::Settings;
 use crate::overlap::Filter;
+use crate::places::Places;
 use crate::refs::{Claim, Need, Refs};
 use crate::steps::step;
 use crate::switch::Unsure;
@@ -128,7 +128,7 @@ pub(crate) struct State {
     /// Which first-level entries are not stored yet.
     pub l1_dirty: BTreeSet<u64>,
     /// What is known about each place of a slice.
-    pub places: Vec<PlaceState>,
+    pub places: Places,
     /// Clusters whose last use is not stored as given up yet.
     pub freed: Vec<Freed>,
     /// Clusters that nothing stored uses any more, from which epoch on.
@@ -143,21 +143,6 @@ pub(crate) struct State {
     pub cleanings: u64,
 }
 
-/// One place of the cache.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct PlaceState {
-    pub dirty: Dirty,
-    /// What was dirty is being stored.
-    pub writing: bool,
-}
-
-impl PlaceState {
-    /// Whether what is there is stored as it is.
-    pub fn may_go(&self) -> bool {
-        self.dirty.is_clean() && !self.writing
-    }
-}
-
 /// Clusters that lost one use each.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Freed {
@@ -167,7 +152,7 @@ pub(crate) struct Freed {
 }
 
 impl State {
-    pub fn new(header: Header, refs: Refs, places: Vec<PlaceState>) -> State {
+    pub fn new(header: Header, refs: Refs, places: Places) -> State {
         State {
             header,
             is_behind: false,
@@ -334,7 +319,7 @@ impl Image {
     /// be stored first.
     fn install(&self, slices: &Slices, key: u64, buffer: &Buffer) -> Option<()> {
         let state = self.lock();
-        let may_go = |place: &PlaceId| state.places[*place].may_go();
+        let may_go = |place: &PlaceId| state.places.may_go(*place);
         let places = || slices.places_of(key).filter(may_go);
         let empty = places().find(|place| slices.key(*place).is_none());
         let unused = || places().find(|place| !slices.take_used(*place));
@@ -641,8 +626,8 @@ impl Image {
         let mut state = self.lock();
         for place in 0..slices.len() {
             slices.clear(place);
-            state.places[place] = PlaceState::default();
         }
+        state.places.clear();
         state.refs.forget();
         state.l1_dirty.clear();
         state.freed.clear();

@@ -1,9 +1,12 @@
 //! A device that fails or hangs at a chosen place: what goes on all the same,
 //! and what stops because nobody knows what is stored.
 
+use std::future::{Future, poll_fn};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use block_gs::{Backend, BlockDriver, BqlGuard, IoError, Node, NodeBuilder, NodeOptions, Perm};
@@ -327,6 +330,95 @@ fn nothing_is_written_to_an_image_whose_table_of_counts_is_in_doubt() {
                 drop(root);
                 close(bql, node);
                 assert_eq!(look(bql, device.bytes()), (0, 0));
+            }
+        }
+    });
+}
+
+/// Polls a future so often. Says whether it is over.
+async fn some_steps<T>(work: impl Future<Output = T>, steps: usize) -> bool {
+    let mut work = pin!(work);
+    for _ in 0..steps {
+        let over = poll_fn(|context| Poll::Ready(work.as_mut().poll(context).is_ready())).await;
+        if over {
+            return true;
+        }
+        yield_now().await;
+    }
+    false
+}
+
+/// After a repair that came to nothing: whether or not writes are refused,
+/// nothing gets worse, and the next repair mends everything.
+fn is_mended(bql: &mut BqlGuard, device: &Arc<Device>, node: Node, refuses: Option<bool>) {
+    let root = disk(bql, &node);
+    for number in 0..32 {
+        let written = write(bql, &root, SIZE / 2 + number * 512, &[9; 512]);
+        if let Some(refuses) = refuses {
+            assert_eq!(written.is_err(), refuses, "{written:?}");
+        }
+    }
+    flush(bql, &root).expect("what could be written is stored");
+    let seen = read(bql, &root, 0, SIZE as usize / 2).expect("read");
+    assert!(seen.iter().all(|byte| *byte == 7), "data is lost");
+    let found = check(bql, &node, ALL).expect("repaired");
+    assert_eq!((found.corruptions, found.check_errors), (0, 0));
+    write(bql, &root, SIZE / 2, &[9; 8192]).expect("written");
+    flush(bql, &root).expect("flushed");
+    let seen = read(bql, &root, 0, SIZE as usize / 2).expect("read");
+    assert!(seen.iter().all(|byte| *byte == 7), "data is lost");
+    drop(root);
+    close(bql, node);
+    assert_eq!(look(bql, device.bytes()), (0, 0));
+}
+
+#[test]
+fn what_was_repaired_and_cannot_be_read_again_is_not_written() {
+    in_layer(|bql, directory| {
+        let mut bytes = image(bql, &directory.path().join("image"));
+        // A cluster of data that is free, and a leak.
+        let counts = block(&bytes, 1);
+        put(&mut bytes, counts + 2 * 20, &[0, 0]);
+        put(&mut bytes, counts + 2 * 21, &[0, 2]);
+        for fails in [Op::Flush, Op::Read(0, 512)] {
+            let device = Device::new(bytes.clone());
+            let node = device.open(bql, Qcow2Options::default());
+            let mut wrote = false;
+            device.set(move |op| {
+                wrote |= matches!(op, Op::Write(..));
+                match wrote
+                    && matches!(
+                        (op, fails),
+                        (Op::Flush, Op::Flush) | (Op::Read(0, _), Op::Read(..))
+                    ) {
+                    true => Outcome::Fails,
+                    false => Outcome::Done,
+                }
+            });
+            let failed = check(bql, &node, ALL);
+            assert!(failed.is_err(), "{failed:?}");
+            device.set(|_| Outcome::Done);
+            is_mended(bql, &device, node, Some(true));
+        }
+    });
+}
+
+#[test]
+fn a_repair_that_is_given_up_anywhere_can_be_repeated() {
+    in_layer(|bql, directory| {
+        let mut bytes = image(bql, &directory.path().join("image"));
+        let table = word(&bytes, 48);
+        put(&mut bytes, table, &[0; 8]);
+        for steps in 0.. {
+            let device = Device::new(bytes.clone());
+            let node = device.open(bql, Qcow2Options::default());
+            let is_over = node
+                .drain(bql)
+                .io(async |request: Request<'_>| some_steps(request.check(ALL), steps).await);
+            is_mended(bql, &device, node, is_over.then_some(false));
+            if is_over {
+                assert!(steps > 10, "it is repaired in steps");
+                break;
             }
         }
     });
