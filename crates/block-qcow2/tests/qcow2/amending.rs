@@ -16,8 +16,8 @@ use block_qcow2::{CreateOptions, Qcow2Image, Qcow2Options};
 
 use crate::support::tape::{Fails, Step, Tape};
 use crate::support::{
-    Random, at_a_path, attached, backend, beside_qemu_img, check, close, create, discard, disk, flush,
-    open, pattern, read, text, write, zero,
+    Random, at_a_path, attached, backend, beside_qemu_img, check, close, create, discard, disk,
+    flush, open, pattern, read, text, write, zero,
 };
 
 /// Opens the image on a tape.
@@ -265,6 +265,30 @@ fn what_fails_at_any_step_leaves_the_image_whole() {
                         assert!(number > 1, "{work:?} writes something");
                         break;
                     }
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn zero_flags_that_cannot_be_taken_away_leak_nothing() {
+    at_a_path(|bql, path| {
+        let bytes = image_over(bql, path, true);
+        let work = Work::Amend(&[("compat", "0.10")]);
+        for done in [false, true] {
+            for number in 0.. {
+                let tape = Tape::new(&bytes);
+                let node = over(bql, &tape, false).expect("opened");
+                let (outcome, is_over) = work.run_failing(bql, &tape, &node, number, done);
+                close(bql, node);
+                let node = over(bql, &Tape::new(&tape.bytes()), true).expect("opened");
+                let found = check(bql, &node, Repairs::empty()).expect("looked at");
+                close(bql, node);
+                let what = format!("step {number}, {done}: {outcome:?}");
+                assert_eq!((found.corruptions, found.leaks), (0, 0), "{what}");
+                if is_over {
+                    break;
                 }
             }
         }
