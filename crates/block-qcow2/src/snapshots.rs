@@ -417,8 +417,8 @@ impl Image {
         let state = &mut *self.lock();
         for place in 0..slices.len() {
             slices.clear(place);
-            state.places[place] = Default::default();
         }
+        state.places.clear();
         let entries = l1.len().max(old_entries as usize);
         for index in 0..entries {
             self.l1

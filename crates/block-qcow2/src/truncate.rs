@@ -116,7 +116,7 @@ impl Image {
             let per_table = 1u64 << (self.geometry.l2_bits - self.slice_bits(request));
             for key in index * per_table..(index + 1) * per_table {
                 if let Some(place) = slices.find(key) {
-                    state.places[place].dirty = Default::default();
+                    state.places.give_up(place);
                     slices.clear(place);
                 }
             }

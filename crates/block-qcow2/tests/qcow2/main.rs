@@ -8,6 +8,7 @@ mod checking;
 mod concurrency;
 mod crash;
 mod creating;
+mod errors;
 mod hostile;
 mod keeping;
 mod lazy;
