@@ -14,5 +14,6 @@ mod lazy;
 mod managing;
 mod matrix;
 mod reading;
+mod remains;
 mod support;
 mod writing;
