@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::time::{Duration, Instant};
 
 use block_common::{GraphError, Role};
 use block_io::{GraphCell, NodeFlags, Request};
@@ -71,6 +72,25 @@ impl Node {
             scope: Scope::open(bql, [self.clone()]),
             node: self.clone(),
         }
+    }
+
+    /// As [`drain`](Node::drain), for who can do without: if requests are
+    /// still in flight after `limit` there is no section, and those that have
+    /// come meanwhile go on. A disk that does not answer thus holds up others
+    /// for no longer than that. (QEMU has no such thing: `bdrv_drained_begin`
+    /// waits.)
+    ///
+    /// With a limit of zero it looks once, and runs the main loop not at all.
+    ///
+    /// # Panics
+    /// When the node belongs to another block layer.
+    pub fn try_drain<'a>(&self, bql: &'a mut BqlGuard, limit: Duration) -> Option<Drained<'a>> {
+        bql.graph_mut().sections += 1;
+        let end = Instant::now().checked_add(limit);
+        Some(Drained {
+            scope: Scope::try_open(bql, [self.clone()], end)?,
+            node: self.clone(),
+        })
     }
 
     /// Runs `f` in a drained section over this node, asked for by I/O code:

@@ -41,6 +41,62 @@ fn a_section_waits_for_a_request_in_an_iothread() {
 }
 
 #[test]
+fn a_section_that_is_tried_is_given_up_for_a_request_that_hangs() {
+    in_layer(|bql| {
+        let (disk, driver) = node(bql, "disk", Mem::of(4096));
+        let front = backend(bql, "front", &disk);
+        // A request that does not end before it is told to.
+        let hangs = Arc::new(AtomicBool::new(true));
+        let hung = {
+            let (root, hangs) = (front.root().clone(), Arc::clone(&hangs));
+            bql.context().spawn(async move {
+                let _counted = root.begin().await;
+                while hangs.load(Ordering::Relaxed) {
+                    sleep(Duration::from_millis(1)).await;
+                }
+            })
+        };
+        while front.root().in_flight() == 0 {
+            bql.poll(block_io::aio::Wait::No);
+        }
+        for limit in [Duration::ZERO, SLOW] {
+            assert!(disk.try_drain(bql, limit).is_none());
+            assert_eq!(driver.drained.load(Ordering::Relaxed), 0);
+            // Others begin and end as ever.
+            let mut buffer = Buffer::zeroed(512);
+            bql.block_on(front.root().read(0, buffer.destination()))
+                .expect("read");
+        }
+        // One that comes while the section is waited for runs after it.
+        let parked = {
+            let (root, driver) = (front.root().clone(), driver.clone());
+            bql.context().spawn(async move {
+                while driver.drained.load(Ordering::Relaxed) == 0 {
+                    yield_now().await;
+                }
+                let mut buffer = Buffer::zeroed(512);
+                root.read(0, buffer.destination()).await
+            })
+        };
+        let reads = driver.reads.load(Ordering::Relaxed);
+        assert!(disk.try_drain(bql, SLOW).is_none());
+        bql.block_on(parked).expect("read");
+        assert_eq!(driver.reads.load(Ordering::Relaxed), reads + 1);
+        // Inside another section too, which stays.
+        hangs.store(false, Ordering::Relaxed);
+        let mut section = disk.try_drain(bql, Duration::MAX).expect("it ends");
+        assert_eq!(front.root().in_flight(), 0);
+        let inner = section.also(&disk);
+        drop(inner);
+        section.track_overlaps();
+        drop(section);
+        bql.block_on(hung);
+        let section = disk.try_drain(bql, Duration::ZERO);
+        assert!(section.is_some(), "nothing is in flight");
+    });
+}
+
+#[test]
 fn requests_park_in_a_section_and_run_after_the_outermost() {
     in_layer(|bql| {
         let (disk, driver) = node(bql, "disk", Mem::of(4096));

@@ -6,7 +6,8 @@
 //! steps. First the places are emptied, which any thread may do; then, at a
 //! moment when no request is under way, the main loop opens a section for as
 //! long as it takes to drop what they had. Where there is no such moment for a
-//! whole interval the section waits for the requests that are there.
+//! whole interval the section waits for the requests that are there, though
+//! not for long: one of them may hang, and nobody else shall.
 
 use std::any::Any;
 use std::sync::atomic::Ordering;
@@ -22,11 +23,16 @@ use crate::cache::Slices;
 use crate::commit::Goal;
 use crate::driver::Qcow2;
 use crate::format::header::Compatible;
-use crate::image::{Image, PlaceState};
+use crate::image::Image;
 use crate::options::Settings;
+use crate::places::Places;
 
 /// How often a quiet moment is looked for in one interval.
 const LOOKS: u32 = 20;
+
+/// How long others wait at most, in one interval, for requests to end that are
+/// under way, so that memory can go back.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How often settings are made to suit an image that changes meanwhile. Who
 /// changes it does so too.
@@ -55,7 +61,7 @@ pub struct Cached {
 /// Places for slices, which hold nothing yet, and what is known of each.
 pub(crate) struct Caches {
     pub slices: Slices,
-    pub places: Vec<PlaceState>,
+    pub places: Places,
 }
 
 impl Caches {
@@ -68,9 +74,7 @@ impl Caches {
         };
         let words = settings.slice_bytes / 8;
         let slices = Slices::new(settings.slices, words).map_err(no_memory)?;
-        let mut places = Vec::new();
-        places.try_reserve_exact(slices.len()).map_err(no_memory)?;
-        places.resize(slices.len(), PlaceState::default());
+        let places = Places::new(slices.len()).map_err(no_memory)?;
         Ok(Caches { slices, places })
     }
 
@@ -97,7 +101,7 @@ impl Caches {
     ) -> Result<(), Caches> {
         let old = set(&image.slices, self.slices);
         let state = &mut *image.lock();
-        if state.places.iter().all(PlaceState::may_go) {
+        if state.places.are_stored() {
             state.places = self.places;
             return Ok(());
         }
@@ -156,9 +160,9 @@ impl Image {
         state.cleanings += 1;
         state.refs.clean();
         let mut spare = false;
-        for (place, known) in state.places.iter().enumerate() {
+        for place in 0..slices.len() {
             let seen = slices.take_seen(place);
-            if !seen && known.may_go() && slices.key(place).is_some() {
+            if !seen && state.places.may_go(place) && slices.key(place).is_some() {
                 slices.clear(place);
             }
             spare |= slices.is_spare(place);
@@ -291,11 +295,11 @@ impl Cleaner {
             let pause = self.interval / LOOKS;
             while spare && Instant::now() + pause < next {
                 sleep(pause).await;
-                spare = !self.give_back(false);
+                spare = !self.give_back(Duration::ZERO).await;
             }
             sleep_until(next).await;
             if spare {
-                self.give_back(true);
+                spare = !self.give_back(PATIENCE).await;
             }
             let Some(node) = self.node.upgrade() else {
                 return;
@@ -305,32 +309,38 @@ impl Cleaner {
                 Some(activity) => {
                     driver(&node).is_some_and(|driver| driver.image.clean(activity.request()))
                 }
-                None => false,
+                None => spare,
             };
             drop(node);
-            spare = spare && !self.give_back(false);
+            spare = spare && !self.give_back(Duration::ZERO).await;
         }
     }
 
-    /// Has memory given back, if that makes no request wait or `always`.
-    fn give_back(&self, always: bool) -> bool {
+    /// Has memory given back, if requests wait for no longer than `limit` for
+    /// that. Says whether there is nothing left to be done.
+    async fn give_back(&self, limit: Duration) -> bool {
         let Some(node) = self.node.upgrade() else {
             return true;
         };
         let quiet = driver(&node).is_none_or(|driver| driver.image.grace.is_idle());
-        if !quiet && !always {
+        if !quiet && limit.is_zero() {
             return false;
         }
         let (name, uid) = (node.name().to_owned(), node.uid());
-        self.main.schedule(move |bql| {
+        drop(node);
+        let done = self.main.call(move |bql| {
             let node = Node::find(bql, &name).filter(|node| node.io().uid() == uid);
-            if let Some(node) = node
-                && let Some(driver) = node.driver::<Qcow2>()
-            {
-                driver.image.give_back_memory(&mut node.drain(bql));
-            }
+            let Some(node) = node else { return true };
+            let Some(driver) = node.driver::<Qcow2>() else {
+                return true;
+            };
+            let Some(mut section) = node.try_drain(bql, limit) else {
+                return false;
+            };
+            driver.image.give_back_memory(&mut section);
+            true
         });
-        true
+        done.await.unwrap_or(true)
     }
 }
 

@@ -26,7 +26,7 @@ use block_io::{Buffer, IoError, Request};
 use crate::dirty::Dirty;
 use crate::format::bytes::put64;
 use crate::format::header::{Compatible, Incompatible};
-use crate::image::{Freed, Image, PlaceState, Standing, State};
+use crate::image::{Freed, Image, MANY, Standing, State};
 use crate::options::OverlapChecks;
 use crate::refs::{NewTable, Refs};
 use crate::steps::step;
@@ -81,6 +81,13 @@ impl Image {
     pub async fn commit_now(&self, request: Request<'_>, goal: Goal) -> Result<(), IoError> {
         self.check_sane()?;
         self.settle_header(request).await?;
+        if goal == Goal::Clean {
+            let state = &mut *self.lock();
+            let again = std::mem::take(&mut state.uncounted);
+            if !again.is_empty() {
+                state.released.push_front((0, again));
+            }
+        }
         self.give_back(request).await?;
         if goal != Goal::Clean {
             self.mark_dirty(request).await?;
@@ -177,7 +184,7 @@ impl Image {
     /// # Errors
     /// The image is marked still.
     pub async fn mark_clean(&self, request: Request<'_>) -> Result<(), IoError> {
-        if self.standing.is(Standing::UNREPAIRED) {
+        if self.standing.is(Standing::HALTED) {
             // Nothing was written, and it is to be repaired again.
             return Ok(());
         }
@@ -267,8 +274,9 @@ impl Image {
         Ok(())
     }
 
-    /// Writes the header as it is now. Only with the turn to commit.
+    /// Writes the header as it is now.
     pub async fn write_header(&self, request: Request<'_>) -> Result<(), IoError> {
+        let _turn = self.headers.enter(0..1, true).await;
         let bytes = {
             let state = &mut *self.lock();
             if state.is_behind {
@@ -287,7 +295,10 @@ impl Image {
         request.file()?.write(0, buffer.source()).await
     }
 
-    /// Marks the image, which nobody writes to any more.
+    /// Marks the image, which nobody writes to any more. Who stores something
+    /// may find that the image is corrupt, so this does not take the turn to
+    /// commit; the header may be one whose [switch](Image::switch_header) is
+    /// under way, and everything that refers to is durable.
     pub async fn mark_corrupt(&self, request: Request<'_>) -> Result<(), IoError> {
         if self.lock().header.version < 3 {
             return Ok(());
@@ -298,7 +309,11 @@ impl Image {
     }
 
     /// Takes a use away from clusters that nothing stored uses any more and
-    /// that nobody may still be about to read or write.
+    /// that nobody may still be about to read or write. Those whose counts
+    /// cannot be read stay counted.
+    ///
+    /// # Errors
+    /// When the image turns out to be corrupt.
     async fn give_back(&self, request: Request<'_>) -> Result<(), IoError> {
         loop {
             let taken = {
@@ -320,8 +335,9 @@ impl Image {
         }
     }
 
-    /// Takes a use away from each of these clusters. Where it was the last,
-    /// the file may forget them before they are free.
+    /// Takes a use away from each of these clusters, as far as their counts
+    /// can be read. Where it was the last, the file may forget them before
+    /// they are free.
     async fn decrease_all(&self, request: Request<'_>, taken: Vec<Freed>) -> Result<(), IoError> {
         let mut left = Left {
             image: self,
@@ -341,7 +357,12 @@ impl Image {
                 }
                 Ok((end, count))
             };
-            let (end, count) = self.with_refs_now(request, look).await?;
+            let Ok((end, count)) = self.with_refs_now(request, look).await else {
+                // Nobody is kept from storing what he has by this.
+                self.check_sane()?;
+                self.leave_counted(freed);
+                continue;
+            };
             let run = all.start..end;
             step(request, "cluster_free").await;
             if count == 1 && freed.discard {
@@ -353,12 +374,34 @@ impl Image {
             // A count that is zero already was wrong before; a check says so.
             if count > 0 {
                 // It may have become more meanwhile.
-                self.with_refs_now(request, |refs| refs.decrease(run.clone()))
-                    .await?;
+                let decrease = |refs: &mut Refs| refs.decrease(run.clone());
+                if self.with_refs_now(request, decrease).await.is_err() {
+                    self.check_sane()?;
+                    self.leave_counted(freed);
+                    continue;
+                }
             }
             freed.clusters.start = end;
         }
         Ok(())
+    }
+
+    /// Skips the first of these clusters, which one block counts that cannot
+    /// be read. They are looked at once more before the image is closed; what
+    /// is too much to be kept until then is leaked.
+    fn leave_counted(&self, freed: &mut Freed) {
+        let state = &mut *self.lock();
+        let per_block = 1 << state.refs.block_bits();
+        let start = freed.clusters.start;
+        let end = (start | (per_block - 1)) + 1;
+        let end = end.min(freed.clusters.end);
+        if state.uncounted.len() < MANY {
+            state.uncounted.push(Freed {
+                clusters: start..end,
+                discard: freed.discard,
+            });
+        }
+        freed.clusters.start = end;
     }
 
     fn take_batch(&self, request: Request<'_>, goal: Goal) -> Batch<'_> {
@@ -369,20 +412,12 @@ impl Image {
             batch.take_counts(state);
         }
         batch.freed = std::mem::take(&mut state.freed);
-        for (place, known) in state.places.iter_mut().enumerate() {
-            if known.dirty.is_clean() {
-                continue;
-            }
+        for (place, dirty) in state.places.take() {
             let key = slices.key(place);
             let Some(offset) = key.and_then(|key| self.slice_offset(request, key)) else {
                 // Its table was given up while it was being stored.
-                known.dirty = Dirty::default();
+                state.places.put(place);
                 continue;
-            };
-            let dirty = std::mem::take(known).dirty;
-            *known = PlaceState {
-                dirty: Dirty::default(),
-                writing: true,
             };
             let words = slices.contents(place);
             for range in dirty.ranges(words.len() * 8) {
@@ -416,7 +451,7 @@ impl State {
         !self.l1_dirty.is_empty()
             || !self.freed.is_empty()
             || self.refs.is_dirty()
-            || self.places.iter().any(|place| !place.dirty.is_clean())
+            || !self.places.are_stored()
     }
 
     /// Counts need not be stored: the header says so, no block of them is new,
@@ -560,7 +595,7 @@ impl Batch<'_> {
     fn is_written(&mut self) {
         let mut state = self.image.lock();
         for (place, _) in self.slices.drain(..) {
-            state.places[place].writing = false;
+            state.places.put(place);
         }
         self.l1.clear();
     }
@@ -598,9 +633,7 @@ impl Drop for Batch<'_> {
             _ => {}
         }
         for (place, dirty) in self.slices.drain(..) {
-            let known = &mut state.places[place];
-            known.dirty.join(dirty);
-            known.writing = false;
+            state.places.put_back(place, dirty);
         }
         state.l1_dirty.append(&mut self.l1);
         state.freed.append(&mut self.freed);

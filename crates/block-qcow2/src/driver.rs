@@ -22,7 +22,8 @@ use crate::create::CreateOptions;
 use crate::format::bitmap::{BitmapEntry, BitmapFlags};
 use crate::format::header::Incompatible;
 use crate::image::Image;
-use crate::open::{Strictness, come_to_life};
+use crate::manage::Reload;
+use crate::open::come_to_life;
 use crate::options::Qcow2Options;
 
 /// An image in qcow2 format, over a file.
@@ -161,7 +162,7 @@ impl DriverIo for Qcow2 {
                 return Ok(());
             }
             let lazy = self.options.lock().lazy_refcounts;
-            let reloaded = self.image.reload(request, Strictness::Usable, lazy).await;
+            let reloaded = self.image.reload(request, Reload::Foreign { lazy }).await;
             reloaded.map_err(|error| {
                 let text = format!("Could not reopen qcow2 layer: {error}");
                 IoError::refused(error.errno(), text)

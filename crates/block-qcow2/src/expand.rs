@@ -18,25 +18,48 @@ use crate::image::{Claimed, Image};
 use crate::open::read_words;
 
 /// Clusters that are counted more than once, for a table that is shared.
-/// Dropped, all but one use of each is given back; `claimed` gives back that.
+/// Dropped, all uses of each are given back: `claimed` sees to one.
 struct Shared<'i> {
     image: &'i Image,
     claimed: Vec<Claimed<'i>>,
     uses: u64,
+    /// Those that are counted `uses` times already.
+    raised: Vec<u64>,
 }
 
 impl Shared<'_> {
     fn keep(mut self) {
-        self.uses = 1;
+        self.raised.clear();
         self.claimed.drain(..).for_each(Claimed::keep);
+    }
+}
+
+/// What a table that is being written may refer to. Dropped, it stays
+/// counted: nobody knows which of the entries are stored.
+struct Referred<'i>(Option<Shared<'i>>);
+
+impl Referred<'_> {
+    /// The table does not refer to it, and that is durable.
+    fn give_back(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Referred<'_> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.take() {
+            shared.keep();
+        }
     }
 }
 
 impl Drop for Shared<'_> {
     fn drop(&mut self) {
-        let unused = &mut self.image.lock().unused;
-        for _ in 1..self.uses {
-            unused.extend(self.claimed.iter().map(Claimed::clusters));
+        let state = &mut *self.image.lock();
+        for cluster in self.raised.drain(..) {
+            for _ in 1..self.uses {
+                state.unused.push(cluster..cluster + 1);
+            }
         }
     }
 }
@@ -115,8 +138,8 @@ impl Image {
             let state = &mut *self.lock();
             for place in 0..slices.len() {
                 slices.clear(place);
-                state.places[place] = Default::default();
             }
+            state.places.clear();
         }
         let tables = self.all_tables(request).await?;
         let all = tables.len() as u64;
@@ -192,7 +215,8 @@ impl Image {
         let mut new = Shared {
             image: self,
             claimed: Vec::new(),
-            uses: 1,
+            uses,
+            raised: Vec::new(),
         };
         let mut hosts = Vec::new();
         let wanted = changes
@@ -209,6 +233,7 @@ impl Image {
             hosts.extend(claimed.clusters().map(|cluster| cluster << bits));
             new.claimed.push(claimed);
         }
+        let before = bytes_of(&words);
         let mut hosts = hosts.into_iter();
         for change in &changes {
             words[change.at] = match change.to {
@@ -222,22 +247,21 @@ impl Image {
                 }
             };
         }
-        for claimed in &new.claimed {
-            for cluster in claimed.clusters() {
-                self.with_refs(request, |refs| refs.set(cluster, uses))
-                    .await?;
-            }
+        let clusters = new.claimed.iter().flat_map(Claimed::clusters);
+        for cluster in clusters.collect::<Vec<_>>() {
+            self.with_refs(request, |refs| refs.set(cluster, uses))
+                .await?;
+            new.raised.push(cluster);
         }
-        new.uses = uses;
         self.commit(request, Goal::Durable).await?;
-        // From here on the table may refer to them.
-        new.keep();
-        let mut bytes = vec![0; words.len() * 8];
-        for (at, word) in words.iter().enumerate() {
-            put64(&mut bytes, at * 8, *word);
+        let new = Referred(Some(new));
+        if let Err(error) = store(file, offset, &bytes_of(&words)).await {
+            if store(file, offset, &before).await.is_ok() {
+                new.give_back();
+            }
+            return Err(error);
         }
-        file.write(offset, Buffer::from(&*bytes).source()).await?;
-        file.flush().await?;
+        drop(new);
         let discard = self.settings.lock().pass_discard_other;
         let state = &mut *self.lock();
         for _ in 0..uses {
@@ -247,4 +271,18 @@ impl Image {
         }
         Ok(())
     }
+}
+
+fn bytes_of(words: &[u64]) -> Vec<u8> {
+    let mut bytes = vec![0; words.len() * 8];
+    for (at, word) in words.iter().enumerate() {
+        put64(&mut bytes, at * 8, *word);
+    }
+    bytes
+}
+
+/// Writes a table, and makes that durable.
+async fn store(file: Request<'_>, offset: u64, bytes: &[u8]) -> Result<(), IoError> {
+    file.write(offset, Buffer::from(bytes).source()).await?;
+    file.flush().await
 }

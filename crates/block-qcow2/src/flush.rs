@@ -9,16 +9,10 @@ use crate::steps::{is_heard, step};
 impl Image {
     /// Makes durable what was written.
     pub fn flush<'r>(&'r self, request: Request<'r>) -> IoFuture<'r> {
-        if is_heard(request) && !self.standing.is(Standing::UNREPAIRED) {
-            return IoFuture::new(async move {
-                step(request, "flush_to_os").await;
-                self.commit(request, Goal::Written).await?;
-                step(request, "flush_to_disk").await;
-                self.commit(request, Goal::Durable).await
-            });
-        }
+        let is_heard = is_heard(request);
         // What a repair could not store is not what the guest wrote.
-        if !self.is_dirty() || self.standing.is(Standing::UNREPAIRED) {
+        let stores = !self.standing.is(Standing::HALTED) && (is_heard || self.is_dirty());
+        if !stores {
             return match self.geometry.keeps_data {
                 true => match request.file() {
                     Ok(file) => file.flush(),
@@ -27,7 +21,14 @@ impl Image {
                 false => IoFuture::new(async move { self.flush_data(request).await }),
             };
         }
-        IoFuture::new(async move { self.commit(request, Goal::Durable).await })
+        IoFuture::new(async move {
+            if is_heard {
+                step(request, "flush_to_os").await;
+                self.commit(request, Goal::Written).await?;
+                step(request, "flush_to_disk").await;
+            }
+            self.commit(request, Goal::Durable).await
+        })
     }
 
     /// Whether something is not stored yet that a flush has to store.
@@ -38,10 +39,7 @@ impl Image {
             || !state.released.is_empty()
             || !state.unused.is_empty()
             || state.unsure.is_some()
+            || !state.places.are_stored()
             || (!state.counts_are_lazy() && state.refs.is_dirty())
-            || state
-                .places
-                .iter()
-                .any(|place| !place.dirty.is_clean() || place.writing)
     }
 }

@@ -10,7 +10,6 @@ use block_io::engine::Overlaps;
 use block_io::{Buffer, GraphCell, IoError, Request};
 
 use crate::cache::{PlaceId, Slices};
-use crate::dirty::Dirty;
 use crate::format::Hex;
 use crate::format::bitmap::BitmapEntry;
 use crate::format::bytes::be64;
@@ -22,12 +21,13 @@ use crate::grace::Grace;
 use crate::l1::L1;
 use crate::options::Settings;
 use crate::overlap::Filter;
+use crate::places::Places;
 use crate::refs::{Claim, Need, Refs};
 use crate::steps::step;
 use crate::switch::Unsure;
 
 /// How many clusters may wait to be given back before they are.
-const MANY: usize = 1 << 14;
+pub(crate) const MANY: usize = 1 << 14;
 
 /// What requests share of an open image.
 #[derive(Debug)]
@@ -52,8 +52,11 @@ pub(crate) struct Image {
     pub tables: Overlaps,
     /// Who stores a packed cluster, in the order in which they came.
     pub packing: Overlaps,
-    /// Who stores what is dirty, or writes the header.
+    /// Who stores what is dirty, or changes the header.
     pub commits: Overlaps,
+    /// Who writes the header as it is at that moment. Whoever is inside waits
+    /// for nothing but the file.
+    pub headers: Overlaps,
     /// What keeps the image from being written.
     pub standing: Standing,
     pub settings: Mutex<Settings>,
@@ -80,6 +83,11 @@ impl Standing {
     pub const UNMARKED: u8 = 1 << 2;
     /// It has been reported that something is wrong.
     pub const REPORTED: u8 = 1 << 3;
+    /// It was being repaired in the file and was not read again: what is in
+    /// memory is of before, and nobody knows which of two headers is durable.
+    pub const STALE: u8 = 1 << 4;
+    /// What is in memory is not to be stored.
+    pub const HALTED: u8 = Standing::UNREPAIRED | Standing::STALE;
 
     /// Nothing keeps it.
     #[inline]
@@ -94,11 +102,6 @@ impl Standing {
     /// Notes it, and says whether it was not noted before.
     pub fn note(&self, what: u8) -> bool {
         self.0.fetch_or(what, Ordering::AcqRel) & what == 0
-    }
-
-    /// All that is noted.
-    pub fn all(&self) -> u8 {
-        self.0.load(Ordering::Acquire)
     }
 
     pub fn forget(&self, what: u8) {
@@ -125,32 +128,19 @@ pub(crate) struct State {
     /// Which first-level entries are not stored yet.
     pub l1_dirty: BTreeSet<u64>,
     /// What is known about each place of a slice.
-    pub places: Vec<PlaceState>,
+    pub places: Places,
     /// Clusters whose last use is not stored as given up yet.
     pub freed: Vec<Freed>,
     /// Clusters that nothing stored uses any more, from which epoch on.
     pub released: VecDeque<(u64, Vec<Freed>)>,
     /// Clusters that nothing has ever used.
     pub unused: Vec<Range<u64>>,
+    /// Clusters that would be free if their counts could be read.
+    pub uncounted: Vec<Freed>,
     /// Another header than this one may be stored.
     pub unsure: Option<Unsure>,
     /// How often it was looked for what nobody uses.
     pub cleanings: u64,
-}
-
-/// One place of the cache.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct PlaceState {
-    pub dirty: Dirty,
-    /// What was dirty is being stored.
-    pub writing: bool,
-}
-
-impl PlaceState {
-    /// Whether what is there is stored as it is.
-    pub fn may_go(&self) -> bool {
-        self.dirty.is_clean() && !self.writing
-    }
 }
 
 /// Clusters that lost one use each.
@@ -162,7 +152,7 @@ pub(crate) struct Freed {
 }
 
 impl State {
-    pub fn new(header: Header, refs: Refs, places: Vec<PlaceState>) -> State {
+    pub fn new(header: Header, refs: Refs, places: Places) -> State {
         State {
             header,
             is_behind: false,
@@ -176,6 +166,7 @@ impl State {
             freed: Vec::new(),
             released: VecDeque::new(),
             unused: Vec::new(),
+            uncounted: Vec::new(),
             unsure: None,
             cleanings: 0,
         }
@@ -230,6 +221,7 @@ impl Image {
             tables: Overlaps::new(),
             packing: Overlaps::new(),
             commits: Overlaps::new(),
+            headers: Overlaps::new(),
             standing: Standing::default(),
             settings: Mutex::new(settings),
             filter: Filter::new(),
@@ -327,7 +319,7 @@ impl Image {
     /// be stored first.
     fn install(&self, slices: &Slices, key: u64, buffer: &Buffer) -> Option<()> {
         let state = self.lock();
-        let may_go = |place: &PlaceId| state.places[*place].may_go();
+        let may_go = |place: &PlaceId| state.places.may_go(*place);
         let places = || slices.places_of(key).filter(may_go);
         let empty = places().find(|place| slices.key(*place).is_none());
         let unused = || places().find(|place| !slices.take_used(*place));
@@ -596,7 +588,7 @@ impl Image {
     /// `ENOMEDIUM` if it is corrupt, `EIO` if it has to be repaired first.
     #[inline]
     pub fn check_sane(&self) -> Result<(), IoError> {
-        let wrong = Standing::CORRUPT | Standing::UNREPAIRED;
+        let wrong = Standing::CORRUPT | Standing::HALTED;
         match self.standing.is(wrong) {
             true => Err(self.insane()),
             false => Ok(()),
@@ -634,13 +626,14 @@ impl Image {
         let mut state = self.lock();
         for place in 0..slices.len() {
             slices.clear(place);
-            state.places[place] = PlaceState::default();
         }
+        state.places.clear();
         state.refs.forget();
         state.l1_dirty.clear();
         state.freed.clear();
         state.released.clear();
         state.unused.clear();
+        state.uncounted.clear();
         state.unsure = None;
     }
 }

@@ -6,6 +6,7 @@
 //! | `geometry`, `options` | what follows from the header; what a user can say |
 //! | `image` | what requests share, and the lock |
 //! | `l1`, `cache`, `map` | where the bytes of the guest are, found without a lock |
+//! | `dirty`, `places` | what of them is not stored |
 //! | `clean` | caches of other sizes, and memory that goes back |
 //! | `read`, `write`, `compressed`, `zero`, `status` | requests |
 //! | `refs`, `grace`, `commit`, `flush` | what is free, since when, and in which order changes are stored |
@@ -46,6 +47,7 @@ mod map;
 mod open;
 mod options;
 mod overlap;
+mod places;
 mod read;
 mod recount;
 mod refs;

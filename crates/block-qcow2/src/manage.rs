@@ -10,11 +10,21 @@ use crate::commit::Goal;
 use crate::format::FormatError;
 use crate::format::header::{Compatible, Incompatible, MAX_BACKING_NAME};
 use crate::geometry::Geometry;
-use crate::image::Image;
+use crate::image::{Image, Standing};
 use crate::open::{Stored, Strictness};
 use crate::steps::step;
 use crate::switch::Extent;
-use crate::zero::Become;
+
+/// Why an image is read again, which says what of it stays.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reload {
+    /// Somebody else has had it: all that was known of it goes. `lazy` is what
+    /// a user has said of lazy counts.
+    Foreign { lazy: Option<bool> },
+    /// This node has repaired it in the file: settings, bitmaps, and what was
+    /// found out to keep it from being written stay.
+    Repaired,
+}
 
 impl Image {
     /// Gives up everything that the image has on top of its backing image.
@@ -23,12 +33,9 @@ impl Image {
         for event in ["l1_update", "empty_image_prepare", "reftable_update"] {
             step(request, event).await;
         }
-        let size = self.geometry.cluster_size();
-        let end = self.size().next_multiple_of(size);
         // It is what an external snapshot leaves behind.
         let discard = self.settings.lock().pass_discard_snapshot;
-        self.convert(request, 0..end, Become::Nothing, discard)
-            .await?;
+        self.forget_behind(request, 0, discard).await?;
         self.drop_tables(request, 0, discard);
         self.commit(request, Goal::Durable).await
     }
@@ -62,30 +69,33 @@ impl Image {
         .await
     }
 
-    /// Forgets what was read, and reads it again: somebody else has had the
-    /// image. Nothing is in flight. `lazy` is what a user has said of lazy
-    /// counts.
-    pub async fn reload(
-        &self,
-        request: Request<'_>,
-        strictness: Strictness,
-        lazy: Option<bool>,
-    ) -> Result<(), IoError> {
+    /// Forgets what was read, and reads it again. Nothing is in flight.
+    pub async fn reload(&self, request: Request<'_>, why: Reload) -> Result<(), IoError> {
+        let strictness = match why {
+            Reload::Foreign { .. } => Strictness::Usable,
+            Reload::Repaired => Strictness::Checkable,
+        };
         let stored = Stored::read(request.file()?, strictness).await?;
         if !self.geometry.is_like(&Geometry::of(&stored.header)) {
             let text = "The image is another one than before";
             return Err(IoError::refused(errno::EINVAL, text));
         }
         let corrupt = stored.header.incompatible.contains(Incompatible::CORRUPT);
-        let is_to_be_used = strictness == Strictness::Usable;
+        let is_to_be_used = why != Reload::Repaired;
         if corrupt && is_to_be_used && request.node().is_writable() {
             return Err(FormatError::Corrupt.into());
         }
-        let says = stored.header.compatible;
-        let says = says.contains(Compatible::LAZY_REFCOUNTS);
         self.forget(request);
+        if let Reload::Foreign { lazy } = why {
+            let says = stored.header.compatible;
+            let says = says.contains(Compatible::LAZY_REFCOUNTS);
+            self.settings.lock().lazy_refcounts = lazy.unwrap_or(says);
+            // They are found when the node gets them.
+            self.lock().bitmaps.clear();
+            self.standing.forget(u8::MAX);
+        }
         self.take_over(stored);
-        self.settings.lock().lazy_refcounts = lazy.unwrap_or(says);
+        self.standing.forget(Standing::STALE);
         *self.preallocated.lock() = None;
         let is_old = self.lock().header.version < 3;
         self.without_zeroes.store(is_old, Ordering::Release);
@@ -107,9 +117,7 @@ impl Image {
         state.refs.reload(stored.table, table, stored.file_length);
         state.snapshots = stored.snapshots;
         state.snapshot_bytes = stored.snapshot_bytes;
-        state.bitmaps.clear();
         state.is_behind = false;
-        self.standing.forget(u8::MAX);
         self.size.store(stored.header.size, Ordering::Release);
         state.header = stored.header;
     }

@@ -113,11 +113,13 @@ impl Image {
         match extent {
             Extent::Whole => self.write_header(request).await?,
             Extent::Fields => {
+                let _turn = self.headers.enter(0..1, true).await;
                 let fields = self.lock().header.fields();
                 file.write(FIELDS, Buffer::from(&fields[..]).source())
                     .await?;
             }
             Extent::Features => {
+                let _turn = self.headers.enter(0..1, true).await;
                 let features = self.lock().header.features();
                 file.write(FEATURES, Buffer::from(&features[..]).source())
                     .await?;

@@ -496,7 +496,7 @@ impl Image {
                 let new = change(number, old, state);
                 if new != old {
                     set_entry(words, at, per_entry, new);
-                    state.places[place].dirty.note(at * per_entry * 8, length);
+                    state.places.note(place, at * per_entry * 8, length);
                 }
             }
         });

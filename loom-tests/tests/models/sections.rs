@@ -8,9 +8,11 @@
 //! changes hands. The others with three take minutes to hours without a bound;
 //! two preemptions find all mutants, three leave one to spare.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
-use loom_tests::{Bound, Faults, Root, models, spawn};
+use loom_tests::{Bound, Faults, Root, block_on, models, spawn};
 
 models! {
     "H2" parked_requests_run_after_the_section:
@@ -31,6 +33,13 @@ models! {
         Bound::Preemptions(3), more than 1000 executions, killing {
             DepthIsAFlag => Panic("a gate is opened as often as it is closed"),
             ParkWithoutRetest => Deadlock,
+        }
+    "H2" a_section_that_is_given_up_admits_everybody:
+        Bound::Exhaustive, more than 1000 executions, killing {
+            ParkWithoutRetest => Deadlock,
+            TestThenCount => Race,
+            NoKickAtZero => Deadlock,
+            EndWithoutRelease => Race,
         }
     "H3" the_next_section_sees_a_woken_request:
         Bound::Exhaustive, more than 2000 executions, killing {
@@ -61,6 +70,29 @@ fn parked_requests_run_after_the_section<F: Faults>() {
         assert_eq!(request.join().expect("no panic"), 1, "it ran too early");
     }
     assert!(root.gate().is_idle(), "both have ended");
+}
+
+/// A section that looks once, writes if nothing is in flight, and is over then;
+/// another one waits (`Node::try_drain` and `Node::drain`). The request may
+/// run, park or end in each of them.
+fn a_section_that_is_given_up_admits_everybody<F: Faults>() {
+    let root = Arc::new(Root::<F>::new(1));
+    let request = spawn({
+        let root = Arc::clone(&root);
+        move || root.request(0)
+    });
+    root.gate().close();
+    let look = poll_fn(|cx| Poll::Ready(root.gate().poll_idle(cx).is_ready()));
+    if block_on(look) {
+        root.replace(1, true);
+    }
+    root.gate().open();
+    root.drain();
+    root.replace(2, true);
+    root.gate().open();
+    let child = request.join().expect("no panic");
+    assert!(child <= 2);
+    assert!(root.gate().is_idle(), "the request has ended");
 }
 
 /// A section within a section. A request may begin before the outer one, but

@@ -14,6 +14,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use block_io::aio::Wait;
 use block_io::engine::NoFaults;
@@ -272,19 +273,20 @@ impl Senders {
     }
 }
 
-/// Runs the main loop until nothing above `nodes` is in flight. They are
-/// quiesced, so nothing new begins; but what runs meanwhile may attach, detach
-/// and delete, so the graph is walked anew each time.
-pub(crate) fn wait_until_idle(bql: &mut BqlGuard, nodes: &[NodeKey]) {
-    wait_while_busy(bql, |bql| {
+/// Runs the main loop until nothing above `nodes` is in flight, or until the
+/// time is over; says which. They are quiesced, so nothing new begins; but what
+/// runs meanwhile may attach, detach and delete, so the graph is walked anew
+/// each time.
+pub(crate) fn wait_until_idle(bql: &mut BqlGuard, nodes: &[NodeKey], end: Option<Instant>) -> bool {
+    wait_while_busy(bql, end, |bql| {
         let start = nodes.iter().copied();
         bql.graph_mut().senders_above(start)
-    });
+    })
 }
 
 /// Runs the main loop until nothing is in flight anywhere.
 pub(crate) fn wait_until_all_idle(bql: &mut BqlGuard) {
-    wait_while_busy(bql, |bql| {
+    wait_while_busy(bql, None, |bql| {
         let all: Vec<_> = bql.graph().all_nodes().collect();
         let graph = bql.graph_mut();
         let mut senders = graph.senders_above(all);
@@ -297,11 +299,21 @@ pub(crate) fn wait_until_all_idle(bql: &mut BqlGuard) {
     });
 }
 
-fn wait_while_busy(bql: &mut BqlGuard, mut senders: impl FnMut(&mut BqlGuard) -> Senders) {
-    let is_busy = |bql: &mut BqlGuard| senders(bql).is_busy(bql);
-    ledger::wait_while::<NoFaults, _>(bql, is_busy, |bql| {
-        bql.poll(Wait::Until(None));
+/// Whether nobody is busy at the end.
+fn wait_while_busy(
+    bql: &mut BqlGuard,
+    end: Option<Instant>,
+    mut senders: impl FnMut(&mut BqlGuard) -> Senders,
+) -> bool {
+    let mut is_idle = false;
+    let is_waited_for = |bql: &mut BqlGuard| {
+        is_idle = !senders(bql).is_busy(bql);
+        !is_idle && end.is_none_or(|end| Instant::now() < end)
+    };
+    ledger::wait_while::<NoFaults, _>(bql, is_waited_for, |bql| {
+        bql.poll(Wait::Until(end));
     });
+    is_idle
 }
 
 impl Graph {

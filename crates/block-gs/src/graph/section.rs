@@ -9,6 +9,7 @@
 
 use std::marker::PhantomData;
 use std::task::Context;
+use std::time::Instant;
 
 use block_io::Root;
 use block_io::aio::Wait;
@@ -26,7 +27,8 @@ pub(crate) struct Section {
     /// Handles, so that no node goes away inside the section.
     held: SmallVec<[Node; 2]>,
     /// How many of them, from the first on, have been found idle since they
-    /// were quiesced. A poll that panics leaves the rest uncovered.
+    /// were quiesced. A poll that panics leaves the rest uncovered, and so does
+    /// a wait that is given up.
     idle: usize,
     /// [`Graph::owner_io`] as it was then.
     seen: u64,
@@ -36,6 +38,18 @@ impl Section {
     /// Quiesces `nodes`, all before the first poll, and waits until nothing
     /// above them is in flight. Nodes covered already cost nothing.
     pub fn cover(&mut self, bql: &mut BqlGuard, nodes: impl IntoIterator<Item = Node>) {
+        self.try_cover(bql, nodes, None);
+    }
+
+    /// As [`cover`](Section::cover), for no longer than until `end`. Says
+    /// whether all are idle; if not they are quiesced until the section is
+    /// closed, and not covered.
+    fn try_cover(
+        &mut self,
+        bql: &mut BqlGuard,
+        nodes: impl IntoIterator<Item = Node>,
+        end: Option<Instant>,
+    ) -> bool {
         for node in nodes {
             let key = node.key(bql);
             if self.covers(key) {
@@ -46,12 +60,15 @@ impl Section {
             effects.run(bql);
         }
         if self.idle == self.held.len() && self.is_current(bql.graph()) {
-            return;
+            return true;
         }
         let keys: SmallVec<[NodeKey; 4]> = self.held.iter().map(|node| node.key(bql)).collect();
-        wait_until_idle(bql, &keys);
+        if !wait_until_idle(bql, &keys, end) {
+            return false;
+        }
         self.idle = self.held.len();
         self.seen = bql.graph().owner_io;
+        true
     }
 
     /// Waits for what I/O of owners has left behind: it passes closed gates,
@@ -113,6 +130,21 @@ impl<'a> Scope<'a> {
         };
         scope.section.cover(scope.bql, nodes);
         scope
+    }
+
+    /// As [`open`](Scope::open), or nothing if a node is not idle until `end`.
+    pub fn try_open(
+        bql: &'a mut BqlGuard,
+        nodes: impl IntoIterator<Item = Node>,
+        end: Option<Instant>,
+    ) -> Option<Self> {
+        let mut scope = Scope {
+            bql,
+            section: Section::default(),
+            exact: PhantomData,
+        };
+        let is_idle = scope.section.try_cover(scope.bql, nodes, end);
+        is_idle.then_some(scope)
     }
 
     /// See [`Section::settle`].

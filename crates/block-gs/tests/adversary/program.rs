@@ -136,6 +136,16 @@ pub const STEPS: &[Step] = &[
         }
         requests(world, bql, true);
     }),
+    ("a section that is tried", |_, bql| {
+        let Some(base) = Node::find(bql, "base") else {
+            return;
+        };
+        for limit in [Duration::ZERO, Duration::from_millis(1)] {
+            if let Some(mut section) = base.try_drain(bql, limit) {
+                section.track_overlaps();
+            }
+        }
+    }),
     ("a section", |_, bql| {
         let Some(base) = Node::find(bql, "base") else {
             return;

@@ -38,7 +38,8 @@ use crate::format::bitmap::BitmapEntry;
 use crate::format::entry::Entry;
 use crate::format::header::{BitmapsExtension, Header, Incompatible};
 use crate::geometry::Geometry;
-use crate::image::Image;
+use crate::image::{Image, Standing};
+use crate::manage::Reload;
 use crate::open::{Stored as Tables, Strictness, read_bytes};
 use crate::options::OverlapChecks;
 use crate::switch::Extent;
@@ -83,6 +84,8 @@ struct Check<'c> {
     guarded: Option<u64>,
     /// Something was written.
     wrote: bool,
+    /// Another header than this one may be stored.
+    is_unsure: bool,
 }
 
 /// How everything is counted.
@@ -114,9 +117,12 @@ impl Image {
         }
         let turn = self.commits.enter(0..1, true).await;
         let mut check = Check::new(self, request, repairs, findings).await?;
+        if self.standing.is(Standing::STALE) && !repairs.is_empty() {
+            check.settle().await?;
+        }
         let looked = check.all().await;
         if check.wrote {
-            self.take_back(request).await?;
+            self.take_back(request, check.is_unsure).await?;
         }
         drop(turn);
         let snapshots = looked?;
@@ -136,18 +142,17 @@ impl Image {
     }
 
     /// Reads again what was repaired in the file.
-    async fn take_back(&self, request: Request<'_>) -> Result<(), IoError> {
+    ///
+    /// # Errors
+    /// The image is [stale](Standing::STALE).
+    async fn take_back(&self, request: Request<'_>, is_unsure: bool) -> Result<(), IoError> {
         request.file()?.flush().await?;
-        let (lazy, standing) = (self.settings.lock().lazy_refcounts, self.standing.all());
-        let bitmaps = self.lock().bitmaps.clone();
-        self.reload(request, Strictness::Checkable, Some(lazy))
-            .await?;
-        // Nobody else has had the image: the node has them still.
-        self.lock().bitmaps = bitmaps;
-        // Only what was found out, and not what is stored, keeps it from
-        // being written: the mark may be about to go.
-        self.standing.forget(u8::MAX);
-        self.standing.note(standing);
+        self.reload(request, Reload::Repaired).await?;
+        if is_unsure {
+            // What was read is not what is stored, perhaps: a flush that works
+            // says nothing of what one that failed has lost.
+            self.standing.note(Standing::STALE);
+        }
         Ok(())
     }
 
@@ -228,6 +233,7 @@ impl<'c> Check<'c> {
             signaled: false,
             guarded: None,
             wrote: false,
+            is_unsure: false,
         })
     }
 
@@ -334,6 +340,8 @@ impl<'c> Check<'c> {
     /// Repairs something in the file.
     async fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), IoError> {
         self.wrote = true;
+        // Given up anywhere from here on, the image is not what was read of it.
+        self.image.standing.note(Standing::STALE);
         self.reader.forget();
         self.far.0 = None;
         self.file.write(at, Buffer::from(bytes).source()).await

@@ -170,14 +170,19 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Lets the header say where the table is.
+    /// Makes sure that the header which was read is the one that is stored.
+    pub(super) async fn settle(&mut self) -> Result<(), IoError> {
+        let header = &self.header;
+        let (offset, clusters) = (header.refcount_table_offset, header.refcount_table_clusters);
+        self.store_place(offset, clusters).await
+    }
+
+    /// Lets the header say where the table is. While it is not known which
+    /// header is stored the clusters of both tables are not free: the image is
+    /// not written until a repair has found out.
     async fn switch(&mut self, offset: u64, clusters: u32) -> Result<(), IoError> {
         self.file.flush().await?;
-        let mut bytes = [0; 12];
-        put64(&mut bytes, 0, offset);
-        put32(&mut bytes, 8, clusters);
-        self.write(IN_HEADER, &bytes).await?;
-        self.file.flush().await?;
+        self.store_place(offset, clusters).await?;
         for header in [&mut self.header, &mut self.image.lock().header] {
             header.refcount_table_offset = offset;
             header.refcount_table_clusters = clusters;
@@ -185,6 +190,17 @@ impl Check<'_> {
         self.file_length = self.file.length().await?;
         let length = self.geometry.clusters_of(self.file_length);
         self.uses.clusters = self.uses.clusters.max(length);
+        Ok(())
+    }
+
+    async fn store_place(&mut self, offset: u64, clusters: u32) -> Result<(), IoError> {
+        let mut bytes = [0; 12];
+        put64(&mut bytes, 0, offset);
+        put32(&mut bytes, 8, clusters);
+        self.is_unsure = true;
+        self.write(IN_HEADER, &bytes).await?;
+        self.file.flush().await?;
+        self.is_unsure = false;
         Ok(())
     }
 }

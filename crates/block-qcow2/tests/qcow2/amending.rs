@@ -16,8 +16,8 @@ use block_qcow2::{CreateOptions, Qcow2Image, Qcow2Options};
 
 use crate::support::tape::{Fails, Step, Tape};
 use crate::support::{
-    at_a_path, attached, backend, beside_qemu_img, check, close, create, discard, disk, flush,
-    open, pattern, read, text, write, zero,
+    Random, at_a_path, attached, backend, beside_qemu_img, check, close, create, discard, disk,
+    flush, open, pattern, read, text, write, zero,
 };
 
 /// Opens the image on a tape.
@@ -272,6 +272,30 @@ fn what_fails_at_any_step_leaves_the_image_whole() {
 }
 
 #[test]
+fn zero_flags_that_cannot_be_taken_away_leak_nothing() {
+    at_a_path(|bql, path| {
+        let bytes = image_over(bql, path, true);
+        let work = Work::Amend(&[("compat", "0.10")]);
+        for done in [false, true] {
+            for number in 0.. {
+                let tape = Tape::new(&bytes);
+                let node = over(bql, &tape, false).expect("opened");
+                let (outcome, is_over) = work.run_failing(bql, &tape, &node, number, done);
+                close(bql, node);
+                let node = over(bql, &Tape::new(&tape.bytes()), true).expect("opened");
+                let found = check(bql, &node, Repairs::empty()).expect("looked at");
+                close(bql, node);
+                let what = format!("step {number}, {done}: {outcome:?}");
+                assert_eq!((found.corruptions, found.leaks), (0, 0), "{what}");
+                if is_over {
+                    break;
+                }
+            }
+        }
+    });
+}
+
+#[test]
 fn what_is_cancelled_at_any_step_leaves_the_image_whole() {
     at_a_path(|bql, path| {
         let bytes = image_over(bql, path, true);
@@ -297,6 +321,7 @@ fn what_is_cancelled_at_any_step_leaves_the_image_whole() {
 fn a_crash_at_any_flush_leaves_the_image_whole() {
     at_a_path(|bql, path| {
         let bytes = image_over(bql, path, true);
+        let mut random = Random(1);
         for work in WORK {
             let expected = contents(bql, *work, &bytes);
             let tape = Tape::new(&bytes);
@@ -311,15 +336,20 @@ fn a_crash_at_any_flush_leaves_the_image_whole() {
                     since.push(step);
                     continue;
                 }
-                // Each alone, all but each, none, all.
-                for chosen in 0..2 * since.len() + 2 {
+                // Each alone, all but each, none, all; then any sectors.
+                let by_step = 2 * since.len() + 2;
+                for chosen in 0..by_step + 4 {
                     let mut crashed = stored.clone();
                     for (at, step) in since.iter().enumerate() {
                         let is_stored = match chosen {
                             0 => false,
                             1 => true,
                             one if one < since.len() + 2 => at == one - 2,
-                            other => at != other - 2 - since.len(),
+                            other if other < by_step => at != other - 2 - since.len(),
+                            _ => {
+                                step.tear(&mut crashed, &mut random);
+                                continue;
+                            }
                         };
                         if is_stored || matches!(step, Step::Length(_)) {
                             step.apply(&mut crashed);

@@ -7,7 +7,10 @@ use block_io::aio::yield_now;
 use block_io::{
     Capabilities, Destination, DriverIo, IoError, IoFuture, Request, Source, Truncation, WriteFlags,
 };
+use test_support::Random;
 use test_support::stored::put;
+
+use crate::crash::recorder::sectors;
 
 /// What the file was told.
 #[derive(Clone, Debug)]
@@ -101,6 +104,18 @@ impl Step {
             Step::Write(offset, data) => put(bytes, *offset, data),
             Step::Length(length) => bytes.resize(*length as usize, 0),
             Step::Flush => {}
+        }
+    }
+
+    /// As [`apply`](Step::apply), but of a write only some sectors.
+    pub fn tear(&self, bytes: &mut Vec<u8>, random: &mut Random) {
+        let Step::Write(offset, data) = self else {
+            return self.apply(bytes);
+        };
+        for (from, sector) in sectors(*offset, data) {
+            if random.next(2) == 0 {
+                put(bytes, from, sector);
+            }
         }
     }
 }
