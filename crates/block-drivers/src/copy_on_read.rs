@@ -9,6 +9,7 @@ use block_gs::{
 use block_io::{Capabilities, Destination, DriverIo, IoFuture, Request, Source, WriteFlags};
 
 use crate::forward::{AS_THE_CHILD, at_file, forward};
+use crate::options::node_options;
 
 /// Lets the child `file` keep whatever is read from its backing images
 /// (`copy-on-read.c`).
@@ -49,11 +50,7 @@ pub struct CopyOnReadOptions {
 }
 
 impl CopyOnReadOptions {
-    /// Sets what any node can be told.
-    pub fn options(mut self, options: NodeOptions) -> Self {
-        self.options = options;
-        self
-    }
+    node_options!(options);
 
     /// Makes the node. Needs the exclusive proof because a new node enters
     /// the graph.

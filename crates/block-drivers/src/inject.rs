@@ -14,6 +14,7 @@ use block_io::{
 };
 
 use crate::forward::{AS_THE_CHILD, at_file, forward};
+use crate::options::node_options;
 
 /// Hands requests on to the child `file`, and lets some of them fail or take
 /// their time, as its [`Injector`] says (in the spirit of `blkdebug.c`, with
@@ -363,17 +364,7 @@ impl InjectOptions {
         self
     }
 
-    /// Sets what any node can be told.
-    pub fn options(mut self, options: NodeOptions) -> Self {
-        self.options = options;
-        self
-    }
-
-    /// Opens the node for reading only.
-    pub fn read_only(mut self, read_only: bool) -> Self {
-        self.options.read_only = read_only;
-        self
-    }
+    node_options!(options, read_only);
 
     /// Makes the node. Needs the exclusive proof because a new node enters
     /// the graph.

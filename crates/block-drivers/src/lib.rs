@@ -147,6 +147,7 @@ pub mod file;
 mod forward;
 mod inject;
 mod null;
+mod options;
 mod raw;
 mod stats;
 mod throttle;

@@ -12,6 +12,8 @@ use block_gs::{
 use block_io::aio::{sleep, yield_now};
 use block_io::{BlockStatus, Destination, DriverIo, IoFuture, Request, Source, WriteFlags};
 
+use crate::options::node_options;
+
 /// Completes at once, without an allocation (driver `null-co`). For
 /// measuring everything above it.
 pub type NullCo = Null<false>;
@@ -71,7 +73,10 @@ impl<const LATER: bool> Null<LATER> {
 /// How to open a [`NullCo`] or a [`NullAio`].
 #[derive(Debug)]
 #[must_use = "the node is made by `open`"]
-pub struct NullOptions<const LATER: bool>(Null<LATER>, NodeOptions);
+pub struct NullOptions<const LATER: bool> {
+    null: Null<LATER>,
+    options: NodeOptions,
+}
 
 /// A device of 1 GiB without latency.
 impl<const LATER: bool> Default for NullOptions<LATER> {
@@ -81,36 +86,35 @@ impl<const LATER: bool> Default for NullOptions<LATER> {
             latency: Duration::ZERO,
             read_zeroes: false,
         };
-        NullOptions(null, NodeOptions::default())
+        NullOptions {
+            null,
+            options: NodeOptions::default(),
+        }
     }
 }
 
 impl<const LATER: bool> NullOptions<LATER> {
     /// Is this many bytes long (`size`).
     pub fn size(mut self, size: u64) -> Self {
-        self.0.size = size;
+        self.null.size = size;
         self
     }
 
     /// Completes each request this much later (`latency-ns`); as soon as the
     /// driver does if it is zero.
     pub fn latency(mut self, latency: Duration) -> Self {
-        self.0.latency = latency;
+        self.null.latency = latency;
         self
     }
 
     /// Reads as zeroes instead of leaving the buffer as it is
     /// (`read-zeroes`).
     pub fn read_zeroes(mut self, read_zeroes: bool) -> Self {
-        self.0.read_zeroes = read_zeroes;
+        self.null.read_zeroes = read_zeroes;
         self
     }
 
-    /// Sets what any node can be told.
-    pub fn options(mut self, options: NodeOptions) -> Self {
-        self.1 = options;
-        self
-    }
+    node_options!(options);
 
     /// Makes the node. Needs the exclusive proof because a new node enters
     /// the graph.
@@ -119,13 +123,13 @@ impl<const LATER: bool> NullOptions<LATER> {
     /// [`GraphError::CouldNotOpen`] for a size that no node can have; those
     /// of [`NodeBuilder::open`].
     pub fn open(self, bql: &mut BqlGuard, name: &str) -> Result<Node, GraphError> {
-        limits::check_request(0, self.0.size).map_err(|error| GraphError::CouldNotOpen {
+        limits::check_request(0, self.null.size).map_err(|error| GraphError::CouldNotOpen {
             name: name.to_owned(),
             error,
         })?;
         NodeBuilder::new(name)
-            .options(self.1)
-            .open(bql, Arc::new(self.0))
+            .options(self.options)
+            .open(bql, Arc::new(self.null))
     }
 }
 

@@ -20,6 +20,7 @@ use block_io::{
 
 use crate::blkdebug::Blkdebug;
 use crate::forward::{AS_THE_CHILD, at_file, file_length};
+use crate::options::node_options;
 use guard::Guard;
 
 /// The bytes of the child `file`, or a window of them (`raw-format.c`).
@@ -247,17 +248,7 @@ impl RawOptions {
         self
     }
 
-    /// Sets what any node can be told.
-    pub fn options(mut self, options: NodeOptions) -> Self {
-        self.options = options;
-        self
-    }
-
-    /// Opens the node for reading only.
-    pub fn read_only(mut self, read_only: bool) -> Self {
-        self.options.read_only = read_only;
-        self
-    }
+    node_options!(options, read_only);
 
     /// Makes the node. Needs the exclusive proof because a new node enters
     /// the graph.

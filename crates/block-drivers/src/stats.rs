@@ -10,6 +10,7 @@ use block_io::{
 };
 
 use crate::forward::{AS_THE_CHILD, at_file, forward};
+use crate::options::node_options;
 
 /// Hands every request on to the child `file` and counts it
 /// (`BlockAcctStats`, as a node that can be put anywhere).
@@ -137,17 +138,7 @@ pub struct StatsOptions {
 }
 
 impl StatsOptions {
-    /// Sets what any node can be told.
-    pub fn options(mut self, options: NodeOptions) -> Self {
-        self.options = options;
-        self
-    }
-
-    /// Opens the node for reading only.
-    pub fn read_only(mut self, read_only: bool) -> Self {
-        self.options.read_only = read_only;
-        self
-    }
+    node_options!(options, read_only);
 
     /// Makes the node. Needs the exclusive proof because a new node enters
     /// the graph.

@@ -132,14 +132,16 @@ impl Backend {
     ///
     /// # Errors
     /// [`GraphError::BackendHasNode`]; refusals of the permission system;
-    /// [`GraphError::ContextOfActiveBackend`]. Nothing has changed then.
+    /// [`GraphError::ContextOfActiveBackend`], also when others move one of the
+    /// two all the time. Nothing has changed then.
     pub fn insert(&self, bql: &mut BqlGuard, node: &Node) -> Result<(), GraphError> {
         let (key, child) = (self.key(bql), node.key(bql));
         bql.reap();
         self.check_empty(bql)?;
         permissions::check_inactive(bql.graph(), child, self.perms_in_force(bql).perm)?;
         let homes = (self.root().context(), node.io().context());
-        let closed = loop {
+        let mut together = None;
+        for _ in 0..TRIES {
             self.merge_context(bql, node)?;
             let closed = ClosedRoot::close(bql, key);
             // Somebody else may have come first while we waited,
@@ -148,10 +150,15 @@ impl Backend {
                 return Err(error);
             }
             if self.root().context() == node.io().context() {
-                break closed;
+                together = Some(closed);
+                break;
             }
             // or have moved one of the two.
             closed.reopen(bql);
+        }
+        let Some(closed) = together else {
+            self.split_context(bql, node, &homes);
+            return Err(GraphError::ContextOfActiveBackend);
         };
         let PermPair { perm, shared } = self.perms_in_force(bql);
         // A second reason keeps requests out until permissions are granted.

@@ -310,6 +310,82 @@ fn both_ends_are_in_one_context_though_one_was_moved_meanwhile() {
     });
 }
 
+/// A device that, whenever it is waited for, hands the main loop a job.
+struct Restless {
+    is_idle: AtomicBool,
+    job: Arc<dyn Fn(&mut BqlGuard) + Send + Sync>,
+}
+
+impl Restless {
+    fn with(job: impl Fn(&mut BqlGuard) + Send + Sync + 'static) -> Arc<Restless> {
+        Arc::new(Restless {
+            is_idle: AtomicBool::new(false),
+            job: Arc::new(job),
+        })
+    }
+}
+
+impl DeviceIo for Restless {}
+
+impl DeviceOps for Restless {
+    fn drained_poll(&self, bql: &BqlGuard) -> bool {
+        let was_idle = self.is_idle.fetch_xor(true, Ordering::SeqCst);
+        if !was_idle {
+            let job = Arc::clone(&self.job);
+            bql.main_loop().schedule(move |bql| job(bql));
+            bql.main_loop().kick();
+        }
+        !was_idle
+    }
+}
+
+#[test]
+fn a_backend_does_not_run_after_a_node_for_ever() {
+    in_layer(|bql| {
+        let threads = ["one", "two"].map(|name| IoThread::create(bql, name).expect("an iothread"));
+        let (node, _) = open(bql, "node", None);
+        let disk = writer(bql, "disk");
+        let other = node.clone();
+        let device = Restless::with(move |bql| {
+            let here = other.io().context();
+            let to = threads.iter().find(|thread| *thread.context() != here);
+            other.set_iothread(bql, to).expect("moved");
+        });
+        let _device = disk
+            .attach_device(bql, DeviceIdentity::default(), device)
+            .expect("attached");
+        let refused = disk.insert(bql, &node).expect_err("it is never there");
+        assert!(
+            matches!(refused, GraphError::ContextOfActiveBackend),
+            "{refused}"
+        );
+        assert_eq!(disk.node(bql), None);
+    });
+}
+
+#[test]
+fn a_change_does_not_wait_for_ever_for_what_is_changed_all_the_time() {
+    in_layer(|bql| {
+        let [one, two] = ["one", "two"].map(|name| open(bql, name, None).0);
+        let (filter, _) = open(bql, "filter", Some(&one));
+        let backend = writer(bql, "disk");
+        backend.insert(bql, &filter).expect("nobody objects");
+        let moved = filter.clone();
+        let device = Restless::with(move |bql| {
+            let mut section = moved.drain(bql);
+            let flushed = section.io(async |request: Request<'_>| request.flush().await);
+            flushed.expect("flushed");
+        });
+        let _device = backend
+            .attach_device(bql, DeviceIdentity::default(), device)
+            .expect("attached");
+        let mut section = filter.drain(bql);
+        let refused = section.replace_child("file", &two);
+        let refused = refused.expect_err("somebody is always there");
+        assert_eq!(refused.errno(), 16, "{refused}");
+    });
+}
+
 #[test]
 fn a_tracker_may_outlive_a_node_that_was_closing_when_it_was_made() {
     in_layer(|bql| {

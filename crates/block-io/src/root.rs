@@ -209,10 +209,15 @@ impl Root {
             check_end(request, offset, bytes).await?;
         }
         // Most are over by now, and need no future to be polled.
-        match request.read(offset, into).into_ready() {
+        let outcome = match request.read(offset, into).into_ready() {
             Ok(outcome) => outcome,
             Err(running) => running.await,
+        };
+        drop(in_flight);
+        if turn::is_over() {
+            turn::give_way().await;
         }
+        outcome
     }
 
     /// One write, from beginning to end (`blk_co_pwritev`).
@@ -244,10 +249,15 @@ impl Root {
             check_end(request, offset, bytes).await?;
         }
         let running = request.write_with(offset, from, self.flags(flags));
-        match running.into_ready() {
+        let outcome = match running.into_ready() {
             Ok(outcome) => outcome,
             Err(running) => running.await,
+        };
+        drop(in_flight);
+        if turn::is_over() {
+            turn::give_way().await;
         }
+        outcome
     }
 
     /// One zero write, from beginning to end (`blk_co_pwrite_zeroes`).

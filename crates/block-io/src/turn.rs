@@ -53,6 +53,17 @@ pub(crate) fn charge(bytes: usize) {
     LEFT.set((left.saturating_sub(pages.saturating_add(CALL)), shard));
 }
 
+/// Whether the thread's turn is over, so that the next request would give way
+/// before it begins.
+///
+/// Who has just ended one gives way now: a sequence that several tasks carry
+/// out keeps its order, as nobody has a place in it and lets others pass. (File
+/// systems like to be written in order.)
+#[inline]
+pub(crate) fn is_over() -> bool {
+    !cfg!(block_loom) && LEFT.get().0 == 0
+}
+
 /// Returns after the other tasks of the thread that are ready have run.
 #[cold]
 pub(crate) async fn give_way() -> usize {

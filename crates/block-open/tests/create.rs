@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 
 use block_gs::{BlockLayer, BqlGuard};
 use block_open::{ImageSpec, OpenError, Options, PlannedImage, TypedImage, creation_help};
-use test_support::{Tool, in_layer};
+use test_support::{Little, Tool, in_layer, little_room, with_little_room};
 
 /// What is said before, and what about the failure, in lines.
 #[derive(PartialEq, Eq, Debug, Default)]
@@ -326,12 +326,24 @@ fn what_somebody_uses_is_not_made_anew() {
 
 #[test]
 fn what_does_not_fit_on_the_disk_leaves_no_new_file() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("image");
+    const IN_THE_CHILD: &str = "no_file_is_left_where_there_is_little_room";
+    for little in [Little::Files, Little::FileSystem] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let run = with_little_room(little, directory.path(), IN_THE_CHILD);
+        assert!(run || little == Little::FileSystem, "a limit is possible");
+    }
+}
+
+/// For the test above, in a child process; alone it does nothing.
+#[test]
+fn no_file_is_left_where_there_is_little_room() {
+    let Some(directory) = little_room() else {
+        return;
+    };
+    let path = directory.join("image");
     in_layer(|bql| {
-        // No file system here has so much left; some have no file so large.
         let spec = ImageSpec::new(path.to_str().expect("text"), "raw");
-        let planned = spec.size(1 << 43).options("preallocation=falloc").plan(bql);
+        let planned = spec.size(1 << 30).options("preallocation=falloc").plan(bql);
         let refused = planned
             .expect("planned")
             .create_now(bql)
@@ -344,6 +356,7 @@ fn what_does_not_fit_on_the_disk_leaves_no_new_file() {
         );
     });
     assert!(!path.exists());
+    assert_eq!(fs::read_dir(&directory).expect("listed").count(), 0);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use block_drivers::{File, Raw};
 use block_gs::{Backend, BlockLayer, IoError, Perm};
 use block_io::Buffer;
 use block_qcow2::Qcow2Image;
+use test_support::Random;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -43,14 +44,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let began = Instant::now();
         bql.block_on(async {
             let mut buffer = Buffer::zeroed(4096);
-            let mut state = 1u64;
+            let mut random = Random(1);
             for number in 0..count {
-                state = state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
                 let block = match what.as_str() {
                     "fresh" => number * 16 % (length / 4096),
-                    _ => (state >> 33) % (length / 4096),
+                    _ => random.next(length / 4096),
                 };
                 match what.as_str() {
                     "read" => disk.root().read(block * 4096, buffer.destination()).await?,

@@ -18,6 +18,7 @@ use crate::format::bitmap::{self, BitmapEntry, BitmapFlags, MAX_BYTES, MAX_NAME,
 use crate::format::header::{Autoclear, BitmapsExtension};
 use crate::image::{Claimed, Image, Standing};
 use crate::open::{read_bytes, read_words};
+use crate::options::OverlapChecks;
 use crate::switch::Extent;
 
 /// It has more bits than that.
@@ -45,11 +46,13 @@ impl Image {
         Ok(bitmap::parse(&bytes, known.count, size)?)
     }
 
-    /// Reads the bits of a bitmap.
+    /// Reads the bits of a bitmap. So many clusters may still be read for it,
+    /// and for the others.
     async fn read_bitmap(
         &self,
         request: Request<'_>,
         entry: &BitmapEntry,
+        left: &mut u64,
     ) -> Result<HBitmap, IoError> {
         let bad = |text: &str| IoError::refused(errno::EINVAL, text.to_owned());
         let granularity = u32::from(entry.granularity_bits);
@@ -57,7 +60,8 @@ impl Image {
             HBitmap::new(self.size(), granularity).map_err(|error| bad(&error.to_string()))?;
         let size = self.geometry.cluster_size();
         let per_cluster = (size * 8) << granularity;
-        let needed = self.size().div_ceil(per_cluster);
+        // None is stored without a table, not even of a disk without a byte.
+        let needed = self.size().div_ceil(per_cluster).max(1);
         if u64::from(entry.table_size) != needed {
             return Err(bad("Bitmap table has the wrong size"));
         }
@@ -68,10 +72,19 @@ impl Image {
         for (number, word) in table.into_iter().enumerate() {
             let start = number as u64 * per_cluster;
             let end = self.size().min(start + per_cluster);
+            if start == end {
+                break;
+            }
             match Part::parse(word, size)? {
                 Part::Clear => {}
                 Part::Set => bits.set(start..end),
+                // There it reads as zeroes.
+                Part::At(offset) if offset >= length => {}
                 Part::At(offset) => {
+                    let Some(others) = left.checked_sub(1) else {
+                        return Err(bad("Bitmaps have more clusters than the file"));
+                    };
+                    *left = others;
                     let wanted = bits.serialization_size(start..end);
                     let wanted = wanted.map_err(|error| bad(&error.to_string()))?;
                     let bytes =
@@ -93,6 +106,10 @@ impl Image {
                 errno::ENOTSUP,
                 "Cannot store dirty bitmaps in qcow2 v2 files",
             ));
+        }
+        if self.size() == 0 {
+            // QEMU could not open it then.
+            return refuse("Cannot store dirty bitmaps in an image without a byte");
         }
         if name.len() > MAX_NAME {
             return refuse("Name length exceeds maximum (1023 characters)");
@@ -319,6 +336,10 @@ impl Image {
             (marked, known.directory_offset)
         };
         let bytes = bitmap::write(&marked);
+        // A damaged header may say that it is where something else is.
+        let own = OverlapChecks::BITMAP_DIRECTORY;
+        self.check_metadata(request, offset, bytes.len() as u64, own)
+            .await?;
         let file = request.file()?;
         file.write(offset, Buffer::from(&*bytes).source()).await?;
         file.flush().await?;
@@ -340,6 +361,17 @@ pub(crate) fn load(section: &mut Drained<'_>, driver: &Qcow2) -> Result<(), Grap
     let entries = section.io(async |request: Request<'_>| image.read_directory(request).await)?;
     // Whoever stores one of them leaves the others where they are.
     image.lock().bitmaps.clone_from(&entries);
+    let names = section.node().bitmaps(section);
+    let names = names.filter(|view| view.is_inconsistent());
+    let is_gone = |name: &String| entries.iter().all(|entry| entry.name != *name);
+    let gone: Vec<String> = names
+        .map(|view| view.name().to_owned())
+        .filter(is_gone)
+        .collect();
+    for name in gone {
+        // Another process has removed it from the image.
+        section.release_stored_bitmap(&name);
+    }
     let mut brought = Vec::new();
     bring(section, driver, &entries, &mut brought).inspect_err(|_| {
         for name in brought {
@@ -362,6 +394,15 @@ fn bring<'e>(
     let image = &driver.image;
     let node = section.node().clone();
     let writable = node.view(section).is_writable();
+    // No cluster belongs to two of them: what they take is bounded by what
+    // there is, however often they say that they have it.
+    let mut left = match entries.is_empty() {
+        true => 0,
+        false => {
+            let length = section.io(async |request: Request<'_>| request.file()?.length().await)?;
+            image.geometry.clusters_of(length)
+        }
+    };
     for entry in entries {
         let inconsistent = entry.flags.contains(BitmapFlags::IN_USE);
         let known = node.bitmaps(section).find(|view| view.name() == entry.name);
@@ -375,7 +416,9 @@ fn bring<'e>(
             true => HBitmap::new(image.size(), u32::from(entry.granularity_bits))
                 .map_err(|error| IoError::refused(errno::EINVAL, error.to_string())),
             false => {
-                section.io(async |request: Request<'_>| image.read_bitmap(request, entry).await)
+                let left = &mut left;
+                section
+                    .io(async |request: Request<'_>| image.read_bitmap(request, entry, left).await)
             }
         };
         let stored = StoredBitmap {

@@ -92,13 +92,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_packed_is_not() {
-        let mut state = 1u32;
-        let data: Vec<u8> = (0..4096)
-            .map(|_| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (state >> 24) as u8
-            })
-            .collect();
+        let data = test_support::pattern(4096, 1);
         assert_eq!(pack(Compression::Zlib, &data), None);
         assert_eq!(pack(Compression::Zstd, &data), None);
     }

@@ -14,7 +14,6 @@ use crate::image::{Image, Standing};
 use crate::open::{Stored, Strictness};
 use crate::steps::step;
 use crate::switch::Extent;
-use crate::zero::Become;
 
 /// Why an image is read again, which says what of it stays.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,12 +33,9 @@ impl Image {
         for event in ["l1_update", "empty_image_prepare", "reftable_update"] {
             step(request, event).await;
         }
-        let size = self.geometry.cluster_size();
-        let end = self.size().next_multiple_of(size);
         // It is what an external snapshot leaves behind.
         let discard = self.settings.lock().pass_discard_snapshot;
-        self.convert(request, 0..end, Become::Nothing, discard)
-            .await?;
+        self.forget_behind(request, 0, discard).await?;
         self.drop_tables(request, 0, discard);
         self.commit(request, Goal::Durable).await
     }

@@ -3,6 +3,7 @@
 //!
 //! Everything here happens in a drained section: nothing else is in flight.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,7 +21,6 @@ use crate::format::snapshot::{self, Snapshot};
 use crate::image::{Claimed, Image};
 use crate::open::read_words;
 use crate::switch::Extent;
-use crate::zero::Become;
 
 /// What is done to every use that a first-level table makes of a cluster.
 enum Change<'c> {
@@ -31,8 +31,8 @@ enum Change<'c> {
 
 fn info_of(snapshot: &Snapshot) -> SnapshotInfo {
     SnapshotInfo {
-        id: snapshot.id.clone(),
-        name: snapshot.name.clone(),
+        id: snapshot.shown_id(),
+        name: snapshot.shown_name(),
         vm_state_size: snapshot.vm_state_size,
         date: Duration::new(
             u64::from(snapshot.seconds),
@@ -103,11 +103,7 @@ impl Image {
         if all.len() >= Limits::SNAPSHOTS as usize {
             return Err(IoError::from_errno(27));
         }
-        let numbers = all.iter().filter_map(|known| known.id.parse::<u64>().ok());
-        let id = numbers
-            .max()
-            .map_or(1, |last| last.saturating_add(1))
-            .to_string();
+        let id = new_id(&all);
         let l1: Vec<u64> = (0..u64::from(l1_size))
             .map(|index| self.l1.get(index) & !COPIED)
             .collect();
@@ -131,8 +127,8 @@ impl Image {
         all.push(Snapshot {
             l1_offset: claimed.offset(),
             l1_size,
-            id: id.clone(),
-            name: info.name.clone(),
+            id: id.clone().into_bytes(),
+            name: info.name.clone().into_bytes(),
             seconds: info.date.as_secs() as u32,
             nanoseconds: info.date.subsec_nanos(),
             vm_clock: info.vm_clock.as_nanos() as u64,
@@ -146,10 +142,7 @@ impl Image {
         self.note_metadata();
         if info.vm_state_size > 0 {
             // It belongs to the snapshot now.
-            let start = self.vm_state_offset();
-            let size = self.geometry.cluster_size();
-            let end = (start + info.vm_state_size).next_multiple_of(size);
-            self.convert(request, start..end, Become::Nothing, false)
+            self.forget_behind(request, self.vm_state_offset(), false)
                 .await?;
         }
         Ok(id)
@@ -447,6 +440,17 @@ impl Image {
         self.mark_copied(request, true).await?;
         self.commit(request, Goal::Durable).await
     }
+}
+
+/// What no snapshot is called: one more than the greatest number that is one's
+/// name, or the least that is none's.
+fn new_id(all: &[Snapshot]) -> String {
+    let number = |known: &Snapshot| std::str::from_utf8(&known.id).ok()?.parse::<u64>().ok();
+    let numbers: BTreeSet<u64> = all.iter().filter_map(number).collect();
+    let last = numbers.last().copied().unwrap_or(0);
+    let next = last.checked_add(1);
+    let next = next.or_else(|| (1..last).find(|number| !numbers.contains(number)));
+    next.unwrap_or(last).to_string()
 }
 
 /// The first and the last cluster that an entry refers to.

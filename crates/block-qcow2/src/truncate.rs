@@ -1,5 +1,6 @@
 //! Changing the length of an image.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use block_common::error::errno;
@@ -76,22 +77,11 @@ impl Image {
     }
 
     async fn shrink(&self, request: Request<'_>, old: u64, new: u64) -> Result<(), IoError> {
-        let size = self.geometry.cluster_size();
-        let edge = new.next_multiple_of(size);
+        let edge = new.next_multiple_of(self.geometry.cluster_size());
         // What is left of the last cluster must not come back.
-        let run = self.map(request, new.min(old - 1), 1).await?;
-        if edge > new && !run.kind.is_zero() && !run.kind.is_unallocated() {
-            let end = edge.min(old);
-            let zeroes = Buffer::zeroed((end - new) as usize);
-            let _here = self.grace.enter();
-            self.write_runs(request, new, zeroes.source()).await?;
-        }
-        let end = old.next_multiple_of(size);
-        if edge < end {
-            // Whoever cuts it off wants the space.
-            self.convert(request, edge..end, Become::Nothing, true)
-                .await?;
-        }
+        self.wipe(request, new..edge.min(old)).await?;
+        // Whoever cuts it off wants the space.
+        self.forget_behind(request, edge, true).await?;
         self.drop_tables(request, self.geometry.l1_entries(new), true);
         self.set_size(request, new).await?;
         if !self.geometry.keeps_data {
@@ -101,6 +91,40 @@ impl Image {
             }
         }
         Ok(())
+    }
+
+    /// Writes zeroes where a range shows something that is stored here.
+    async fn wipe(&self, request: Request<'_>, range: Range<u64>) -> Result<(), IoError> {
+        let _here = self.grace.enter();
+        let mut at = range.start;
+        while at < range.end {
+            let run = self.map(request, at, range.end - at).await?;
+            if !run.kind.is_zero() && !run.kind.is_unallocated() {
+                let zeroes = Buffer::zeroed(run.bytes as usize);
+                self.write_runs(request, at, zeroes.source()).await?;
+            }
+            at += run.bytes;
+        }
+        Ok(())
+    }
+
+    /// Gives up all clusters from `from` on, also those behind what the guest
+    /// sees: who looks there when the image is longer is to find nothing.
+    pub async fn forget_behind(
+        &self,
+        request: Request<'_>,
+        from: u64,
+        discard: bool,
+    ) -> Result<(), IoError> {
+        let entries = u64::from(self.lock().header.l1_size);
+        let end = entries * self.geometry.l2_coverage();
+        match from < end {
+            true => {
+                self.convert(request, from..end, Become::Nothing, discard)
+                    .await
+            }
+            false => Ok(()),
+        }
     }
 
     /// Gives up second-level tables from `first` on; they describe nothing.
@@ -130,6 +154,10 @@ impl Image {
     async fn grow(&self, request: Request<'_>, old: u64, to: Truncation) -> Result<(), IoError> {
         let new = to.length;
         let entries = self.geometry.l1_entries(new);
+        // The state of a machine that a snapshot has left there.
+        let end = old.next_multiple_of(self.geometry.cluster_size());
+        let discard = self.settings.lock().pass_discard_other;
+        self.forget_behind(request, end, discard).await?;
         let grown = self.grow_l1(request, entries).await;
         grown.map_err(|error| in_words("Failed to grow the L1 table", &error))?;
         if !self.geometry.keeps_data && self.lock().header.has_raw_data() {
@@ -138,7 +166,13 @@ impl Image {
                 other => other,
             };
             let data = request.child("data-file")?;
+            let there = data.length().await?;
             data.truncate(new, false, below).await?;
+            if there > old {
+                // What it had there before is not what is new.
+                let bytes = there.min(new) - old;
+                data.write_zeroes(old, bytes, WriteFlags::MAY_UNMAP).await?;
+            }
         }
         if to.zeroes {
             let unit = self.geometry.subcluster_size();
@@ -261,11 +295,14 @@ impl Image {
                 }
                 false => (None, want.start, count, false),
             };
-            if !fresh || how != Preallocation::Metadata {
+            let only_mapped = how == Preallocation::Metadata;
+            if only_mapped && !self.geometry.keeps_data {
+                self.clear_data(request, host, count << bits).await?;
+            } else if !fresh || !only_mapped {
                 let data = self.data(request)?;
                 data.write_zeroes(host, count << bits, WriteFlags::empty())
                     .await?;
-            } else if self.geometry.keeps_data {
+            } else {
                 // What an entry refers to is in the file.
                 self.reach_end(request).await?;
             }
@@ -284,6 +321,31 @@ impl Image {
             at = (want.start + (count << bits)).min(to);
         }
         Ok(())
+    }
+
+    /// Lets a part of the file with the data read as zeroes and be there,
+    /// without giving it room. A raw one is so already.
+    async fn clear_data(
+        &self,
+        request: Request<'_>,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<(), IoError> {
+        if self.mirrors_data() {
+            return Ok(());
+        }
+        let data = self.data(request)?;
+        let end = offset + bytes;
+        let length = data.length().await?;
+        if length > offset {
+            let there = length.min(end) - offset;
+            data.write_zeroes(offset, there, WriteFlags::MAY_UNMAP)
+                .await?;
+        }
+        match length < end {
+            true => data.truncate(end, false, Preallocation::Off).await,
+            false => Ok(()),
+        }
     }
 
     /// Makes the file as long as what was given out of it.

@@ -76,7 +76,7 @@ impl Image {
 
     /// Whether the file with the data has to show what the guest sees
     /// (`data_file_is_raw`).
-    fn mirrors_data(&self) -> bool {
+    pub fn mirrors_data(&self) -> bool {
         !self.geometry.keeps_data && self.lock().header.has_raw_data()
     }
 
@@ -205,6 +205,9 @@ impl Image {
         }
         let data = request.child("data-file")?;
         let bytes = part.end.min(self.size()).saturating_sub(part.start);
+        if bytes == 0 {
+            return Ok(());
+        }
         if must {
             let flags = WriteFlags::MAY_UNMAP;
             return data.write_zeroes(part.start, bytes, flags).await;

@@ -10,6 +10,7 @@ mod bench;
 mod cli;
 mod draw;
 mod graph;
+mod run;
 mod stress;
 mod tool;
 mod tour;

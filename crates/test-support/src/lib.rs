@@ -5,6 +5,8 @@
 //! | `layer` | a block layer of its own for a test, with a directory if it wants one |
 //! | `disk` | short ways to attach to a node and to do I/O |
 //! | `numbers` | numbers of chance and bytes to write, the same each time |
+//! | `room` | places with little room, to run out of it |
+//! | [`stored`] | what is stored in a qcow2 image, to be looked at and damaged |
 //! | `tool` | QEMU's own tools, and what becomes of a test without them |
 //! | `answers` | two programs that were given the same line |
 //! | [`page`] | pages of the repository that are made of something |
@@ -24,6 +26,8 @@ mod disk;
 mod layer;
 mod numbers;
 pub mod page;
+mod room;
+pub mod stored;
 mod tool;
 
 pub use answers::assert_alike;
@@ -32,4 +36,5 @@ pub use disk::{
 };
 pub use layer::{in_layer, in_layer_with_files};
 pub use numbers::{Random, pattern};
+pub use room::{Little, little_room, with_little_room};
 pub use tool::{Tool, skip};

@@ -13,6 +13,7 @@ use super::lock::{HostLocks, Locking};
 use super::open::{Aio, Protocol, refused};
 use super::opened::{self, Mode, Opened};
 use super::requests::{How, Refused};
+use crate::options::node_options;
 
 impl File {
     /// A node of the regular file at `path`, to be opened (`file`).
@@ -67,17 +68,7 @@ impl FileOptions {
         self
     }
 
-    /// Sets what any node can be told.
-    pub fn options(mut self, options: NodeOptions) -> Self {
-        self.options = options;
-        self
-    }
-
-    /// Opens the file for reading only.
-    pub fn read_only(mut self, read_only: bool) -> Self {
-        self.options.read_only = read_only;
-        self
-    }
+    node_options!(options, read_only);
 
     /// Opens the file for reading only until somebody wants to write
     /// (`auto-read-only`). If it cannot be written, then they are refused and

@@ -35,6 +35,7 @@ pub use of_backend::{
 };
 
 use crate::forward::{AS_THE_CHILD, at_file, forward};
+use crate::options::node_options;
 use group::Member;
 
 /// Which limits of its own a request has to keep to (`ThrottleDirection`).
@@ -141,17 +142,7 @@ pub struct ThrottleOptions {
 }
 
 impl ThrottleOptions {
-    /// Sets what any node can be told.
-    pub fn options(mut self, options: NodeOptions) -> Self {
-        self.options = options;
-        self
-    }
-
-    /// Opens the node for reading only.
-    pub fn read_only(mut self, read_only: bool) -> Self {
-        self.options.read_only = read_only;
-        self
-    }
+    node_options!(options, read_only);
 
     /// Nobody has put the node there by name.
     fn implicit(mut self) -> Self {

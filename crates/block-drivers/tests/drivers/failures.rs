@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,6 +14,7 @@ use block_drivers::{Chance, File, Inject, Injector, Raw, RequestKind, Stats};
 use block_gs::{Backend, BlockDriver, BqlGuard, GraphError, Node, NodeBuilder, Perm, Role};
 use block_io::aio::yield_now;
 use block_io::{Buffer, Destination, DriverIo, IoError, IoFuture, Request, Source, WriteFlags};
+use test_support::{Little, little_room, with_little_room};
 
 use crate::support::{
     READ_WRITE, backend, disk, flush, in_layer, pattern, read, write, write_as_parent,
@@ -29,59 +29,31 @@ fn image(path: &Path, blocks: usize) -> Vec<u8> {
     bytes
 }
 
-/// Tells the child process where to fill a disk.
-const FULL: &str = "QUIESCE_TEST_FULL_DIRECTORY";
-
-/// Runs the test below as a child, with so little room. Returns whether
-/// the system lets us.
-fn in_a_small_place(wrapper: &[&str], script: &str, directory: &Path) -> bool {
-    let this = std::env::current_exe().expect("a path");
-    let output = Command::new(wrapper[0])
-        .args(&wrapper[1..])
-        .args(["sh", "-c", script])
-        .arg(this)
-        .args(["--exact", "failures::fill_a_disk", "--nocapture"])
-        .env(FULL, directory)
-        .output()
-        .expect("a shell");
-    if output.status.code() == Some(77) {
-        return false;
-    }
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{output:?}");
-    assert!(said.contains("1 passed"), "{said}");
-    true
-}
-
 #[test]
 fn a_limit_on_files_loses_nothing_that_was_written() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let script = "ulimit -f 256 || exit 77; trap '' XFSZ; exec \"$0\" \"$@\"";
-    assert!(in_a_small_place(&["env"], script, directory.path()));
+    let run = with_little_room(Little::Files, directory.path(), "failures::fill_a_disk");
+    assert!(run, "a limit needs no permission");
 }
 
 #[test]
 fn a_full_file_system_loses_nothing_that_was_written() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let script =
-        format!("mount -t tmpfs -o size=256k none \"${FULL}\" || exit 77; exec \"$0\" \"$@\"");
-    let unshare = ["sh", "-c", "unshare -Urm \"$@\" || exit $?", "sh"];
-    let allowed = Command::new("unshare").args(["-Urm", "true"]).status();
-    if !allowed.is_ok_and(|status| status.success())
-        || !in_a_small_place(&unshare, &script, directory.path())
-    {
-        println!("SKIPPED: this process may not mount a file system of its own");
-    }
+    with_little_room(
+        Little::FileSystem,
+        directory.path(),
+        "failures::fill_a_disk",
+    );
 }
 
 /// For the tests above, in a child process with little room; alone it does
 /// nothing.
 #[test]
 fn fill_a_disk() {
-    let Some(directory) = std::env::var_os(FULL) else {
+    let Some(directory) = little_room() else {
         return;
     };
-    let path = Path::new(&directory).join("image");
+    let path = directory.join("image");
     in_layer(|bql, _| {
         File::create(&path, BLOCK as u64).expect("created");
         let file = File::new(&path).open(bql, "file").expect("opened");

@@ -5,6 +5,7 @@
 //! nothing waits any more. What has been done is taken back if anything is
 //! refused.
 
+use block_common::error::errno;
 use block_common::{GraphError, IoError};
 use block_io::Request;
 use block_io::aio::AioContext;
@@ -16,6 +17,9 @@ use crate::graph::section::Section;
 use crate::graph::write;
 use crate::reopen::{AfterReopen, Ready};
 use crate::{BqlGuard, Node, buffers, context_change, limits, permissions};
+
+/// How often the graph is looked at that others change at the same time.
+const TRIES: u32 = 64;
 
 /// Changes being made. Unless finished, dropping it takes them all back, also
 /// when a callback of a driver panics; once they are decided, what is left to
@@ -82,10 +86,13 @@ impl<'t> Attempt<'t> {
 
     /// Quiesces what the changes need quiesced, and brings together what they
     /// connect.
+    ///
+    /// # Errors
+    /// `EBUSY` when what runs meanwhile changes what that is all the time.
     fn cover(&mut self, changes: &[Change]) -> Result<(), GraphError> {
         // Covering polls, and so does moving. What runs meanwhile may put
         // another node below a filter, so look again.
-        loop {
+        for _ in 0..TRIES {
             let needed = nodes_to_cover(self.bql, changes);
             self.section.cover(self.bql, needed);
             merge_contexts(self.bql, changes, &mut self.moved)?;
@@ -96,6 +103,10 @@ impl<'t> Attempt<'t> {
                 return Ok(());
             }
         }
+        Err(GraphError::Refused {
+            message: "The nodes to be changed are changed by others all the time".to_owned(),
+            errno: errno::EBUSY,
+        })
     }
 
     fn make(&mut self, changes: &[Change]) -> Result<(), GraphError> {

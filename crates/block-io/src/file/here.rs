@@ -11,9 +11,11 @@ use super::patience::Attempt;
 use super::{FileIo, Inline, MAX_SEGMENTS};
 use crate::{Destination, Source, turn};
 
-/// Longer writes go to an engine where they might wait: they take so long that
-/// another thread is worth its cost. In bytes.
-const SHORT: usize = 64 << 10;
+/// Longer writes go to an engine where they might wait: they take so long
+/// (copying these bytes takes some 100 microseconds) that another thread is
+/// worth its cost. Those of several requests to one file would not run side by
+/// side there, as the file system lets one at a time write. In bytes.
+pub(super) const SHORT: usize = 1 << 20;
 
 /// What a file system does for a write besides copying it takes as long as
 /// copying so many bytes.

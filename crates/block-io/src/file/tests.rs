@@ -13,6 +13,7 @@ use std::thread;
 use block_common::IoError;
 use rustix::io::{Errno, ReadWriteFlags};
 
+use super::here::SHORT;
 use super::*;
 use crate::aio::{EventLoop, Wait, yield_now};
 use crate::node::tests::null_node;
@@ -234,7 +235,7 @@ fn a_short_write_that_may_wait_a_little_is_done_at_once() {
 
     let durable = patient.write(activity.request(), 0, buffer.source(), true);
     assert!(durable.into_ready().is_err(), "it waits for the disk");
-    let longer = Buffer::zeroed((64 << 10) + 1);
+    let longer = Buffer::zeroed(SHORT + 1);
     let long = patient.write(activity.request(), 0, longer.source(), false);
     assert!(long.into_ready().is_err(), "it takes a while");
 }

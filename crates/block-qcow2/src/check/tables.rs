@@ -105,7 +105,7 @@ impl Check<'_> {
         }
         for snapshot in snapshots {
             let entries = u64::from(snapshot.l1_size);
-            let (id, name) = (snapshot.id.clone(), snapshot.name.clone());
+            let (id, name) = (snapshot.shown_id(), snapshot.shown_name());
             if self.geometry.in_cluster(snapshot.l1_offset) != 0 {
                 self.wrong(Qcow2Finding::SnapshotL1Unaligned {
                     id,

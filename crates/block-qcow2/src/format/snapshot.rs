@@ -54,10 +54,10 @@ pub struct Snapshot {
     pub l1_offset: u64,
     /// How many entries that has.
     pub l1_size: u32,
-    /// What the image calls it.
-    pub id: String,
-    /// What the user calls it.
-    pub name: String,
+    /// What the image calls it: any bytes, which stay as they are.
+    pub id: Vec<u8>,
+    /// What the user calls it, likewise.
+    pub name: Vec<u8>,
     /// When it was made: seconds since 1970.
     pub seconds: u32,
     /// And nanoseconds.
@@ -72,6 +72,18 @@ pub struct Snapshot {
     pub instructions: u64,
     /// Extra data that is not known.
     pub unknown_extra: Vec<u8>,
+}
+
+impl Snapshot {
+    /// What the image calls it, as text.
+    pub fn shown_id(&self) -> String {
+        String::from_utf8_lossy(&self.id).into_owned()
+    }
+
+    /// What the user calls it, as text.
+    pub fn shown_name(&self) -> String {
+        String::from_utf8_lossy(&self.name).into_owned()
+    }
 }
 
 /// The snapshots of a table, and how long the table is.
@@ -121,8 +133,8 @@ pub(crate) fn read(
     Snapshot {
         l1_offset: be64(entry, 0),
         l1_size: be32(entry, 8),
-        id: String::from_utf8_lossy(id).into_owned(),
-        name: String::from_utf8_lossy(name).into_owned(),
+        id: id.to_vec(),
+        name: name.to_vec(),
         seconds: be32(entry, 16),
         nanoseconds: be32(entry, 20),
         vm_clock: be64(entry, 24),
@@ -170,8 +182,8 @@ pub fn write(snapshots: &[Snapshot]) -> Result<Vec<u8>, FormatError> {
         put64(&mut entry, FIXED + 16, snapshot.instructions);
         out.extend_from_slice(&entry);
         out.extend_from_slice(&snapshot.unknown_extra);
-        out.extend_from_slice(snapshot.id.as_bytes());
-        out.extend_from_slice(snapshot.name.as_bytes());
+        out.extend_from_slice(&snapshot.id);
+        out.extend_from_slice(&snapshot.name);
     }
     match out.len() as u64 > Limits::SNAPSHOT_TABLE_BYTES {
         true => Err(FormatError::SnapshotTable),
@@ -179,7 +191,7 @@ pub fn write(snapshots: &[Snapshot]) -> Result<Vec<u8>, FormatError> {
     }
 }
 
-fn length_of(text: &str) -> Result<u16, FormatError> {
+fn length_of(text: &[u8]) -> Result<u16, FormatError> {
     u16::try_from(text.len()).map_err(|_| FormatError::SnapshotTable)
 }
 
@@ -192,7 +204,8 @@ mod tests {
         let numbers = (any::<u64>(), any::<u32>(), any::<u32>(), any::<u32>());
         let sizes = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
         let rest = proptest::collection::vec(any::<u8>(), 0..40);
-        ("[0-9]{1,4}", "\\PC{0,20}", numbers, sizes, rest).prop_map(
+        let bytes = || proptest::collection::vec(any::<u8>(), 0..20);
+        (bytes(), bytes(), numbers, sizes, rest).prop_map(
             |(id, name, (l1_offset, l1_size, seconds, nanoseconds), sizes, unknown_extra)| {
                 Snapshot {
                     l1_offset,

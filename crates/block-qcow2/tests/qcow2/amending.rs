@@ -5,163 +5,20 @@
 use std::future::{Future, poll_fn};
 use std::path::Path;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use block_common::Value;
-use block_gs::{
-    BlockDriver, BqlGuard, GraphError, IoError, Node, NodeBuilder, NodeOptions, Perm, SnapshotInfo,
-    SnapshotKey,
-};
+use block_gs::{BqlGuard, GraphError, IoError, Node, NodeOptions, Perm, SnapshotInfo, SnapshotKey};
 use block_io::aio::yield_now;
-use block_io::{
-    Capabilities, Destination, DriverIo, IoFuture, Preallocation, Repairs, Request, Source,
-    Truncation, WriteFlags,
-};
+use block_io::{Preallocation, Repairs, Request, WriteFlags};
 use block_qcow2::{CreateOptions, Qcow2Image, Qcow2Options};
 
-use crate::support::backend;
+use crate::support::tape::{Fails, Step, Tape};
 use crate::support::{
-    Tool, create, discard, disk, flush, in_layer, open, pattern, read, write, zero,
+    Random, at_a_path, attached, backend, beside_qemu_img, check, close, create, discard, disk,
+    flush, open, pattern, read, text, write, zero,
 };
-
-/// A file in memory that does as it is told, and remembers what it did.
-struct Tape {
-    state: Mutex<State>,
-}
-
-#[derive(Clone)]
-enum Step {
-    Write(u64, Vec<u8>),
-    Length(u64),
-    Flush,
-}
-
-struct State {
-    bytes: Vec<u8>,
-    steps: Vec<Step>,
-    /// How many writes and flushes there were.
-    count: usize,
-    /// Which of them fails, and whether it is done all the same.
-    fails: Option<(usize, bool)>,
-    /// How many bytes were given up.
-    discarded: u64,
-}
-
-impl Tape {
-    fn new(bytes: &[u8]) -> Arc<Tape> {
-        let state = State {
-            bytes: bytes.to_vec(),
-            steps: Vec::new(),
-            count: 0,
-            fails: None,
-            discarded: 0,
-        };
-        Arc::new(Tape {
-            state: Mutex::new(state),
-        })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("not poisoned")
-    }
-
-    fn step(&self, step: Step) -> Result<(), IoError> {
-        let state = &mut *self.lock();
-        let fails = state.fails.filter(|(number, _)| *number == state.count);
-        state.count += 1;
-        if fails.is_none_or(|(_, done)| done) {
-            step.apply(&mut state.bytes);
-            state.steps.push(step);
-        }
-        match fails {
-            None => Ok(()),
-            Some(_) => Err(IoError::from_errno(5)),
-        }
-    }
-}
-
-impl Step {
-    fn apply(&self, bytes: &mut Vec<u8>) {
-        match self {
-            Step::Write(offset, data) => {
-                let end = *offset as usize + data.len();
-                if bytes.len() < end {
-                    bytes.resize(end, 0);
-                }
-                bytes[*offset as usize..end].copy_from_slice(data);
-            }
-            Step::Length(length) => bytes.resize(*length as usize, 0),
-            Step::Flush => {}
-        }
-    }
-}
-
-impl DriverIo for Tape {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            flushes_to_disk: true,
-            discards: true,
-            ..Capabilities::default()
-        }
-    }
-
-    fn read<'r>(&'r self, _: Request<'r>, offset: u64, mut into: Destination<'r>) -> IoFuture<'r> {
-        IoFuture::new(async move {
-            yield_now().await;
-            let state = self.lock();
-            let mut data = vec![0; into.len()];
-            let from = (offset as usize).min(state.bytes.len());
-            let there = (state.bytes.len() - from).min(data.len());
-            data[..there].copy_from_slice(&state.bytes[from..from + there]);
-            into.copy_from_slice(&data);
-            Ok(())
-        })
-    }
-
-    fn write<'r>(
-        &'r self,
-        _: Request<'r>,
-        offset: u64,
-        from: Source<'r>,
-        _: WriteFlags,
-    ) -> IoFuture<'r> {
-        IoFuture::new(async move {
-            let mut data = vec![0; from.len()];
-            from.copy_to_slice(&mut data);
-            let done = self.step(Step::Write(offset, data));
-            // Who is cancelled here does not know that it is done.
-            yield_now().await;
-            done
-        })
-    }
-
-    fn truncate<'r>(&'r self, _: Request<'r>, to: Truncation) -> IoFuture<'r> {
-        IoFuture::ready(self.step(Step::Length(to.length)))
-    }
-
-    fn flush_to_disk<'r>(&'r self, _: Request<'r>) -> IoFuture<'r> {
-        IoFuture::new(async move {
-            yield_now().await;
-            self.step(Step::Flush)
-        })
-    }
-
-    fn discard<'r>(&'r self, _: Request<'r>, _: u64, bytes: u64) -> IoFuture<'r> {
-        self.lock().discarded += bytes;
-        IoFuture::done()
-    }
-
-    fn length<'r>(&'r self, _: Request<'r>) -> IoFuture<'r, u64> {
-        IoFuture::ready(Ok(self.lock().bytes.len() as u64))
-    }
-}
-
-impl BlockDriver for Tape {
-    fn format_name(&self) -> &'static str {
-        "tape"
-    }
-}
 
 /// Opens the image on a tape.
 fn over(bql: &mut BqlGuard, tape: &Arc<Tape>, read_only: bool) -> Result<Node, GraphError> {
@@ -175,23 +32,14 @@ fn over_with(
     read_only: bool,
     settings: Qcow2Options,
 ) -> Result<Node, GraphError> {
-    let driver: Arc<dyn BlockDriver> = tape.clone();
-    let unmaps = NodeOptions {
+    let file = tape.open(bql)?;
+    let node = NodeOptions {
+        read_only,
         unmap: true,
         ..NodeOptions::default()
     };
-    let file = NodeBuilder::new("").options(unmaps).open(bql, driver)?;
-    let node = NodeOptions {
-        read_only,
-        ..unmaps
-    };
     let image = Qcow2Image::read(bql, &file)?;
     image.options(node).settings(settings).open(bql, "")
-}
-
-fn close(bql: &mut BqlGuard, node: Node) {
-    drop(node);
-    bql.poll(block_io::aio::Wait::No);
 }
 
 /// What is done to an image.
@@ -241,6 +89,23 @@ impl Work {
             Work::Apply => section.goto_snapshot("1"),
             Work::Delete => section.delete_snapshot(key),
         }
+    }
+
+    /// As [`run`](Work::run), with a step that fails, done or not. Says also
+    /// whether there are no more steps before that one.
+    fn run_failing(
+        self,
+        bql: &mut BqlGuard,
+        tape: &Tape,
+        node: &Node,
+        number: usize,
+        done: bool,
+    ) -> (Result<(), GraphError>, bool) {
+        let step = tape.lock().asked + number;
+        tape.lock().fails = Fails::Once { step, done };
+        let outcome = self.run(bql, node);
+        tape.lock().fails = Fails::Never;
+        (outcome, tape.lock().asked <= step)
     }
 
     /// Whether counts and the flags that say of a cluster that it is not
@@ -305,8 +170,7 @@ fn image_over(bql: &mut BqlGuard, path: &Path, backing: bool) -> Vec<u8> {
         ..CreateOptions::new(SIZE)
     };
     create(bql, path, &options);
-    let node = open(bql, path, false).expect("opened");
-    let device = disk(bql, &node);
+    let (node, device) = attached(bql, path);
     let none = WriteFlags::empty();
     write(bql, &device, 0, &pattern(40_000, 1)).expect("written");
     zero(bql, &device, 1024, 2048, none).expect("zeroed");
@@ -318,8 +182,7 @@ fn image_over(bql: &mut BqlGuard, path: &Path, backing: bool) -> Vec<u8> {
     flush(bql, &device).expect("stored");
     Work::Snapshot.run(bql, &node).expect("kept");
     write(bql, &device, 90_000, &pattern(3000, 3)).expect("written");
-    drop(device);
-    close(bql, node);
+    close(bql, (device, node));
     std::fs::read(path).expect("read")
 }
 
@@ -344,10 +207,7 @@ fn content(bql: &mut BqlGuard, node: &Node) -> Vec<u8> {
 fn look(bql: &mut BqlGuard, bytes: &[u8]) -> (u64, Vec<u8>) {
     let tape = Tape::new(bytes);
     let node = over(bql, &tape, true).expect("it can be opened");
-    let found = node
-        .drain(bql)
-        .io(async |request: Request<'_>| request.check(Repairs::empty()).await)
-        .expect("looked at");
+    let found = check(bql, &node, Repairs::empty()).expect("looked at");
     let content = content(bql, &node);
     close(bql, node);
     (found.corruptions + found.check_errors, content)
@@ -358,18 +218,15 @@ fn mended(bql: &mut BqlGuard, bytes: &[u8]) -> (u64, Vec<u8>) {
     let tape = Tape::new(bytes);
     let node = over(bql, &tape, false).expect("it can be opened");
     let all = Repairs::LEAKS | Repairs::ERRORS;
-    let repaired = node
-        .drain(bql)
-        .io(async |request: Request<'_>| request.check(all).await);
+    let repaired = check(bql, &node, all);
     repaired.expect("looked at");
     close(bql, node);
-    let bytes = tape.lock().bytes.clone();
+    let bytes = tape.bytes();
     look(bql, &bytes)
 }
 
 /// The image goes on: it is written to, and closed; nothing is wrong with it.
 fn goes_on(bql: &mut BqlGuard, tape: &Arc<Tape>, node: Node, expected: &[Vec<u8>; 2], what: &str) {
-    tape.lock().fails = None;
     let seen = content(bql, &node);
     assert!(expected.contains(&seen), "{what}: what is read has changed");
     let device = disk(bql, &node);
@@ -381,7 +238,7 @@ fn goes_on(bql: &mut BqlGuard, tape: &Arc<Tape>, node: Node, expected: &[Vec<u8>
     drop(device);
     let last = content(bql, &node);
     close(bql, node);
-    let bytes = tape.lock().bytes.clone();
+    let bytes = tape.bytes();
     let (wrong, stored) = look(bql, &bytes);
     assert_eq!(wrong, 0, "{what}: the image is damaged");
     assert!(stored == last, "{what}: something else was stored");
@@ -389,9 +246,8 @@ fn goes_on(bql: &mut BqlGuard, tape: &Arc<Tape>, node: Node, expected: &[Vec<u8>
 
 #[test]
 fn what_fails_at_any_step_leaves_the_image_whole() {
-    in_layer(|bql, directory| {
-        let path = directory.path().join("image");
-        let kinds = [image(bql, &path), image_over(bql, &path, true)];
+    at_a_path(|bql, path| {
+        let kinds = [image(bql, path), image_over(bql, path, true)];
         for (work, bytes) in WORK
             .iter()
             .flat_map(|work| kinds.iter().map(move |kind| (work, kind)))
@@ -401,10 +257,7 @@ fn what_fails_at_any_step_leaves_the_image_whole() {
                 for number in 0.. {
                     let tape = Tape::new(bytes);
                     let node = over(bql, &tape, false).expect("opened");
-                    let begun = tape.lock().count;
-                    tape.lock().fails = Some((begun + number, done));
-                    let outcome = work.run(bql, &node);
-                    let is_over = tape.lock().count <= begun + number;
+                    let (outcome, is_over) = work.run_failing(bql, &tape, &node, number, done);
                     let what = format!("{work:?}, step {number}, {done}");
                     goes_on(bql, &tape, node, &expected, &what);
                     if is_over {
@@ -420,25 +273,17 @@ fn what_fails_at_any_step_leaves_the_image_whole() {
 
 #[test]
 fn zero_flags_that_cannot_be_taken_away_leak_nothing() {
-    in_layer(|bql, directory| {
-        let bytes = image_over(bql, &directory.path().join("image"), true);
+    at_a_path(|bql, path| {
+        let bytes = image_over(bql, path, true);
         let work = Work::Amend(&[("compat", "0.10")]);
         for done in [false, true] {
             for number in 0.. {
                 let tape = Tape::new(&bytes);
                 let node = over(bql, &tape, false).expect("opened");
-                let begun = tape.lock().count;
-                tape.lock().fails = Some((begun + number, done));
-                let outcome = work.run(bql, &node);
-                let is_over = tape.lock().count <= begun + number;
-                tape.lock().fails = None;
+                let (outcome, is_over) = work.run_failing(bql, &tape, &node, number, done);
                 close(bql, node);
-                let bytes = tape.lock().bytes.clone();
-                let node = over(bql, &Tape::new(&bytes), true).expect("opened");
-                let found = node
-                    .drain(bql)
-                    .io(async |request: Request<'_>| request.check(Repairs::empty()).await)
-                    .expect("looked at");
+                let node = over(bql, &Tape::new(&tape.bytes()), true).expect("opened");
+                let found = check(bql, &node, Repairs::empty()).expect("looked at");
                 close(bql, node);
                 let what = format!("step {number}, {done}: {outcome:?}");
                 assert_eq!((found.corruptions, found.leaks), (0, 0), "{what}");
@@ -452,8 +297,8 @@ fn zero_flags_that_cannot_be_taken_away_leak_nothing() {
 
 #[test]
 fn what_is_cancelled_at_any_step_leaves_the_image_whole() {
-    in_layer(|bql, directory| {
-        let bytes = image_over(bql, &directory.path().join("image"), true);
+    at_a_path(|bql, path| {
+        let bytes = image_over(bql, path, true);
         let can = |work: &&Work| matches!(work, Work::Amend(_) | Work::Resize(_));
         for work in WORK.iter().filter(can) {
             let expected = contents(bql, *work, &bytes);
@@ -474,8 +319,9 @@ fn what_is_cancelled_at_any_step_leaves_the_image_whole() {
 
 #[test]
 fn a_crash_at_any_flush_leaves_the_image_whole() {
-    in_layer(|bql, directory| {
-        let bytes = image_over(bql, &directory.path().join("image"), true);
+    at_a_path(|bql, path| {
+        let bytes = image_over(bql, path, true);
+        let mut random = Random(1);
         for work in WORK {
             let expected = contents(bql, *work, &bytes);
             let tape = Tape::new(&bytes);
@@ -490,15 +336,20 @@ fn a_crash_at_any_flush_leaves_the_image_whole() {
                     since.push(step);
                     continue;
                 }
-                // Each alone, all but each, none, all.
-                for chosen in 0..2 * since.len() + 2 {
+                // Each alone, all but each, none, all; then any sectors.
+                let by_step = 2 * since.len() + 2;
+                for chosen in 0..by_step + 4 {
                     let mut crashed = stored.clone();
                     for (at, step) in since.iter().enumerate() {
                         let is_stored = match chosen {
                             0 => false,
                             1 => true,
                             one if one < since.len() + 2 => at == one - 2,
-                            other => at != other - 2 - since.len(),
+                            other if other < by_step => at != other - 2 - since.len(),
+                            _ => {
+                                step.tear(&mut crashed, &mut random);
+                                continue;
+                            }
                         };
                         if is_stored || matches!(step, Step::Length(_)) {
                             step.apply(&mut crashed);
@@ -523,8 +374,8 @@ fn a_crash_at_any_flush_leaves_the_image_whole() {
 
 #[test]
 fn a_snapshot_that_cannot_be_made_leaves_nothing_behind() {
-    in_layer(|bql, directory| {
-        let bytes = image(bql, &directory.path().join("image"));
+    at_a_path(|bql, path| {
+        let bytes = image(bql, path);
         let tape = Tape::new(&bytes);
         let node = over(bql, &tape, false).expect("opened");
         // Some clusters are used twice by now: one of them more is too many.
@@ -532,10 +383,7 @@ fn a_snapshot_that_cannot_be_made_leaves_nothing_behind() {
         narrow.run(bql, &node).expect("they fit");
         let refused = Work::Snapshot.run(bql, &node).expect_err("no room");
         assert_eq!(refused.errno(), 22);
-        let found = node
-            .drain(bql)
-            .io(async |request: Request<'_>| request.check(Repairs::empty()).await)
-            .expect("looked at");
+        let found = check(bql, &node, Repairs::empty()).expect("looked at");
         assert_eq!((found.corruptions, found.leaks), (0, 0));
         close(bql, node);
     });
@@ -543,8 +391,8 @@ fn a_snapshot_that_cannot_be_made_leaves_nothing_behind() {
 
 #[test]
 fn what_is_cut_off_is_all_that_goes_whatever_fails() {
-    in_layer(|bql, directory| {
-        let bytes = image(bql, &directory.path().join("image"));
+    at_a_path(|bql, path| {
+        let bytes = image(bql, path);
         const KEPT: u64 = 30_208;
         let work = Work::Resize(KEPT);
         let expected = contents(bql, Work::Snapshot, &bytes)[0][..KEPT as usize].to_vec();
@@ -559,11 +407,7 @@ fn what_is_cut_off_is_all_that_goes_whatever_fails() {
             let what = format!("step {number}, {done}");
             let tape = Tape::new(&bytes);
             let node = over(bql, &tape, false).expect("opened");
-            let begun = tape.lock().count;
-            tape.lock().fails = Some((begun + number, done));
-            let outcome = work.run(bql, &node);
-            let is_over = tape.lock().count <= begun + number;
-            tape.lock().fails = None;
+            let (outcome, is_over) = work.run_failing(bql, &tape, &node, number, done);
             assert!(prefix(bql, &node) == expected, "{what}");
             assert_eq!(outcome.is_ok(), is_over, "{what}");
             // And then it grows: nothing of what was there comes back.
@@ -576,7 +420,7 @@ fn what_is_cut_off_is_all_that_goes_whatever_fails() {
                 "{what}"
             );
             close(bql, node);
-            let stored = tape.lock().bytes.clone();
+            let stored = tape.bytes();
             let (wrong, content) = look(bql, &stored);
             assert_eq!(wrong, 0, "{what}");
             assert!(content[..KEPT as usize] == expected, "{what}");
@@ -586,30 +430,25 @@ fn what_is_cut_off_is_all_that_goes_whatever_fails() {
 
 #[test]
 fn qemu_finds_nothing_wrong_and_reads_each_snapshot() {
-    let Some(qemu_img) = Tool::find("qemu-img") else {
-        return;
-    };
-    in_layer(|bql, directory| {
-        let path = directory.path().join("image");
-        let bytes = image_over(bql, &path, true);
+    beside_qemu_img(|bql, path, qemu_img| {
+        let bytes = image_over(bql, path, true);
         let shown = |key: &str| {
-            let to = directory.path().join("shown");
-            let path = path.to_str().expect("text");
+            let to = path.with_file_name("shown");
             let mut line = vec!["convert", "-O", "raw"];
             if !key.is_empty() {
                 line.extend(["-l", key]);
             }
-            qemu_img.succeed([&line[..], &[path, to.to_str().expect("text")]].concat());
+            qemu_img.succeed([&line[..], &[text(path), text(&to)]].concat());
             std::fs::read(to).expect("converted")
         };
         let keys = ["", "snapshot.id=1", "snapshot.id=2"];
         let before: Vec<Vec<u8>> = keys.iter().map(|key| shown(key)).collect();
         for work in WORK {
-            std::fs::write(&path, &bytes).expect("written");
-            let node = open(bql, &path, false).expect("opened");
+            std::fs::write(path, &bytes).expect("written");
+            let node = open(bql, path, false).expect("opened");
             work.run(bql, &node).expect("done");
             close(bql, node);
-            let check = qemu_img.run(["check", path.to_str().expect("text")]);
+            let check = qemu_img.run(["check", text(path)]);
             assert!(check.status.success(), "{work:?}: {check:?}");
             if let Work::Amend(_) = work {
                 let after: Vec<Vec<u8>> = keys.iter().map(|key| shown(key)).collect();
@@ -635,8 +474,8 @@ fn given_up(
 
 #[test]
 fn what_is_given_up_is_given_up_in_the_file_as_options_say() {
-    in_layer(|bql, directory| {
-        let bytes = image(bql, &directory.path().join("image"));
+    at_a_path(|bql, path| {
+        let bytes = image(bql, path);
         let with = |request: bool, snapshot: bool, other: bool| Qcow2Options {
             pass_discard_request: Some(request),
             pass_discard_snapshot: Some(snapshot),
@@ -685,15 +524,13 @@ fn what_is_given_up_is_given_up_in_the_file_as_options_say() {
 
 #[test]
 fn a_size_can_be_changed_whatever_else_is_in_the_header() {
-    in_layer(|bql, directory| {
-        let path = directory.path().join("image");
-        let mut bytes = image(bql, &path);
+    at_a_path(|bql, path| {
+        let mut bytes = image(bql, path);
         // An extension that nobody knows leaves no room in a header of 512
         // bytes, not even for what says that there are no more.
-        let end = 112;
-        bytes[end..end + 4].copy_from_slice(&0x1234_5678_u32.to_be_bytes());
-        bytes[end + 4..end + 8].copy_from_slice(&392_u32.to_be_bytes());
-        bytes[end + 8..512].fill(0);
+        const EXTENSION: [u8; 8] = (0x1234_5678 << 32 | 392_u64).to_be_bytes();
+        bytes[112..120].copy_from_slice(&EXTENSION);
+        bytes[120..512].fill(0);
         let tape = Tape::new(&bytes);
         let node = over(bql, &tape, false).expect("opened");
         for length in [65536, 1 << 20] {
@@ -706,16 +543,16 @@ fn a_size_can_be_changed_whatever_else_is_in_the_header() {
         assert!(refused.to_string().ends_with(text), "{refused}");
         let content = content(bql, &node);
         close(bql, node);
-        let stored = tape.lock().bytes.clone();
-        assert_eq!(stored[end..end + 4], bytes[end..end + 4]);
+        let stored = tape.bytes();
+        assert_eq!(stored[112..116], EXTENSION[..4]);
         assert_eq!(look(bql, &stored), (0, content));
     });
 }
 
 #[test]
 fn others_may_keep_what_they_have_when_an_image_gets_older() {
-    in_layer(|bql, directory| {
-        let bytes = image(bql, &directory.path().join("image"));
+    at_a_path(|bql, path| {
+        let bytes = image(bql, path);
         let tape = Tape::new(&bytes);
         let node = over(bql, &tape, false).expect("opened");
         let told = Arc::new(Mutex::new(Vec::new()));

@@ -8,9 +8,8 @@ use block_io::{Buffer, IoError, NodeUid, Request, StatusFlags, WriteFlags};
 use block_qcow2::{CreateOptions, Qcow2Image};
 
 use crate::support::{
-    READ_WRITE, Tool, backend, create, disk, in_layer, qemu_reads, read, write, zero,
+    READ_WRITE, Random, Tool, backend, close, create, disk, in_layer, qemu_reads, read, write, zero,
 };
-use crate::writing::Random;
 
 /// What no image of these is longer than.
 const MOST: u64 = 1 << 20;
@@ -85,8 +84,7 @@ fn make_chain(
                     }
                 }
             }
-            drop((disk, nodes));
-            bql.poll(block_io::aio::Wait::No);
+            close(bql, (disk, nodes));
         } else {
             let options = format!(
                 "cluster_size={cluster_size},extended_l2={}",
@@ -267,8 +265,7 @@ fn chain_of(depth: usize, seed: u64) {
             .position(|(one, other)| one != other);
         assert_eq!(differs, None);
         assert_eq!(without_holes(&map(bql, node)), without_holes(&said));
-        drop((device, nodes));
-        bql.poll(block_io::aio::Wait::No);
+        close(bql, (device, nodes));
         for path in &paths {
             tools
                 .0
@@ -362,8 +359,7 @@ fn a_long_chain_is_used_while_a_node_in_the_middle_is_drained() {
         }
         now.extend_from_slice(&expected[now.len()..]);
         assert!(read(bql, &device, 0, now.len()).expect("read") == now);
-        drop((device, top, nodes));
-        bql.poll(block_io::aio::Wait::No);
+        close(bql, (device, top, nodes));
         let text = paths
             .last()
             .expect("one")

@@ -7,8 +7,7 @@ use block_gs::{IoThread, SnapshotInfo};
 use block_io::{Buffer, WriteFlags};
 use block_qcow2::CreateOptions;
 
-use crate::support::{Tool, create, disk, in_layer, open, qemu_reads, read};
-use crate::writing::Random;
+use crate::support::{Random, Tool, create, disk, in_layer, open, qemu_reads, read};
 
 const SECTOR: u64 = 512;
 

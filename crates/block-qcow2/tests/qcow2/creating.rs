@@ -4,7 +4,7 @@ use block_io::Preallocation;
 use block_qcow2::CreateOptions;
 use block_qcow2::format::header::Compression;
 
-use crate::support::{Tool, create, disk, in_layer, open, pattern, qemu_reads, write};
+use crate::support::{Tool, close, create, disk, in_layer, open, pattern, qemu_reads, turn, write};
 
 fn kinds(directory: &std::path::Path) -> Vec<CreateOptions> {
     let base = CreateOptions::new(5 << 20);
@@ -81,7 +81,7 @@ fn qemu_finds_nothing_wrong_with_them() {
         for options in kinds(directory.path()) {
             let path = directory.path().join("image");
             create(bql, &path, &options);
-            bql.poll(block_io::aio::Wait::No);
+            turn(bql);
             let text = path.to_str().expect("text");
             let check = qemu_img.run(["check", "-q", text]);
             assert!(check.status.success(), "{options:?}: {check:?}");
@@ -100,8 +100,7 @@ fn qemu_finds_nothing_wrong_with_them() {
             let disk = disk(bql, &node);
             write(bql, &disk, 3_000_001, &data).expect("written");
             model[3_000_001..3_200_001].copy_from_slice(&data);
-            drop((disk, node));
-            bql.poll(block_io::aio::Wait::No);
+            close(bql, (disk, node));
             let check = qemu_img.run(["check", "-q", text]);
             assert!(check.status.success(), "{options:?}: {check:?}");
             assert!(qemu_reads(&qemu_img, &path) == model, "{options:?}");

@@ -1,26 +1,15 @@
 //! Bitmaps that are kept with the image, other options for an image in use,
 //! and changes of what it says about itself.
 
-use std::path::Path;
-
 use block_common::Value;
 use block_drivers::File;
 use block_gs::{BqlGuard, Node, NodeOptions, Perm, ReopenOptions};
 use block_qcow2::{CreateOptions, Qcow2Image, Qcow2Options};
 
 use crate::support::{
-    Tool, backend, create, disk, in_layer, open, pattern, qemu_reads, read, write,
+    Tool, assert_sound, at_a_path, backend, beside_qemu_img, close, create, disk, open, pattern,
+    qemu_reads, read, turn, write,
 };
-
-fn clean(qemu_img: &Tool, path: &Path) {
-    let check = qemu_img.run(["check", path.to_str().expect("text")]);
-    assert!(
-        check.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&check.stdout),
-        String::from_utf8_lossy(&check.stderr)
-    );
-}
 
 fn dirty(bql: &BqlGuard, node: &Node, name: &str) -> Option<(u64, bool, bool)> {
     let view = node.bitmaps(bql).find(|view| view.name() == name)?;
@@ -33,51 +22,44 @@ fn bitmaps_of_qemu_go_on_noting_writes() {
     let (Some(qemu_img), Some(qemu_io)) = (Tool::find("qemu-img"), Tool::find("qemu-io")) else {
         return;
     };
-    in_layer(|bql, directory| {
-        let path = directory.path().join("image");
+    at_a_path(|bql, path| {
         let text = path.to_str().expect("text");
         qemu_img.succeed(["create", "-q", "-f", "qcow2", text, "64M"]);
         qemu_img.succeed(["bitmap", "--add", "-g", "64k", text, "one"]);
         qemu_img.succeed(["bitmap", "--add", "--disable", text, "two"]);
         qemu_io.succeed(["-c", "write 0 128k", text]);
-        let node = open(bql, &path, false).expect("opened");
+        let node = open(bql, path, false).expect("opened");
         assert_eq!(dirty(bql, &node, "one"), Some((128 << 10, false, true)));
         assert_eq!(dirty(bql, &node, "two"), Some((0, false, false)));
         let info = qemu_img.succeed(["info", "-U", text]);
         assert!(info.contains("in-use"), "{info}");
         let disk = disk(bql, &node);
         write(bql, &disk, 1 << 20, &[1; 4096]).expect("written");
-        drop((disk, node));
-        bql.poll(block_io::aio::Wait::No);
-        clean(&qemu_img, &path);
+        close(bql, (disk, node));
+        assert_sound(&qemu_img, path);
         let info = qemu_img.succeed(["info", text]);
         assert!(
             !info.contains("in-use") && info.contains("name: one"),
             "{info}"
         );
-        let node = open(bql, &path, true).expect("opened");
+        let node = open(bql, path, true).expect("opened");
         assert_eq!(dirty(bql, &node, "one"), Some((192 << 10, false, true)));
-        drop(node);
-        bql.poll(block_io::aio::Wait::No);
+        close(bql, node);
         qemu_img.succeed(["bitmap", "--remove", text, "one"]);
-        clean(&qemu_img, &path);
+        assert_sound(&qemu_img, path);
     });
 }
 
 #[test]
 fn an_image_is_reopened_for_reading_and_for_writing() {
-    let Some(qemu_img) = Tool::find("qemu-img") else {
-        return;
-    };
-    in_layer(|bql, directory| {
-        let path = directory.path().join("image");
-        create(bql, &path, &CreateOptions::new(4 << 20));
-        let node = open(bql, &path, false).expect("opened");
+    beside_qemu_img(|bql, path, qemu_img| {
+        create(bql, path, &CreateOptions::new(4 << 20));
+        let node = open(bql, path, false).expect("opened");
         {
             let disk = disk(bql, &node);
             write(bql, &disk, 0, &[3; 100_000]).expect("written");
         }
-        bql.poll(block_io::aio::Wait::No);
+        turn(bql);
         let to = |read_only| NodeOptions {
             read_only,
             ..NodeOptions::default()
@@ -85,7 +67,7 @@ fn an_image_is_reopened_for_reading_and_for_writing() {
         node.drain(bql)
             .reopen(ReopenOptions::new(to(true)))
             .expect("for reading");
-        clean(&qemu_img, &path);
+        assert_sound(qemu_img, path);
         let reader = backend(bql, &node, Perm::CONSISTENT_READ).expect("a reader");
         assert!(
             read(bql, &reader, 0, 100_000)
@@ -115,26 +97,21 @@ fn an_image_is_reopened_for_reading_and_for_writing() {
             .expect("for writing");
         let disk = disk(bql, &node);
         write(bql, &disk, 1 << 20, &[4; 100_000]).expect("written");
-        drop((disk, reader, node));
-        bql.poll(block_io::aio::Wait::No);
-        clean(&qemu_img, &path);
+        close(bql, (disk, reader, node));
+        assert_sound(qemu_img, path);
     });
 }
 
 /// Who only reads keeps no more of the table of counts than there is.
 #[test]
 fn an_image_that_was_read_first_keeps_its_table_of_counts_when_it_is_written() {
-    let Some(qemu_img) = Tool::find("qemu-img") else {
-        return;
-    };
-    in_layer(|bql, directory| {
-        let path = directory.path().join("image");
+    beside_qemu_img(|bql, path, qemu_img| {
         let mut options = CreateOptions::new(4 << 20);
         options.cluster_size = 512;
-        create(bql, &path, &options);
-        let table = || std::fs::read(&path).expect("there")[48..60].to_vec();
+        create(bql, path, &options);
+        let table = || std::fs::read(path).expect("there")[48..60].to_vec();
         let before = table();
-        let file = File::new(&path).open(bql, "").expect("opened");
+        let file = File::new(path).open(bql, "").expect("opened");
         let image = Qcow2Image::read(bql, &file).expect("read");
         let node = image.read_only(true).open(bql, "").expect("opened");
         node.drain(bql)
@@ -144,11 +121,10 @@ fn an_image_that_was_read_first_keeps_its_table_of_counts_when_it_is_written() {
         // This takes a dozen blocks of counts.
         let bytes = pattern(1 << 20, 9);
         write(bql, &disk, 1 << 20, &bytes).expect("written");
-        drop((disk, node, file));
-        bql.poll(block_io::aio::Wait::No);
-        clean(&qemu_img, &path);
+        close(bql, (disk, node, file));
+        assert_sound(qemu_img, path);
         assert_eq!(table(), before, "it is where it was");
-        let all = qemu_reads(&qemu_img, &path);
+        let all = qemu_reads(qemu_img, path);
         assert!(all[1 << 20..2 << 20] == bytes);
     });
 }
@@ -168,21 +144,17 @@ fn amend(
 
 #[test]
 fn images_change_what_they_say() {
-    let Some(qemu_img) = Tool::find("qemu-img") else {
-        return;
-    };
-    in_layer(|bql, directory| {
-        let path = directory.path().join("image");
+    beside_qemu_img(|bql, path, qemu_img| {
         let text = path.to_str().expect("text");
         create(
             bql,
-            &path,
+            path,
             &CreateOptions {
                 version: 2,
                 ..CreateOptions::new(4 << 20)
             },
         );
-        let node = open(bql, &path, false).expect("opened");
+        let node = open(bql, path, false).expect("opened");
         let mut model = pattern(1 << 20, 8);
         {
             let disk = disk(bql, &node);
@@ -193,15 +165,14 @@ fn images_change_what_they_say() {
             .expect_err("too old")
             .errno();
         amend(bql, &node, &[("compat", "1.1"), ("lazy_refcounts", "on")]).expect("amended");
-        drop(node);
-        bql.poll(block_io::aio::Wait::No);
+        close(bql, node);
         let info = qemu_img.succeed(["info", text]);
         assert!(
             info.contains("compat: 1.1") && info.contains("lazy refcounts: true"),
             "{info}"
         );
-        clean(&qemu_img, &path);
-        let node = open(bql, &path, false).expect("opened");
+        assert_sound(qemu_img, path);
+        let node = open(bql, path, false).expect("opened");
         {
             let disk = disk(bql, &node);
             let zeroes = block_io::WriteFlags::empty();
@@ -213,11 +184,10 @@ fn images_change_what_they_say() {
         amend(bql, &node, &[("cluster_size", "4096")])
             .expect_err("never")
             .errno();
-        drop(node);
-        bql.poll(block_io::aio::Wait::No);
+        close(bql, node);
         let info = qemu_img.succeed(["info", text]);
         assert!(info.contains("compat: 0.10"), "{info}");
-        clean(&qemu_img, &path);
-        assert!(qemu_reads(&qemu_img, &path) == model);
+        assert_sound(qemu_img, path);
+        assert!(qemu_reads(qemu_img, path) == model);
     });
 }

@@ -15,5 +15,6 @@ mod lazy;
 mod managing;
 mod matrix;
 mod reading;
+mod remains;
 mod support;
 mod writing;

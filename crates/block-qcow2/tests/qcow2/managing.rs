@@ -2,36 +2,15 @@
 
 use std::path::Path;
 
-use block_gs::{Backend, BqlGuard, Node, Perm, SnapshotInfo, SnapshotKey};
-use block_io::{BackingName, CheckResult, Preallocation, Repairs, Request};
+use block_gs::{BqlGuard, Node, Perm, SnapshotKey};
+use block_io::{BackingName, Preallocation, Repairs, Request};
 use block_qcow2::{CreateOptions, Qcow2Image};
 
 use crate::support::{
-    READ_WRITE, Tool, backend, create, discard, disk, flush, in_layer, open, pattern, qemu_reads,
-    read, write,
+    COPIED, READ_WRITE, Stored, Tool, assert_sound, assert_sound_and_reads, at_a_path, attached,
+    backend, beside_qemu_img, check, close, clusters_of, create, create_written, discard, flush,
+    in_layer, open, pattern, qemu_reads, read, take_snapshot, text, write,
 };
-
-fn close(bql: &mut BqlGuard, disk: Backend, node: Node) {
-    drop((disk, node));
-    bql.poll(block_io::aio::Wait::No);
-}
-
-fn assert_clean(qemu_img: &Tool, path: &Path) {
-    let check = qemu_img.run(["check", path.to_str().expect("text")]);
-    assert!(
-        check.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&check.stdout),
-        String::from_utf8_lossy(&check.stderr)
-    );
-}
-
-fn check(bql: &mut BqlGuard, node: &Node, repairs: Repairs) -> CheckResult {
-    let mut section = node.drain(bql);
-    section
-        .io(async |request: Request<'_>| request.check(repairs).await)
-        .expect("looked at")
-}
 
 /// What QEMU counts: corruptions and leaks.
 fn qemu_counts(qemu_img: &Tool, path: &Path) -> (u64, u64) {
@@ -53,35 +32,14 @@ fn qemu_counts(qemu_img: &Tool, path: &Path) -> (u64, u64) {
 }
 
 fn small() -> CreateOptions {
-    CreateOptions {
-        cluster_size: 4096,
-        ..CreateOptions::new(4 << 20)
-    }
+    clusters_of(4096, 4 << 20)
 }
 
 /// An image with some data, leaks and corruption made by `damage`.
-fn damaged(bql: &mut BqlGuard, path: &Path, damage: impl FnOnce(&mut Vec<u8>)) {
-    create(bql, path, &small());
-    let node = open(bql, path, false).expect("opened");
-    let disk = disk(bql, &node);
-    write(bql, &disk, 0, &pattern(100_000, 1)).expect("written");
-    write(bql, &disk, 3 << 20, &pattern(50_000, 2)).expect("written");
-    close(bql, disk, node);
-    let mut bytes = std::fs::read(path).expect("read");
-    damage(&mut bytes);
-    std::fs::write(path, bytes).expect("written");
-}
-
-fn word(bytes: &[u8], at: usize) -> u64 {
-    u64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight"))
-}
-
-fn first_l2(bytes: &[u8]) -> usize {
-    (word(bytes, word(bytes, 40) as usize) & 0x00ff_ffff_ffff_fe00) as usize
-}
-
-fn block_of_counts(bytes: &[u8]) -> usize {
-    word(bytes, word(bytes, 48) as usize) as usize
+fn damaged(bql: &mut BqlGuard, path: &Path, damage: impl FnOnce(&mut Stored)) {
+    let written: [(u64, &[u8]); 2] = [(0, &pattern(100_000, 1)), (3 << 20, &pattern(50_000, 2))];
+    create_written(bql, path, &small(), &written);
+    Stored::damage(path, damage);
 }
 
 #[test]
@@ -89,84 +47,67 @@ fn a_check_finds_what_qemu_finds_and_repairs_it() {
     let Some(qemu_img) = Tool::find("qemu-img") else {
         return;
     };
-    type Damage = fn(&mut Vec<u8>);
+    type Damage = fn(&mut Stored);
     let damages: [(&str, Damage); 5] = [
         ("nothing", |_| {}),
-        ("a leak", |bytes| {
-            let l2 = first_l2(bytes);
-            bytes[l2..l2 + 24].fill(0);
+        ("a leak", |image| image.put_bytes(image.l2(), &[0; 24])),
+        ("a count that is too small", |image| {
+            image.count(10, 0);
+            image.count(12, 0);
         }),
-        ("a count that is too small", |bytes| {
-            let block = block_of_counts(bytes);
-            bytes[block + 2 * 10 + 1] = 0;
-            bytes[block + 2 * 12 + 1] = 0;
-        }),
-        ("a count that is too large", |bytes| {
-            let block = block_of_counts(bytes);
-            bytes[block + 2 * 10 + 1] = 7;
-        }),
-        ("a missing flag", |bytes| {
-            let l2 = first_l2(bytes);
-            bytes[l2] &= 0x7f;
+        ("a count that is too large", |image| image.count(10, 7)),
+        ("a missing flag", |image| {
+            image.change(image.l2(), |entry| entry & !COPIED);
         }),
     ];
-    in_layer(|bql, directory| {
-        let path = directory.path().join("image");
+    at_a_path(|bql, path| {
         for (name, damage) in damages {
-            damaged(bql, &path, damage);
-            let (corruptions, leaks) = qemu_counts(&qemu_img, &path);
-            let node = open(bql, &path, true).expect("opened");
-            let found = check(bql, &node, Repairs::empty());
+            damaged(bql, path, damage);
+            let (corruptions, leaks) = qemu_counts(&qemu_img, path);
+            let node = open(bql, path, true).expect("opened");
+            let found = check(bql, &node, Repairs::empty()).expect("looked at");
             assert_eq!(
                 (found.corruptions, found.leaks),
                 (corruptions, leaks),
                 "{name}"
             );
-            drop(node);
-            bql.poll(block_io::aio::Wait::No);
-            let node = open(bql, &path, false).expect("opened");
-            let repaired = check(bql, &node, Repairs::LEAKS | Repairs::ERRORS);
+            close(bql, node);
+            let node = open(bql, path, false).expect("opened");
+            let repaired = check(bql, &node, Repairs::LEAKS | Repairs::ERRORS).expect("looked at");
             assert_eq!((repaired.corruptions, repaired.leaks), (0, 0), "{name}");
             let fixed = repaired.corruptions_fixed + repaired.leaks_fixed;
             assert_eq!(fixed > 0, corruptions + leaks > 0, "{name}");
-            drop(node);
-            bql.poll(block_io::aio::Wait::No);
-            assert_clean(&qemu_img, &path);
+            close(bql, node);
+            assert_sound(&qemu_img, path);
         }
     });
 }
 
 #[test]
 fn an_entry_that_cannot_be_marks_the_image() {
-    let Some(qemu_img) = Tool::find("qemu-img") else {
-        return;
-    };
-    in_layer(|bql, directory| {
-        let path = directory.path().join("image");
-        damaged(bql, &path, |bytes| {
-            let l2 = first_l2(bytes);
-            bytes[l2 + 6] |= 2;
+    beside_qemu_img(|bql, path, qemu_img| {
+        damaged(bql, path, |image| {
+            image.change(image.l2(), |entry| entry | 512);
         });
-        let node = open(bql, &path, false).expect("opened");
-        let disk = disk(bql, &node);
+        let (node, disk) = attached(bql, path);
         let error = read(bql, &disk, 0, 512).expect_err("unaligned");
-        let text = error.to_string();
+        let said = error.to_string();
         assert!(
-            text.contains("Cluster allocation offset") && text.contains("unaligned (L2 offset: 0x"),
-            "{text}"
+            said.contains("Cluster allocation offset") && said.contains("unaligned (L2 offset: 0x"),
+            "{said}"
         );
         assert_eq!(error.errno(), 5);
         let refused = write(bql, &disk, 1 << 20, &[1; 512]);
         assert!(refused.is_err(), "nothing is written any more");
-        close(bql, disk, node);
-        let info = qemu_img.succeed(["info", path.to_str().expect("text")]);
+        close(bql, (disk, node));
+        let info = qemu_img.succeed(["info", text(path)]);
         assert!(info.contains("corrupt: true"), "{info}");
-        let error = open(bql, &path, false).expect_err("corrupt");
+        let error = open(bql, path, false).expect_err("corrupt");
         assert_eq!(
             error.to_string(),
             "qcow2: Image is corrupt; cannot be opened read/write"
         );
-        let node = open(bql, &path, true).expect("to look at it");
+        let node = open(bql, path, true).expect("to look at it");
         drop(node);
     });
 }
@@ -183,22 +124,17 @@ fn resize(
 
 #[test]
 fn images_grow_and_shrink() {
-    let Some(qemu_img) = Tool::find("qemu-img") else {
-        return;
-    };
-    in_layer(|bql, directory| {
-        let path = directory.path().join("image");
+    beside_qemu_img(|bql, path, qemu_img| {
         for cluster_size in [512, 4096, 65536] {
             create(
                 bql,
-                &path,
+                path,
                 &CreateOptions {
                     cluster_size,
                     ..small()
                 },
             );
-            let node = open(bql, &path, false).expect("opened");
-            let disk = disk(bql, &node);
+            let (node, disk) = attached(bql, path);
             let mut model = vec![0; 4 << 20];
             let data = pattern(4 << 20, 5);
             write(bql, &disk, 0, &data).expect("written");
@@ -235,29 +171,15 @@ fn images_grow_and_shrink() {
                 model.resize(length, 0);
                 assert!(read(bql, &disk, 0, length).expect("read") == model, "{how}");
             }
-            close(bql, disk, node);
-            assert_clean(&qemu_img, &path);
-            assert!(qemu_reads(&qemu_img, &path) == model);
+            close(bql, (disk, node));
+            assert_sound_and_reads(qemu_img, path, &model);
         }
     });
 }
 
-fn snapshot(bql: &mut BqlGuard, node: &Node, name: &str) -> String {
-    let mut info = SnapshotInfo {
-        name: name.to_owned(),
-        ..Default::default()
-    };
-    node.drain(bql).create_snapshot(&mut info).expect("made");
-    info.id
-}
-
 #[test]
 fn snapshots_are_made_shown_and_deleted() {
-    let Some(qemu_img) = Tool::find("qemu-img") else {
-        return;
-    };
-    in_layer(|bql, directory| {
-        let path = directory.path().join("image");
+    beside_qemu_img(|bql, path, qemu_img| {
         for options in [
             small(),
             CreateOptions {
@@ -266,9 +188,8 @@ fn snapshots_are_made_shown_and_deleted() {
                 ..small()
             },
         ] {
-            create(bql, &path, &options);
-            let node = open(bql, &path, false).expect("opened");
-            let disk = disk(bql, &node);
+            create(bql, path, &options);
+            let (node, disk) = attached(bql, path);
             let mut states = Vec::new();
             let mut model = vec![0; 4 << 20];
             for round in 0..4u64 {
@@ -281,7 +202,7 @@ fn snapshots_are_made_shown_and_deleted() {
                 discard(bql, &disk, round << 17, 65536).expect("given up");
                 let from = (round as usize) << 17;
                 model[from..from + 65536].fill(0);
-                let id = snapshot(bql, &node, &format!("s{round}"));
+                let id = take_snapshot(bql, &node, &format!("s{round}")).expect("made");
                 assert_eq!(id, (round + 1).to_string());
                 states.push(model.clone());
                 assert!(read(bql, &disk, 0, model.len()).expect("read") == model);
@@ -312,8 +233,8 @@ fn snapshots_are_made_shown_and_deleted() {
             );
             node.drain(bql).goto_snapshot("3").expect("gone to");
             assert!(read(bql, &disk, 0, model.len()).expect("read") == states[2]);
-            close(bql, disk, node);
-            assert_clean(&qemu_img, &path);
+            close(bql, (disk, node));
+            assert_sound(qemu_img, path);
             let text = path.to_str().expect("text");
             let list = qemu_img.succeed(["snapshot", "-l", text]);
             assert!(
@@ -321,14 +242,14 @@ fn snapshots_are_made_shown_and_deleted() {
                 "{list}"
             );
             qemu_img.succeed(["snapshot", "-a", "s0", text]);
-            assert!(qemu_reads(&qemu_img, &path) == states[0]);
+            assert!(qemu_reads(qemu_img, path) == states[0]);
             qemu_img.succeed(["snapshot", "-a", "s3", text]);
-            assert!(qemu_reads(&qemu_img, &path) == states[3]);
+            assert!(qemu_reads(qemu_img, path) == states[3]);
             for name in ["s0", "s2", "s3"] {
                 qemu_img.succeed(["snapshot", "-d", name, text]);
             }
-            assert_clean(&qemu_img, &path);
-            assert!(qemu_reads(&qemu_img, &path) == states[3]);
+            assert_sound(qemu_img, path);
+            assert!(qemu_reads(qemu_img, path) == states[3]);
         }
     });
 }
@@ -338,15 +259,13 @@ fn snapshots_of_qemu_are_used() {
     let (Some(qemu_img), Some(qemu_io)) = (Tool::find("qemu-img"), Tool::find("qemu-io")) else {
         return;
     };
-    in_layer(|bql, directory| {
-        let path = directory.path().join("image");
+    at_a_path(|bql, path| {
         let text = path.to_str().expect("text");
         qemu_img.succeed(["create", "-q", "-f", "qcow2", text, "2M"]);
         qemu_io.succeed(["-c", "write -P 1 0 1M", text]);
         qemu_img.succeed(["snapshot", "-c", "first", text]);
         qemu_io.succeed(["-c", "write -P 2 512k 1M", text]);
-        let node = open(bql, &path, false).expect("opened");
-        let disk = disk(bql, &node);
+        let (node, disk) = attached(bql, path);
         node.drain(bql).goto_snapshot("first").expect("gone to");
         let seen = read(bql, &disk, 0, 2 << 20).expect("read");
         assert!(seen[..1 << 20].iter().all(|byte| *byte == 1));
@@ -356,8 +275,8 @@ fn snapshots_of_qemu_are_used() {
             name: None,
         };
         node.drain(bql).delete_snapshot(which).expect("deleted");
-        close(bql, disk, node);
-        assert_clean(&qemu_img, &path);
+        close(bql, (disk, node));
+        assert_sound(&qemu_img, path);
     });
 }
 
@@ -380,8 +299,7 @@ fn an_emptied_image_shows_what_is_below() {
                 ..small()
             },
         );
-        let node = open(bql, &path, false).expect("opened");
-        let disk = disk(bql, &node);
+        let (node, disk) = attached(bql, &path);
         write(bql, &disk, 1000, &[1; 1 << 20]).expect("written");
         node.drain(bql).make_empty().expect("emptied");
         let seen = read(bql, &disk, 0, 4 << 20).expect("read");
@@ -394,11 +312,11 @@ fn an_emptied_image_shows_what_is_below() {
             request.change_backing_file(Some(to)).await
         };
         node.drain(bql).io(change).expect("renamed");
-        close(bql, disk, node);
-        let info = qemu_img.succeed(["info", path.to_str().expect("text")]);
+        close(bql, (disk, node));
+        let info = qemu_img.succeed(["info", text(&path)]);
         assert!(info.contains("backing file: other"), "{info}");
         std::fs::rename(&base, directory.path().join("other")).expect("renamed");
-        assert_clean(&qemu_img, &path);
+        assert_sound(&qemu_img, &path);
     });
 }
 
@@ -407,8 +325,7 @@ fn a_dirty_image_is_repaired_when_it_is_written() {
     let (Some(qemu_img), Some(qemu_io)) = (Tool::find("qemu-img"), Tool::find("qemu-io")) else {
         return;
     };
-    in_layer(|bql, directory| {
-        let path = directory.path().join("image");
+    at_a_path(|bql, path| {
         let text = path.to_str().expect("text");
         qemu_img.succeed([
             "create",
@@ -421,17 +338,15 @@ fn a_dirty_image_is_repaired_when_it_is_written() {
             "2M",
         ]);
         qemu_io.run(["-c", "write -P 5 0 1M", "-c", "flush", "-c", "abort", text]);
-        let file = block_drivers::File::new(&path)
+        let file = block_drivers::File::new(path)
             .read_only(true)
             .open(bql, "")
             .expect("opened");
         let image = Qcow2Image::read(bql, &file).expect("an image");
         let features = image.header().incompatible;
         assert!(features.contains(block_qcow2::format::header::Incompatible::DIRTY));
-        drop((image, file));
-        bql.poll(block_io::aio::Wait::No);
-        let node = open(bql, &path, false).expect("opened");
-        let disk = disk(bql, &node);
+        close(bql, (image, file));
+        let (node, disk) = attached(bql, path);
         write(bql, &disk, 1 << 20, &[6; 4096]).expect("written");
         assert!(
             read(bql, &disk, 0, 1 << 20)
@@ -439,8 +354,8 @@ fn a_dirty_image_is_repaired_when_it_is_written() {
                 .iter()
                 .all(|byte| *byte == 5)
         );
-        close(bql, disk, node);
-        assert_clean(&qemu_img, &path);
+        close(bql, (disk, node));
+        assert_sound(&qemu_img, path);
     });
 }
 
@@ -484,30 +399,29 @@ fn an_image_takes_what_qemu_measures() {
 
 #[test]
 fn data_does_not_overwrite_metadata() {
-    in_layer(|bql, directory| {
-        let path = directory.path().join("image");
-        type Damage = fn(&mut Vec<u8>) -> u64;
-        let places: [(&str, Damage); 4] = [
-            ("active L1 table", |bytes| word(bytes, 40)),
-            ("active L2 table", |bytes| first_l2(bytes) as u64),
-            ("refcount block", |bytes| block_of_counts(bytes) as u64),
-            ("refcount table", |bytes| word(bytes, 48)),
+    at_a_path(|bql, path| {
+        type Place = fn(&Stored) -> u64;
+        let places: [(&str, Place); 4] = [
+            ("active L1 table", Stored::l1),
+            ("active L2 table", Stored::l2),
+            ("refcount block", Stored::block),
+            ("refcount table", Stored::table),
         ];
         for (name, place) in places {
-            damaged(bql, &path, |bytes| {
-                let entry = place(bytes) | 1 << 63;
-                let l2 = first_l2(bytes);
-                bytes[l2..l2 + 8].copy_from_slice(&entry.to_be_bytes());
+            damaged(bql, path, |image| {
+                image.put(image.l2(), place(image) | COPIED);
             });
-            let before = std::fs::read(&path).expect("read");
-            let node = open(bql, &path, false).expect("opened");
-            let disk = disk(bql, &node);
+            let before = Stored::read(path);
+            let (node, disk) = attached(bql, path);
             let error = write(bql, &disk, 0, &[7; 4096]).expect_err("metadata");
             let words = format!("Preventing invalid write on metadata (overlaps with {name})");
             assert!(error.to_string().contains(&words), "{error}");
-            close(bql, disk, node);
-            let after = std::fs::read(&path).expect("read");
-            assert!(before[4096..] == after[4096..], "only the header says so");
+            close(bql, (disk, node));
+            let after = Stored::read(path);
+            assert!(
+                before.0[4096..] == after.0[4096..],
+                "only the header says so"
+            );
         }
     });
 }

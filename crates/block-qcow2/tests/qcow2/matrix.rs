@@ -10,10 +10,9 @@ use block_io::{Preallocation, Repairs, Request, WriteFlags};
 use block_qcow2::Qcow2Options;
 
 use crate::support::{
-    READ_WRITE, Tool, backend, discard, flush, in_layer, open_with, pattern, qemu_reads, read,
-    write, write_compressed, zero,
+    READ_WRITE, Random, Tool, backend, close, discard, flush, in_layer, open_with, pattern,
+    qemu_reads, read, turn, write, write_compressed, zero,
 };
-use crate::writing::Random;
 
 /// A kind of image.
 #[derive(Clone, Copy)]
@@ -232,8 +231,7 @@ impl Session<'_> {
                 kind => self.request(bql, &node, kind),
             }
         }
-        drop(node);
-        bql.poll(block_io::aio::Wait::No);
+        close(bql, node);
     }
 
     fn request(&mut self, bql: &mut BqlGuard, node: &Node, kind: u64) {
@@ -377,7 +375,7 @@ impl Session<'_> {
         }
         self.log.push("inactive".to_owned());
         // Devices that are gone still have their permissions.
-        bql.poll(block_io::aio::Wait::No);
+        turn(bql);
         if let Err(error) = node.inactivate(bql) {
             panic!("{error}: {:#?}", self.log);
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use block_gs::{BqlGuard, Perm};
 use tempfile::TempDir;
 
-use crate::support::{Tool, backend, in_layer, open, qemu_reads, read};
+use crate::support::{Tool, backend, close, in_layer, open, qemu_reads, read};
 
 /// An image made by `create` with `options`, and written by `commands`.
 fn image(
@@ -45,8 +45,7 @@ fn same(bql: &mut BqlGuard, tools: &(Tool, Tool), path: &Path) {
         let piece = read(bql, &disk, at as u64, end - at).expect("read");
         assert!(piece == expected[at..end], "{at}");
     }
-    drop((disk, node));
-    bql.poll(block_io::aio::Wait::No);
+    close(bql, (disk, node));
 }
 
 fn each(test: impl FnOnce(&mut BqlGuard, &TempDir, &(Tool, Tool))) {

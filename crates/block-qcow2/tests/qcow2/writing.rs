@@ -8,8 +8,8 @@ use block_qcow2::CreateOptions;
 pub use test_support::Random;
 
 use crate::support::{
-    Tool, create, discard, disk, flush, in_layer, open, pattern, qemu_reads, read, write,
-    write_compressed, zero,
+    Tool, attached, create, discard, disk, flush, in_layer, open, pattern, qemu_reads, read, turn,
+    write, write_compressed, zero,
 };
 
 /// Writes `count` times somewhere; `model` has what must be read.
@@ -22,8 +22,7 @@ fn scribble(
     cluster: u64,
     compressed: bool,
 ) {
-    let node = open(bql, path, false).expect("opened");
-    let disk = disk(bql, &node);
+    let (_node, disk) = attached(bql, path);
     let size = model.len() as u64;
     for step in 0..count {
         let offset = random.next(size);
@@ -113,7 +112,7 @@ fn random_operations(options: &str, cluster: u64, size: usize, backing: bool, co
                 cluster,
                 compressed,
             );
-            bql.poll(block_io::aio::Wait::No);
+            turn(bql);
             compare(&qemu_img, &path, &model);
         }
     });

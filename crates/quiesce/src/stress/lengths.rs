@@ -25,7 +25,7 @@ pub async fn perform(worker: &mut Worker, disk: &Arc<Disk>, action: Action) -> R
     let old = disk.model().len();
     let (what, performed) = match action {
         Action::Grow => {
-            worker.shared.count("writes beyond the end");
+            worker.shared.run.count("writes beyond the end");
             let most = disk.most.saturating_sub(old).min(32 << 10);
             let end = old + worker.rng.below(most + 1) / disk.granularity * disk.granularity;
             let start = worker.rng.within(old.saturating_sub(8192)..end);
@@ -35,7 +35,7 @@ pub async fn perform(worker: &mut Worker, disk: &Arc<Disk>, action: Action) -> R
             )
         }
         _ => {
-            worker.shared.count("truncations");
+            worker.shared.run.count("truncations");
             let length = worker.rng.within(disk.most / 2..disk.most);
             let length = length / disk.granularity * disk.granularity;
             (

@@ -100,13 +100,13 @@ fn run(options: &Options, shared: &Arc<Shared>) -> Result<Report, SetupError> {
     let dir = new_directory(&options.dir, "quiesce-stress-")?;
     let (beats, state) = (Arc::clone(shared), Arc::clone(shared));
     let watchdog = Watchdog::start(
-        move || beats.beats(),
+        move || beats.run.beats(),
         move || format!("The seed was {seed}. {}", state.describe()),
     )?;
     let interrupted = Arc::clone(shared);
     let layer = BlockLayer::new()
         .map_err(|error| SetupError::graph("cannot start the block layer", error))?;
-    end_on_interrupt(layer.main_loop(), move || interrupted.interrupt())?;
+    end_on_interrupt(layer.main_loop(), move || interrupted.run.interrupt())?;
     drop(layer);
     // Whatever the process has anyway is there by now.
     let footprint = Footprint::take();
@@ -118,10 +118,10 @@ fn run(options: &Options, shared: &Arc<Shared>) -> Result<Report, SetupError> {
         dir: dir.path(),
     };
     let mut soaked = layer.enter(|bql| soak.run(bql, Rng::new(seed)))?;
-    shared.beat();
+    shared.run.beat();
     drop(layer);
     let mut final_bytes = soaked.final_bytes;
-    if shared.failures() == 0 {
+    if shared.run.failures() == 0 {
         if options.inject_corruption {
             soaked.spoil()?;
         }
@@ -137,7 +137,7 @@ fn run(options: &Options, shared: &Arc<Shared>) -> Result<Report, SetupError> {
     }
     drop(watchdog);
     let mut kept = Vec::new();
-    if shared.failures() > 0 {
+    if shared.run.failures() > 0 {
         kept = soaked.draw(dir.path())?;
         kept.push(dir.keep());
     }
@@ -196,14 +196,14 @@ impl Soak<'_> {
         let mut changer = Changer::new(disks, iothreads, Arc::clone(self.shared), rng);
         let duration = Duration::from_secs(self.options.seconds);
         let mut progress = Progress::new(duration, self.options.quiet);
-        while start.elapsed() < duration && !self.shared.is_stopping() {
+        while start.elapsed() < duration && !self.shared.run.is_stopping() {
             changer.step(bql);
             if let Some(what) = self.shared.stuck(PATIENCE) {
                 self.shared.fail(what);
             }
             progress.update(|| self.now());
         }
-        self.shared.stop();
+        self.shared.run.stop();
         progress.finish();
         // As it was when something went wrong, or the time was up.
         let last = Snapshot::take(bql);
@@ -212,11 +212,11 @@ impl Soak<'_> {
         }
         for task in load {
             bql.block_on(task);
-            self.shared.beat();
+            self.shared.run.beat();
         }
         let (elapsed, sections) = (start.elapsed(), sections_opened(bql));
         let mut final_bytes = 0;
-        if self.shared.failures() == 0 {
+        if self.shared.run.failures() == 0 {
             match finish::check_disks(bql, &changer.disks) {
                 Ok(bytes) => final_bytes = bytes,
                 Err(what) => self.shared.fail(what),
@@ -238,11 +238,11 @@ impl Soak<'_> {
     fn now(&self) -> Now {
         let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let verified = draw::length(get(&self.shared.verified));
-        let steps = self.shared.journal.step();
+        let steps = self.shared.run.journal.step();
         Now {
             requests: get(&self.shared.requests),
             numbers: format!("{verified} verified, {steps} graph steps"),
-            message: self.shared.journal.last(),
+            message: self.shared.run.journal.last(),
         }
     }
 

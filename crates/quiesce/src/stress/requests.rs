@@ -59,7 +59,7 @@ pub async fn perform(worker: &mut Worker, action: Action) -> Result<(), String> 
     };
     let what = format!("{action:?} {}..{}", range.start, range.end);
     worker.note(&what);
-    worker.shared.count(name_of(action));
+    worker.shared.run.count(name_of(action));
     let performed = match action {
         Action::Read | Action::Truncate | Action::Grow => read(worker, &disk, range, false).await,
         Action::ReadBelow => read(worker, &disk, range, true).await,

@@ -111,7 +111,7 @@ impl Drop for Active<'_> {
 impl Worker {
     /// Sends requests until it is told to stop.
     pub async fn run(mut self) {
-        while !self.shared.is_stopping() {
+        while !self.shared.run.is_stopping() {
             let action = Action::some(&mut self.rng);
             if let Err(what) = requests::perform(&mut self, action).await {
                 self.shared.fail(format!("{}: {what}", self.name));

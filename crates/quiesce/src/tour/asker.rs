@@ -44,7 +44,7 @@ impl Asker {
     pub async fn run(mut self) {
         let mut inserted: Option<Node> = None;
         let mut number = 0;
-        while !self.watch.is_stopping() {
+        while !self.watch.run.is_stopping() {
             sleep(Duration::from_micros(self.rng.within(2_000..12_000))).await;
             number += 1;
             let asked = match (inserted.take(), self.rng.below(3)) {
@@ -61,7 +61,7 @@ impl Asker {
             if asked.is_err() {
                 return;
             }
-            self.watch.count(Kind::AskedByIo);
+            self.watch.run.count(Kind::AskedByIo);
         }
     }
 
@@ -108,7 +108,7 @@ impl Asker {
         let (watch, changes) = (Arc::clone(&self.watch), Arc::clone(&self.changes));
         let outcome = self.main.call(move |bql| {
             changes.fetch_add(1, Ordering::SeqCst);
-            let step = watch.journal.begin(what.clone());
+            let step = watch.run.journal.begin(what.clone());
             change(bql).map_err(|error| Failure::Graph { step, what, error })
         });
         match outcome.await? {
@@ -133,7 +133,7 @@ impl Asker {
         let watch = Arc::clone(&self.watch);
         let what = format!("{} asks: drain '{}'", self.place, node.name());
         let look = move |section: &mut Drained<'_>| {
-            let step = watch.journal.begin(what.clone());
+            let step = watch.run.journal.begin(what.clone());
             // It may have been taken out since, and lead nowhere.
             if section.node().view(section).parents().next().is_none() {
                 return;

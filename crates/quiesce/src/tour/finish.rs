@@ -29,11 +29,11 @@ pub fn check_disks(
     let mut buffer = Buffer::zeroed(CHUNK as usize);
     for ((_, disk), lanes) in world.disks().zip(lanes) {
         for (at, bytes) in chunks(disk) {
-            watch.beat();
+            watch.run.beat();
             let (into, _) = buffer.destination().split_at(bytes);
             let outcome = bql.block_on(disk.target.root.read(at, into));
             let place = || format!("'{}', read in the end", disk.backend.name());
-            let step = watch.journal.step();
+            let step = watch.run.journal.step();
             if let Err(error) = outcome {
                 let (what, error) = (place(), error.into());
                 watch.fail(Failure::Graph { step, what, error });
@@ -87,7 +87,7 @@ pub fn check_files(
 ) -> Checked {
     let mut checked = Checked::default();
     for ((group, disk), lanes) in world.disks().zip(lanes) {
-        watch.beat();
+        watch.run.beat();
         let files = match &group.below {
             Below::Files(files) => files,
             Below::Chain(chain) => {
@@ -112,7 +112,7 @@ pub fn check_files(
             }
             (None, None) => continue,
         };
-        let step = watch.journal.step();
+        let step = watch.run.journal.step();
         let place = format!(
             "the file '{}', read without the block layer",
             path.display()

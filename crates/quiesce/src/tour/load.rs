@@ -212,9 +212,9 @@ impl Worker {
     /// what is in the lane then.
     pub async fn run(mut self) -> Lane {
         let mut buffer = Buffer::zeroed(MAX_REQUEST as usize);
-        while !self.watch.is_stopping() {
+        while !self.watch.run.is_stopping() {
             let plan = self.plan();
-            let before = self.watch.journal.step();
+            let before = self.watch.run.journal.step();
             let outcome = self.request(&plan, &mut buffer).await;
             Counters::add(&self.counters.requests, 1);
             if let Err(trouble) = outcome {
@@ -342,7 +342,7 @@ impl Worker {
             action: plan.action,
             offset: plan.offset,
             bytes: plan.bytes,
-            steps: (before, self.watch.journal.step()),
+            steps: (before, self.watch.run.journal.step()),
             thread: thread::current().name().unwrap_or("?").to_owned(),
         }
     }

@@ -7,7 +7,6 @@ pub mod failure;
 mod finish;
 mod graph;
 mod image;
-pub mod journal;
 mod load;
 mod options;
 mod pattern;
@@ -67,7 +66,7 @@ fn tell(options: &Options, report: &Report, watch: &Watch) -> ExitCode {
         eprintln!("quiesce: {failure}");
     }
     if report.failures > 0 {
-        eprintln!("The last graph steps:\n{}", watch.journal.recent());
+        eprintln!("The last graph steps:\n{}", watch.run.journal.recent());
         eprintln!(
             "The seed was {}; --seed {} makes the same choices.",
             report.seed, report.seed
@@ -113,15 +112,11 @@ fn run(options: &Options, watch: &Arc<Watch>) -> Result<Report, SetupError> {
     let layer = BlockLayer::new()
         .map_err(|error| SetupError::graph("cannot start the block layer", error))?;
     let told = Arc::clone(watch);
-    end_on_interrupt(layer.main_loop(), move || {
-        let again = told.was_interrupted();
-        told.interrupt();
-        again
-    })?;
+    end_on_interrupt(layer.main_loop(), move || told.run.interrupt())?;
     let (beats, steps) = (Arc::clone(watch), Arc::clone(watch));
     let watchdog = Watchdog::start(
-        move || beats.beats(),
-        move || format!("The last graph steps:\n{}", steps.journal.recent()),
+        move || beats.run.beats(),
+        move || format!("The last graph steps:\n{}", steps.run.journal.recent()),
     )?;
     let tour = Tour {
         options,
@@ -132,7 +127,7 @@ fn run(options: &Options, watch: &Arc<Watch>) -> Result<Report, SetupError> {
     let show = layer.enter(|bql| tour.show(bql, Rng::new(seed)))?;
     drop(layer);
     let mut checked = Checked::default();
-    if watch.failures() == 0 {
+    if watch.run.failures() == 0 {
         checked = finish::check_files(&show.world, &show.lanes, user.as_ref(), watch);
     }
     checked.bytes += show.final_bytes;
@@ -201,9 +196,9 @@ impl Tour<'_> {
             // However short the time, there is a round of the chain.
             start.elapsed() >= duration && changer.has_made_the_round()
         };
-        while !is_over(&changer) && !self.watch.is_stopping() {
+        while !is_over(&changer) && !self.watch.run.is_stopping() {
             changer.step(bql);
-            self.watch.beat();
+            self.watch.run.beat();
             progress.update(|| {
                 let totals = Totals::of(&load.counters);
                 let verified = draw::length(totals.verified);
@@ -211,11 +206,11 @@ impl Tour<'_> {
                 Now {
                     requests: totals.requests,
                     numbers: format!("{verified} verified, {changes} graph changes"),
-                    message: self.watch.journal.last(),
+                    message: self.watch.run.journal.last(),
                 }
             });
         }
-        self.watch.stop();
+        self.watch.run.stop();
         let counters = load.counters.clone();
         let lanes = load.end(bql, self.watch);
         let elapsed = start.elapsed();
@@ -223,7 +218,7 @@ impl Tour<'_> {
         let sections = sections_opened(bql);
         let after = Snapshot::take(bql);
         let mut final_bytes = 0;
-        if self.watch.failures() == 0 {
+        if self.watch.run.failures() == 0 {
             final_bytes = finish::check_disks(bql, &changer.world, &lanes, self.watch);
         }
         let inside = [
@@ -322,14 +317,14 @@ impl Load {
     fn end(self, bql: &mut BqlGuard, watch: &Watch) -> Vec<Vec<Lane>> {
         for asker in self.askers {
             bql.block_on(asker);
-            watch.beat();
+            watch.run.beat();
         }
         let mut lanes = Vec::new();
         for workers in self.workers {
             let mut of_disk = Vec::new();
             for worker in workers {
                 of_disk.push(bql.block_on(worker));
-                watch.beat();
+                watch.run.beat();
             }
             lanes.push(of_disk);
         }

@@ -94,12 +94,12 @@ impl Report {
             pictures,
         } = figures;
         let per_second = |amount: f64| amount / seconds.max(1e-9);
-        let kinds = watch.kinds();
+        let kinds = watch.run.counts();
         let moved = (totals.verified + totals.written) as f64 / f64::from(1 << 20);
         Report {
             seed,
             seconds: rounded(seconds, 100.0),
-            interrupted: watch.was_interrupted(),
+            interrupted: watch.run.was_interrupted(),
             engine,
             requests: totals.requests,
             requests_per_second: per_second(totals.requests as f64) as u64,
@@ -118,8 +118,8 @@ impl Report {
             images_checked: checked.images,
             images_checked_by_qemu_img: checked.by_qemu_img,
             corruption: watch.corruption(),
-            failures: watch.failures(),
-            failed: watch.told(),
+            failures: watch.run.failures(),
+            failed: watch.run.told(),
             pictures,
             kinds,
         }
@@ -263,8 +263,8 @@ mod tests {
     #[test]
     fn columns_line_up() {
         let watch = Watch::default();
-        watch.count(Kind::Moved);
-        watch.count(Kind::Refused);
+        watch.run.count(Kind::Moved);
+        watch.run.count(Kind::Refused);
         let report = Report::new(
             Figures {
                 seed: 1,

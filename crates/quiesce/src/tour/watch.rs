@@ -1,27 +1,16 @@
 //! What all threads of the tour share.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::failure::Failure;
-use super::journal::Journal;
-
-/// Failures told in full; of the others only the number is kept.
-const TOLD: usize = 5;
+use crate::run::Run;
 
 /// The state of a tour that its threads share.
 #[derive(Debug, Default)]
 pub struct Watch {
-    stop: AtomicBool,
-    interrupted: AtomicBool,
-    beats: AtomicU64,
+    /// What any run has.
+    pub run: Run<Kind, Failure>,
     corruption: AtomicU64,
-    failures: AtomicU64,
-    told: Mutex<Vec<Failure>>,
-    kinds: Mutex<BTreeMap<Kind, u64>>,
-    /// What the main thread has done to the graph.
-    pub journal: Journal,
 }
 
 /// What is counted of the steps.
@@ -128,49 +117,12 @@ impl Kind {
 }
 
 impl Watch {
-    /// Whether the load and the changes shall end.
-    pub fn is_stopping(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-
-    /// Lets the load and the changes end.
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-
-    /// The user wants it to end.
-    pub fn interrupt(&self) {
-        self.interrupted.store(true, Ordering::Relaxed);
-        self.stop();
-    }
-
-    /// Whether the user wanted it to end.
-    pub fn was_interrupted(&self) -> bool {
-        self.interrupted.load(Ordering::Relaxed)
-    }
-
-    /// The main thread is alive and getting on.
-    pub fn beat(&self) {
-        self.beats.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// How often it was.
-    pub fn beats(&self) -> u64 {
-        self.beats.load(Ordering::Relaxed)
-    }
-
     /// Notes something that must not happen, and ends the tour.
     pub fn fail(&self, failure: Failure) {
-        self.failures.fetch_add(1, Ordering::Relaxed);
         if failure.is_corruption() {
             self.corruption.fetch_add(1, Ordering::Relaxed);
         }
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() < TOLD {
-            told.push(failure);
-        }
-        drop(told);
-        self.stop();
+        self.run.fail(failure);
     }
 
     /// How many comparisons have failed.
@@ -178,33 +130,10 @@ impl Watch {
         self.corruption.load(Ordering::Relaxed)
     }
 
-    /// How much went wrong, corruption included.
-    pub fn failures(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
-    }
-
-    /// The first failures, in words.
-    pub fn told(&self) -> Vec<String> {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.iter().map(ToString::to_string).collect()
-    }
-
-    /// Counts a step that is done.
-    pub fn count(&self, kind: Kind) {
-        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
-        *kinds.entry(kind).or_default() += 1;
-    }
-
-    /// How many steps of each kind there were.
-    pub fn kinds(&self) -> BTreeMap<Kind, u64> {
-        let kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
-        kinds.clone()
-    }
-
     /// How many steps changed the graph.
     pub fn changes(&self) -> u64 {
-        let kinds = self.kinds();
-        let changes = kinds.iter().filter(|(kind, _)| kind.is_change());
+        let counts = self.run.counts();
+        let changes = counts.iter().filter(|(kind, _)| kind.is_change());
         changes.map(|(_, count)| count).sum()
     }
 }

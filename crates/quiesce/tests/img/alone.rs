@@ -3,6 +3,8 @@
 use std::fs;
 use std::process::Command;
 
+use test_support::Random;
+
 use crate::both::{Place, ours};
 
 #[test]
@@ -45,13 +47,12 @@ fn a_target_that_cannot_be_written_fails_the_conversion() {
 #[test]
 fn a_compressed_image_does_not_depend_on_who_was_faster() {
     let place = Place::new(ours());
-    let mut state = 1_u32;
+    let mut random = Random(1);
     let clusters = (0..48_usize).flat_map(|cluster| {
         let busy = (cluster * 29 % 48) * 1200;
         let mut bytes = vec![b'.'; 65536];
         for byte in &mut bytes[..busy] {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            *byte = (state >> 28) as u8;
+            *byte = random.next(16) as u8;
         }
         bytes
     });

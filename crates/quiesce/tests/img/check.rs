@@ -5,6 +5,9 @@
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use test_support::Random;
+use test_support::stored::{COPIED, OFFSET, Stored};
+
 use crate::both::{Place, ours, theirs};
 
 /// What an image is like before it is damaged.
@@ -68,123 +71,8 @@ const OLD: Base = Base {
     ..USUAL
 };
 
-/// The bytes of an image.
-struct Image(Vec<u8>);
-
-/// Where something is, in an entry of a table.
-const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
-
-const COPIED: u64 = 1 << 63;
-
-impl Image {
-    fn get(&self, at: u64) -> u64 {
-        let at = at as usize;
-        u64::from_be_bytes(self.0[at..at + 8].try_into().expect("eight"))
-    }
-
-    fn put(&mut self, at: u64, value: u64) {
-        self.put_bytes(at, &value.to_be_bytes());
-    }
-
-    fn put32(&mut self, at: u64, value: u32) {
-        self.put_bytes(at, &value.to_be_bytes());
-    }
-
-    fn put_bytes(&mut self, at: u64, bytes: &[u8]) {
-        let end = at as usize + bytes.len();
-        if self.0.len() < end {
-            self.0.resize(end, 0);
-        }
-        self.0[at as usize..end].copy_from_slice(bytes);
-    }
-
-    fn change(&mut self, at: u64, change: impl FnOnce(u64) -> u64) {
-        self.put(at, change(self.get(at)));
-    }
-
-    fn bits(&self) -> u32 {
-        self.get(16) as u32
-    }
-
-    fn size(&self) -> u64 {
-        1 << self.bits()
-    }
-
-    /// Where the first-level table is.
-    fn l1(&self) -> u64 {
-        self.get(40)
-    }
-
-    /// Where the table of blocks is.
-    fn table(&self) -> u64 {
-        self.get(48)
-    }
-
-    /// Where the table of snapshots is.
-    fn snapshots(&self) -> u64 {
-        self.get(64)
-    }
-
-    /// Where the first second-level table is.
-    fn l2(&self) -> u64 {
-        self.get(self.l1()) & OFFSET
-    }
-
-    /// Where the entry of a cluster of the guest is.
-    fn entry(&self, number: u64) -> u64 {
-        let wide = self.get(72) & 16 != 0;
-        self.l2() + number * if wide { 16 } else { 8 }
-    }
-
-    /// Which cluster of the file a cluster of the guest is.
-    fn host(&self, number: u64) -> u64 {
-        (self.get(self.entry(number)) & OFFSET) >> self.bits()
-    }
-
-    /// Where the first block of counts is.
-    fn block(&self) -> u64 {
-        self.get(self.table())
-    }
-
-    /// Sets a count that is 16 bits wide.
-    fn count(&mut self, cluster: u64, count: u16) {
-        self.put_bytes(self.block() + cluster * 2, &count.to_be_bytes());
-    }
-
-    /// How many clusters the file has.
-    fn clusters(&self) -> u64 {
-        (self.0.len() as u64).div_ceil(self.size())
-    }
-
-    /// A cluster at the end that is counted, and not used.
-    fn leak(&mut self) {
-        let cluster = self.clusters();
-        self.count(cluster, 1);
-        let length = (cluster + 1) * self.size();
-        self.0.resize(length as usize, 0);
-    }
-
-    /// Where the directory of bitmaps is.
-    fn directory(&self) -> u64 {
-        self.get(self.bitmaps() + 16)
-    }
-
-    /// Where the bitmaps extension is.
-    fn bitmaps(&self) -> u64 {
-        let mut at = self.get(96) & 0xffff_ffff;
-        loop {
-            let (kind, length) = (self.get(at) >> 32, self.get(at) & 0xffff_ffff);
-            assert!(kind != 0, "there are bitmaps");
-            if kind == 0x2385_2875 {
-                return at + 8;
-            }
-            at += 8 + length.next_multiple_of(8);
-        }
-    }
-}
-
 /// What is done to an image.
-type Damage = fn(&mut Image);
+type Damage = fn(&mut Stored);
 
 /// How both compare.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -278,7 +166,7 @@ impl Pair {
 
     /// Checks the same damaged image with both, with and without repairs.
     fn check(&self, case: &Case, good: &[u8]) {
-        let mut image = Image(good.to_vec());
+        let mut image = Stored(good.to_vec());
         (case.damage)(&mut image);
         let modes: [&[&str]; 4] = [
             &["check", "t"],
@@ -351,7 +239,7 @@ fn compare(cases: &[Case]) {
 fn counts_that_are_wrong_are_found_alike() {
     compare(&[
         case("nothing", USUAL, |_| {}),
-        case("leaked cluster", USUAL, Image::leak),
+        case("leaked cluster", USUAL, Stored::leak),
         case("two leaked clusters", USUAL, |image| {
             image.leak();
             image.leak();
@@ -551,7 +439,7 @@ fn lost_counts_are_made_anew_alike() {
         }),
         case("table in the header", PLAIN, |image| image.put(48, 0)),
         case("everything counted as free", PLAIN, |image| {
-            let zeroes = vec![0; image.size() as usize];
+            let zeroes = vec![0; image.cluster_size() as usize];
             image.put_bytes(image.block(), &zeroes);
         }),
         better("block with reserved bits", USUAL, |image| {
@@ -625,7 +513,7 @@ fn too_many_snapshots_are_found_alike() {
         image.put(64, start);
         image.put32(60, count as u32);
     });
-    let mut image = Image(good);
+    let mut image = Stored(good);
     (case.damage)(&mut image);
     for line in [&["check", "t"][..], &["check", "-r", "leaks", "t"]] {
         for place in [&pair.mine, &pair.other] {
@@ -655,10 +543,10 @@ fn bitmaps_are_counted_alike() {
         ("table beyond the end", |image| {
             image.put(image.directory(), 1 << 30);
         }),
-        ("leak", Image::leak),
+        ("leak", Stored::leak),
     ];
     for (name, damage) in damages {
-        let mut image = Image(good.clone());
+        let mut image = Stored(good.clone());
         damage(&mut image);
         for line in [&["check", "t"][..], &["check", "--output=json", "t"]] {
             for place in [&pair.mine, &pair.other] {
@@ -675,7 +563,7 @@ fn quiet_checks_say_what_is_wrong() {
     let Some(pair) = Pair::new() else {
         return;
     };
-    let mut image = Image(pair.make(&USUAL));
+    let mut image = Stored(pair.make(&USUAL));
     image.leak();
     for line in [
         &["check", "-q", "t"][..],
@@ -698,24 +586,18 @@ fn small_changes_anywhere_are_found_alike() {
         return;
     };
     let good = pair.make(&USUAL);
-    let image = Image(good.clone());
+    let image = Stored(good.clone());
     let places = [image.l1(), image.table(), image.block(), image.l2()];
-    let mut state = 7_u64;
-    let mut random = |below: u64| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (state >> 33) % below
-    };
+    let mut random = Random(7);
     for round in 0..40 {
-        let mut image = Image(good.clone());
+        let mut image = Stored(good.clone());
         // Of the tables only the beginning means something.
-        let place = places[random(4) as usize];
-        let at = place + random(if place == image.l2() { 128 } else { 4 }) * 8;
+        let place = places[random.next(4) as usize];
+        let at = place + random.next(if place == image.l2() { 128 } else { 4 }) * 8;
         let bit = match place == image.table() {
             // Lost blocks have cases of their own.
             true => continue,
-            false => random(64),
+            false => random.next(64),
         };
         image.change(at, |word| word ^ 1 << bit);
         for line in [&["check", "t"][..], &["check", "-r", "leaks", "t"]] {

@@ -5,7 +5,7 @@ use block_gs::{BitmapOptions, BqlGuard, NodeOptions, ReopenOptions};
 use block_qcow2::{CreateOptions, Qcow2Options};
 
 use super::model::{filled, numbers};
-use super::recorder::{Disk, EIO, Fault, SECTOR, cut_off, cuts};
+use super::recorder::{Disk, EIO, Fate, Fault, SECTOR, cut_off, cuts};
 use super::workload::{image_over, make};
 use crate::support::{READ_WRITE, Tool, backend, flush, in_layer, read, write};
 use crate::writing::Random;
@@ -58,9 +58,8 @@ fn a_bitmap_has_noted_everything_or_is_worth_nothing() {
             let steps = disk.lock().steps.clone();
             let (mut good, mut bad) = (0, 0);
             for (number, cut) in cuts(&steps).into_iter().enumerate() {
-                let keep = [0, 3, 7][number % 3];
-                let stored = |random: &mut Random| random.next(10) < keep;
-                let left = cut_off(&files, &steps, cut, &mut random, stored);
+                let fate = Fate::any(&mut random);
+                let left = cut_off(&files, &steps, cut, &mut random, fate);
                 let name = format!("seed {seed}, cut {number}");
                 if number % 4 == 0 {
                     let path = directory.path().join("image");

@@ -235,3 +235,24 @@ fn with_counts_of_changing_width() {
         ..Plan::new(29, small())
     });
 }
+
+#[test]
+fn on_a_device() {
+    crash(&Plan {
+        device: true,
+        at_once: 3,
+        snapshots: true,
+        compressed: true,
+        ..Plan::new(35, small())
+    });
+    let create = CreateOptions {
+        refcount_bits: 64,
+        lazy_refcounts: true,
+        ..sized(4 << 20, 512)
+    };
+    crash(&Plan {
+        device: true,
+        at_once: 2,
+        ..Plan::new(36, create)
+    });
+}

@@ -10,7 +10,7 @@ use block_io::{IoError, Preallocation, Repairs, Request, WriteFlags};
 use block_qcow2::{CreateOptions, Qcow2Options};
 
 use super::model::{filled, numbers};
-use super::recorder::{Disk, EIO, ENOSPC, Fault, SECTOR};
+use super::recorder::{Disk, EIO, ENOSPC, Fate, Fault, SECTOR, cut_off, cuts};
 use super::workload::{image_at, image_over, look_at, make, only_flags, said_by};
 use crate::support::{READ_WRITE, Tool, backend, in_layer, read, write};
 use crate::writing::Random;
@@ -187,17 +187,68 @@ impl Running {
         }
     }
 
+    /// Power fails too: what was not flushed may be lost, in part.
+    fn crash(
+        &self,
+        bql: &mut BqlGuard,
+        files: &[Vec<u8>],
+        disk: &Disk,
+        random: &mut Random,
+        name: &str,
+    ) {
+        let steps = disk.lock().steps.clone();
+        let now = cuts(&steps).pop().expect("the end at least");
+        let fate = Fate::any(random);
+        let left = cut_off(files, &steps, now, random, fate);
+        let name = &format!("{name}, then power, {fate:?}");
+        let left = Disk::new(left, random.next(1 << 20));
+        let node = image_over(bql, &left, Qcow2Options::default());
+        check(bql, &node, self.snapshots, name);
+        let device = backend(bql, &node, Perm::CONSISTENT_READ).expect("a reader");
+        look(bql, &node, &device, &self.kept, name);
+        drop(device);
+        self.look_at_snapshots(bql, &node, name);
+        drop(node);
+        bql.poll(block_io::aio::Wait::No);
+    }
+
+    /// Those that must be there are, and each shows what it may.
+    fn look_at_snapshots(&self, bql: &mut BqlGuard, node: &Node, name: &str) {
+        let listed = node.view(bql).snapshots(bql).expect("listed");
+        for (snapshot, (allowed, must)) in &self.taken {
+            let is_there = listed.iter().any(|info| info.name == *snapshot);
+            assert!(is_there || !must, "{name}: {snapshot} is lost");
+            if is_there {
+                node.drain(bql).goto_snapshot(snapshot).expect("gone to");
+                let device = backend(bql, node, Perm::CONSISTENT_READ).expect("a reader");
+                let name = format!("{name}: {snapshot}");
+                look(bql, node, &device, allowed, &name);
+            }
+        }
+    }
+
     /// All that the guest sees, which is allowed.
     fn look(&self, bql: &mut BqlGuard, device: &Backend, name: &str) -> Vec<u64> {
-        let bytes = read(bql, device, 0, (self.size() * SECTOR) as usize).expect("read");
-        let seen = numbers(&bytes, name);
-        for (at, value) in seen.iter().enumerate() {
-            let allowed = &self.allowed[at];
-            let fine = allowed.contains(value);
-            assert!(fine, "{name}: sector {at} has {value}, not {allowed:?}");
-        }
-        seen
+        look(bql, &self.node, device, &self.allowed, name)
     }
+}
+
+/// All that is seen of a node, which is allowed.
+fn look(
+    bql: &mut BqlGuard,
+    node: &Node,
+    device: &Backend,
+    allowed: &Allowed,
+    name: &str,
+) -> Vec<u64> {
+    let bytes = read(bql, device, 0, node.io().length() as usize).expect("read");
+    let seen = numbers(&bytes, name);
+    for (at, value) in seen.iter().enumerate() {
+        let allowed = &allowed[at];
+        let fine = allowed.contains(value);
+        assert!(fine, "{name}: sector {at} has {value}, not {allowed:?}");
+    }
+    seen
 }
 
 fn check(bql: &mut BqlGuard, node: &Node, snapshots: bool, name: &str) {
@@ -239,7 +290,7 @@ fn fail_in_turn(create: &CreateOptions, seed: u64, snapshots: bool, fault: Fault
             let disk = Disk::new(files.clone(), seed);
             let failed = fail_once(
                 bql,
-                &disk,
+                (&files, &disk),
                 &create,
                 seed,
                 snapshots,
@@ -270,7 +321,7 @@ fn fail_in_turn(create: &CreateOptions, seed: u64, snapshots: bool, fault: Fault
 
 fn fail_once(
     bql: &mut BqlGuard,
-    disk: &Arc<Disk>,
+    (files, disk): (&[Vec<u8>], &Arc<Disk>),
     create: &CreateOptions,
     seed: u64,
     snapshots: bool,
@@ -291,8 +342,13 @@ fn fail_once(
         state.requests = 0;
         state.fault = Some(fault);
     }
-    for _ in 0..25 {
+    let mut fate = Random(seed ^ fault.after);
+    let crashes = fate.next(25);
+    for number in 0..25 {
         running.step(bql);
+        if number == crashes {
+            running.crash(bql, files, disk, &mut fate, name);
+        }
     }
     let failed = {
         let mut state = disk.lock();
@@ -319,28 +375,7 @@ fn fail_once(
     running.look(bql, &running.device, name);
     bql.block_on(running.device.root().flush())
         .expect("flushed");
-    let listed = running.node.view(bql).snapshots(bql).expect("listed");
-    for (snapshot, (allowed, must)) in &running.taken {
-        let is_there = listed.iter().any(|info| info.name == *snapshot);
-        assert!(is_there || !must, "{name}: {snapshot} is lost");
-        if is_there {
-            running
-                .node
-                .drain(bql)
-                .goto_snapshot(snapshot)
-                .expect("gone to");
-            let size = running.size();
-            let bytes = read(bql, &running.device, 0, (size * SECTOR) as usize).expect("read");
-            for (at, value) in numbers(&bytes, name).iter().enumerate() {
-                let allowed = &allowed[at];
-                let fine = allowed.contains(value);
-                assert!(
-                    fine,
-                    "{name}: {snapshot}: sector {at} has {value}, not {allowed:?}"
-                );
-            }
-        }
-    }
+    running.look_at_snapshots(bql, &running.node, name);
     let Running { node, device, .. } = running;
     drop((node, device));
     bql.poll(block_io::aio::Wait::No);

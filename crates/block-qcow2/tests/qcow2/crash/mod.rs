@@ -9,6 +9,6 @@ mod cases;
 mod faults;
 mod given_up;
 mod model;
-mod recorder;
+pub mod recorder;
 mod tables;
 pub mod workload;

@@ -15,6 +15,8 @@ pub struct Deed {
     pub values: Vec<u64>,
     /// What was written before this began is durable when it is over.
     pub flush: bool,
+    /// It is durable itself when it is over.
+    pub through: bool,
     /// How much the files had been told when this began and ended.
     pub before: usize,
     pub after: usize,
@@ -64,7 +66,8 @@ pub fn assert_allowed(
         if deed.before >= next {
             continue;
         }
-        let is_durable = flushed.is_some_and(|began| deed.ended < began);
+        let is_durable =
+            flushed.is_some_and(|began| deed.ended < began) || (deed.through && deed.after <= cut);
         for (sector, value) in (deed.from..).zip(&deed.values) {
             let allowed = &mut allowed[sector as usize];
             if is_durable {

@@ -5,7 +5,7 @@ use block_io::{IoError, Preallocation, Repairs, Request};
 use block_qcow2::{CreateOptions, Qcow2Options};
 
 use super::model::{filled, numbers};
-use super::recorder::{Disk, cut_off, cuts};
+use super::recorder::{Disk, Fate, cut_off, cuts};
 use super::workload::{Boxed, image_over, make, together};
 use crate::support::{READ_WRITE, backend, disk, in_layer};
 use crate::writing::Random;
@@ -33,8 +33,8 @@ fn a_block_is_found_only_with_what_counts_it() {
         let mut random = Random(1);
         for (number, cut) in cuts(&steps).into_iter().enumerate() {
             for _ in 0..10 {
-                let half = |random: &mut Random| random.next(2) == 0;
-                let left = cut_off(&files, &steps, cut, &mut random, half);
+                let fate = Fate::any(&mut random);
+                let left = cut_off(&files, &steps, cut, &mut random, fate);
                 let node = image_over(bql, &Disk::new(left, 1), Qcow2Options::default());
                 let check = async |request: Request<'_>| request.check(Repairs::empty()).await;
                 let found = node.drain(bql).io(check).expect("looked at");

@@ -19,7 +19,7 @@ use block_io::{
 use block_qcow2::{CreateOptions, Qcow2Image, Qcow2Options};
 
 use super::model::{Deed, GONE, assert_allowed, filled, numbers};
-use super::recorder::{Disk, SECTOR, cut_off, cuts};
+use super::recorder::{Disk, Fate, SECTOR, cut_off, cuts};
 use crate::support::{READ_WRITE, Tool, backend, in_layer, qemu_reads, read, write};
 use crate::writing::Random;
 
@@ -42,6 +42,8 @@ pub struct Plan {
     pub amends: bool,
     /// A backing image so many sectors long.
     pub backing: u64,
+    /// The image is on a device, which is full of something else.
+    pub device: bool,
 }
 
 impl Plan {
@@ -58,6 +60,14 @@ impl Plan {
             resizes: false,
             amends: false,
             backing: 0,
+            device: false,
+        }
+    }
+
+    fn disk(&self, files: Vec<Vec<u8>>, seed: u64) -> Arc<Disk> {
+        match self.device {
+            true => Disk::devices(files, seed),
+            false => Disk::new(files, seed),
         }
     }
 }
@@ -72,7 +82,18 @@ const BELOW: u64 = 1 << 40;
 
 /// The files of a new image: itself, its data, what is below.
 pub fn make(bql: &mut BqlGuard, create: &CreateOptions) -> Vec<Vec<u8>> {
-    let disk = Disk::new(vec![Vec::new(); 3], 0);
+    make_on(bql, create, Disk::new(vec![Vec::new(); 3], 0))
+}
+
+/// The same on devices.
+fn make_on_device(bql: &mut BqlGuard, create: &CreateOptions) -> Vec<Vec<u8>> {
+    // Room for what is given up and not free yet.
+    let device = vec![0xde; (create.size * 4 + (4 << 20)) as usize];
+    let files = vec![device, Vec::new(), Vec::new()];
+    make_on(bql, create, Disk::devices(files, 0))
+}
+
+fn make_on(bql: &mut BqlGuard, create: &CreateOptions, disk: Arc<Disk>) -> Vec<Vec<u8>> {
     let perm = READ_WRITE | Perm::RESIZE;
     let [file, data] = [IMAGE, DATA].map(|number| {
         let node = disk.open(bql, number);
@@ -173,6 +194,7 @@ impl Watch {
             from,
             values,
             flush: false,
+            through: false,
             before: self.disk.now(),
             after: 0,
             began: self.clock.fetch_add(1, Ordering::SeqCst),
@@ -246,9 +268,14 @@ impl Running<'_> {
                     vec![watch.end(deed)]
                 }
                 0..=5 => {
-                    let deed = watch.begin(from, vec![value; (to - from) as usize]);
+                    let mut deed = watch.begin(from, vec![value; (to - from) as usize]);
+                    deed.through = value % 8 == 7;
+                    let flags = match deed.through {
+                        true => WriteFlags::FUA,
+                        false => WriteFlags::empty(),
+                    };
                     let buffer = filled(&deed.values);
-                    root.write(from * SECTOR, buffer.source())
+                    root.write_with(from * SECTOR, buffer.source(), flags)
                         .await
                         .expect("written");
                     vec![watch.end(deed)]
@@ -501,12 +528,15 @@ fn crash_once(bql: &mut BqlGuard, directory: &Path, qemu_img: &Tool, plan: &Plan
         *name = directory.join("data").to_str().expect("text").to_owned();
     }
     let plan = &plan;
-    let mut files = make(bql, &plan.create);
+    let mut files = match plan.device {
+        true => make_on_device(bql, &plan.create),
+        false => make(bql, &plan.create),
+    };
     let count = plan.create.size / SECTOR;
     let below = |at: u64| if at < plan.backing { BELOW + at } else { 0 };
     let base: Vec<u64> = (0..plan.backing).map(below).collect();
     files[BASE] = filled(&base).as_slice().to_vec();
-    let disk = Disk::new(files.clone(), plan.seed);
+    let disk = plan.disk(files.clone(), plan.seed);
     let node = image_over(bql, &disk, plan.options.clone());
     let device = backend(bql, &node, READ_WRITE).expect("nobody objects");
     device.set_allow_context_change(bql, true);
@@ -567,13 +597,17 @@ fn crash_once(bql: &mut BqlGuard, directory: &Path, qemu_img: &Tool, plan: &Plan
     };
     let skip = (cuts.len() * 3).div_ceil(most) as u64;
     for (number, cut) in cuts.iter().enumerate() {
-        for (attempt, keep) in [0, 3, 7].into_iter().enumerate() {
+        for attempt in 0..3 {
             if random.next(skip) > 0 {
                 continue;
             }
-            let stored = |random: &mut Random| random.next(10) < keep;
-            let files = cut_off(&files, &steps, *cut, &mut random, stored);
-            let name = format!("seed {}, cut {number}, attempt {attempt}", plan.seed);
+            let fate = match attempt {
+                0 => Fate::Nothing,
+                1 => Fate::Sectors(3 + 4 * random.next(2)),
+                _ => Fate::any(&mut random),
+            };
+            let files = cut_off(&files, &steps, *cut, &mut random, fate);
+            let name = format!("seed {}, cut {number}, {fate:?}", plan.seed);
             look.with_qemu = random.next(6) == 0;
             look.at(bql, files, *cut, &name);
         }
@@ -616,7 +650,7 @@ impl Look<'_> {
             true => self.qemu_looks(&files, name),
             false => None,
         };
-        let disk = Disk::new(files, self.random.next(1 << 20));
+        let disk = self.plan.disk(files.clone(), self.random.next(1 << 20));
         let options = Qcow2Options {
             l2_cache_size: [None, Some(1024), Some(8192)][self.random.next(3) as usize],
             ..Default::default()
@@ -640,7 +674,7 @@ impl Look<'_> {
             self.repair(bql, &node, name);
         }
         let mut now = seen.clone();
-        self.go_on(bql, &device, &mut now, name);
+        let deeds = self.go_on(bql, &disk, &device, &mut now, name);
         if !repair_first {
             self.repair(bql, &node, name);
         }
@@ -654,20 +688,54 @@ impl Look<'_> {
         if self.with_qemu {
             self.qemu_agrees(&disk, &now, name);
         }
+        self.fail_again(bql, (&files, &disk), (&seen, &deeds), &there, name);
         let node = image_over(bql, &disk, options);
+        self.look_at_snapshots(bql, &node, &there, name);
+        drop(node);
+        bql.poll(block_io::aio::Wait::No);
+        all
+    }
+
+    /// Lets power fail once more, while what is left is repaired or the second
+    /// guest works on it.
+    fn fail_again(
+        &mut self,
+        bql: &mut BqlGuard,
+        (files, disk): (&[Vec<u8>], &Arc<Disk>),
+        (first, deeds): (&[u64], &[Deed]),
+        there: &[String],
+        name: &str,
+    ) {
+        let steps = disk.lock().steps.clone();
+        let cuts = cuts(&steps);
+        let number = self.random.next(cuts.len() as u64) as usize;
+        let fate = Fate::any(&mut self.random);
+        let left = cut_off(files, &steps, cuts[number], &mut self.random, fate);
+        let name = &format!("{name}, then cut {number}, {fate:?}");
+        let disk = self.plan.disk(left, self.random.next(1 << 20));
+        let node = image_over(bql, &disk, Qcow2Options::default());
+        let device = backend(bql, &node, READ_WRITE).expect("nobody objects");
+        let bytes = read(bql, &device, 0, first.len() * SECTOR as usize).expect("read");
+        assert_allowed(first, deeds, cuts[number], &numbers(&bytes, name), name);
+        self.check(bql, &node, name);
+        drop(device);
+        self.look_at_snapshots(bql, &node, there, name);
+        drop(node);
+        bql.poll(block_io::aio::Wait::No);
+    }
+
+    /// Each shows what it showed.
+    fn look_at_snapshots(&self, bql: &mut BqlGuard, node: &Node, there: &[String], name: &str) {
         for snapshot in there {
-            let taken = &self.snapshots[&snapshot];
-            node.drain(bql).goto_snapshot(&snapshot).expect("gone to");
+            let taken = &self.snapshots[snapshot];
+            node.drain(bql).goto_snapshot(snapshot).expect("gone to");
             let size = node.io().length();
-            let reader = backend(bql, &node, Perm::CONSISTENT_READ).expect("a reader");
+            let reader = backend(bql, node, Perm::CONSISTENT_READ).expect("a reader");
             let bytes = read(bql, &reader, 0, size as usize).expect("read");
             let mut seen = numbers(&bytes, name);
             seen.resize(self.first.len(), GONE);
             assert!(seen == taken.values, "{name}: snapshot {snapshot}");
         }
-        drop(node);
-        bql.poll(block_io::aio::Wait::No);
-        all
     }
 
     /// Which snapshots there are; those that have to be are.
@@ -719,8 +787,20 @@ impl Look<'_> {
     }
 
     /// A second guest works on what is left.
-    fn go_on(&mut self, bql: &mut BqlGuard, device: &Backend, now: &mut [u64], name: &str) {
+    fn go_on(
+        &mut self,
+        bql: &mut BqlGuard,
+        disk: &Arc<Disk>,
+        device: &Backend,
+        now: &mut [u64],
+        name: &str,
+    ) -> Vec<Deed> {
         let count = now.len() as u64;
+        let watch = Watch {
+            disk: disk.clone(),
+            clock: Arc::default(),
+        };
+        let mut deeds = Vec::new();
         for number in 0..20 {
             let value = (1 << 30) + number;
             let from = self.random.next(count);
@@ -729,31 +809,39 @@ impl Look<'_> {
             let range = from as usize..to as usize;
             let (offset, bytes) = (from * SECTOR, (to - from) * SECTOR);
             let root = device.root();
+            let mut deed = watch.begin(from, Vec::new());
             match self.random.next(6) {
                 0..=2 => {
-                    let buffer = filled(&vec![value; range.len()]);
+                    deed.values = vec![value; range.len()];
+                    let buffer = filled(&deed.values);
                     write(bql, device, offset, buffer.as_slice()).expect("written");
-                    now[range].fill(value);
                 }
                 3 => {
+                    deed.values = vec![0; range.len()];
                     let flags = [WriteFlags::MAY_UNMAP, WriteFlags::empty()];
                     let flags = flags[self.random.next(2) as usize];
                     bql.block_on(root.write_zeroes(offset, bytes, flags))
                         .expect("zeroed");
-                    now[range].fill(0);
                 }
                 4 => {
                     bql.block_on(root.discard(offset, bytes)).expect("given up");
                     let seen = read(bql, device, offset, bytes as usize).expect("read");
-                    for (old, new) in now[range].iter_mut().zip(numbers(&seen, name)) {
-                        let fine = *old == new || new == 0 || new >= BELOW;
+                    deed.values = numbers(&seen, name);
+                    for (old, new) in now[range.clone()].iter().zip(&deed.values) {
+                        let fine = old == new || *new == 0 || *new >= BELOW;
                         assert!(fine, "{name}: {old} became {new}");
-                        *old = new;
                     }
                 }
-                _ => bql.block_on(root.flush()).expect("flushed"),
+                _ => {
+                    deed.flush = true;
+                    bql.block_on(root.flush()).expect("flushed");
+                }
             }
+            let deed = watch.end(deed);
+            now[range.start..range.start + deed.values.len()].copy_from_slice(&deed.values);
+            deeds.push(deed);
         }
+        deeds
     }
 
     fn put(&self, files: &[Vec<u8>]) -> std::path::PathBuf {

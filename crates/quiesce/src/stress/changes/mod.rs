@@ -69,18 +69,18 @@ impl Changer {
             _ => self.change_trouble(bql, number),
         };
         match outcome {
-            Ok(what) => self.shared.count(what),
+            Ok(what) => self.shared.run.count(what),
             Err(what) => {
-                let step = self.shared.journal.last();
+                let step = self.shared.run.journal.last();
                 self.shared.fail(format!("{step}: {what}"));
             }
         }
-        self.shared.beat();
+        self.shared.run.beat();
         bql.run_for(Duration::from_micros(self.rng.below(PACE)));
     }
 
     fn begin(&self, what: String) {
-        self.shared.journal.begin(what);
+        self.shared.run.journal.begin(what);
     }
 
     fn fresh_name(&mut self, kind: &str) -> String {

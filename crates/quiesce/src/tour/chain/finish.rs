@@ -71,7 +71,7 @@ impl Closed<'_> {
 
     fn with_our_own(&self, bql: &mut BqlGuard, checked: &mut Checked) -> Result<(), Failure> {
         for layer in &self.chain.layers {
-            self.watch.beat();
+            self.watch.run.beat();
             let found = open(bql, &layer.path, false)
                 .and_then(|node| Ok(check(bql, &node).map_err(GraphError::from)?))
                 .map_err(|error| self.failed(&name(&layer.path), error))?;
@@ -84,7 +84,7 @@ impl Closed<'_> {
         let images = node.view(bql).chain().count();
         if images != self.chain.layers.len() {
             return Err(Failure::Promise {
-                step: self.watch.journal.step(),
+                step: self.watch.run.journal.step(),
                 promise: format!(
                     "headers name {images} images, and {} were below each other",
                     self.chain.layers.len()
@@ -93,7 +93,7 @@ impl Closed<'_> {
         }
         let mut buffer = Buffer::zeroed(CHUNK as usize);
         for at in (0..self.region.length).step_by(CHUNK as usize) {
-            self.watch.beat();
+            self.watch.run.beat();
             let bytes = CHUNK.min(self.region.length - at) as usize;
             let read = node.drain(bql).io(async |request| {
                 let (into, _) = buffer.destination().split_at(bytes);
@@ -105,7 +105,7 @@ impl Closed<'_> {
                 Failure::WrongByte {
                     place: place.clone(),
                     mismatch,
-                    step: self.watch.journal.step(),
+                    step: self.watch.run.journal.step(),
                 }
             })?;
             checked.bytes += bytes.len() as u64;
@@ -120,7 +120,7 @@ impl Closed<'_> {
         };
         let count = checked.by_qemu_img.insert(0);
         for layer in &self.chain.layers {
-            self.watch.beat();
+            self.watch.run.beat();
             let found = qemu_img.check(&layer.path).map_err(cannot)?;
             self.judge(&layer.path, found)?;
             *count += 1;
@@ -130,12 +130,12 @@ impl Closed<'_> {
             Ok(raw) => raw,
             Err(words) => return self.judge(active, Some(words)),
         };
-        self.watch.beat();
+        self.watch.run.beat();
         let outcome = image::check(&raw, self.region, self.lanes).map_err(cannot)?;
         outcome.map_err(|mismatch| Failure::WrongByte {
             place: format!("{}, as qemu-img converts it", name(active)),
             mismatch,
-            step: self.watch.journal.step(),
+            step: self.watch.run.journal.step(),
         })?;
         checked.bytes += self.region.length;
         Ok(())
@@ -147,14 +147,14 @@ impl Closed<'_> {
             Some(findings) => Err(Failure::Inconsistent {
                 image: name(path),
                 findings,
-                step: self.watch.journal.step(),
+                step: self.watch.run.journal.step(),
             }),
         }
     }
 
     fn failed(&self, what: &str, error: OpenError) -> Failure {
         Failure::Open {
-            step: self.watch.journal.step(),
+            step: self.watch.run.journal.step(),
             what: what.to_owned(),
             error,
         }
@@ -216,7 +216,7 @@ mod tests {
             watch: &watch,
         };
         closed.look(&mut checked);
-        (checked, watch.told())
+        (checked, watch.run.told())
     }
 
     #[test]

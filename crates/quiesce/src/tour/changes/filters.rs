@@ -3,7 +3,7 @@
 use block_drivers::Stats;
 use block_gs::{BqlGuard, Node};
 
-use super::{Changer, Kind, Outcome};
+use super::{Changer, Kind, Outcome, Spoil};
 use crate::tour::spoiler;
 
 /// Filters in one group at most.
@@ -68,14 +68,15 @@ impl Changer {
         Ok(Kind::FilterDropped)
     }
 
-    /// Puts the filter that spoils one byte above the first file.
+    /// Puts the filter that spoils one byte above the first file. When it is
+    /// overtaken the next step tries again.
     pub(super) fn insert_spoiler(&mut self, bql: &mut BqlGuard) -> Outcome {
         let name = self.world.fresh_name("spoiler");
         let file = self.world.groups[0].file.clone();
         let step = self.begin(format!("insert '{name}' above '{}'", file.name()));
         let filter = step.must(spoiler::open(bql, &name, &file))?;
         step.must(file.drain(bql).replace_with(&filter))?;
-        self.world.groups[0].filters.push(filter);
+        self.spoil = Spoil::By(filter);
         Ok(Kind::FilterInserted)
     }
 

@@ -52,8 +52,19 @@ pub struct Changer {
     rng: Rng,
     /// Counts what I/O code has had changed, see [`asker`](super::asker).
     changed_by_io: Arc<AtomicU64>,
-    /// Whether a byte is still to be spoilt.
-    spoil: bool,
+    spoil: Spoil,
+}
+
+/// Whether a byte is to be spoilt.
+#[derive(Debug)]
+enum Spoil {
+    /// None is.
+    Never,
+    /// As soon as enough steps are done.
+    Later,
+    /// This filter does it. It is none of its group's filters: nobody takes it
+    /// out, however long it takes until enough is read through it.
+    By(#[expect(dead_code, reason = "keeps the filter")] Node),
 }
 
 /// A step under way.
@@ -66,7 +77,7 @@ struct Step {
 impl Step {
     fn begin(watch: &Watch, what: String) -> Step {
         Step {
-            number: watch.journal.begin(what.clone()),
+            number: watch.run.journal.begin(what.clone()),
             what,
         }
     }
@@ -120,15 +131,18 @@ impl Changer {
             watch,
             rng,
             changed_by_io,
-            spoil,
+            spoil: match spoil {
+                true => Spoil::Later,
+                false => Spoil::Never,
+            },
         }
     }
 
     /// One step, and a pause in which the main loop runs.
     pub fn step(&mut self, bql: &mut BqlGuard) {
         let group = self.some_group();
-        let outcome = if self.spoil && self.watch.journal.step() >= SPOIL_AT {
-            self.spoil = false;
+        let is_time = self.watch.run.journal.step() >= SPOIL_AT;
+        let outcome = if is_time && matches!(self.spoil, Spoil::Later) {
             self.insert_spoiler(bql)
         } else {
             let is_chain = self.world.groups[group].chain().is_some();
@@ -149,13 +163,13 @@ impl Changer {
             }
         };
         match outcome {
-            Ok(kind) => self.watch.count(kind),
+            Ok(kind) => self.watch.run.count(kind),
             // I/O code had something changed while we waited for the drain;
             // the operation noticed, and has changed nothing.
             Err(Failure::Graph {
                 error: GraphError::StaleEdge,
                 ..
-            }) => self.watch.count(Kind::Overtaken),
+            }) => self.watch.run.count(Kind::Overtaken),
             Err(failure) => self.watch.fail(failure),
         }
         bql.run_for(Duration::from_micros(self.rng.below(PACE)));

@@ -48,7 +48,7 @@ impl Changer {
             _ => true,
         };
         let possible: Vec<Kind> = CHANGES.into_iter().filter(possible).collect();
-        let made = self.watch.kinds();
+        let made = self.watch.run.counts();
         let new = possible.iter().find(|kind| !made.contains_key(kind));
         // So that there is something to be taken out, as a rule.
         let grow = images < MOST && self.rng.once_in(3);
@@ -69,7 +69,7 @@ impl Changer {
 
     /// Whether each change of a chain has been made.
     pub fn has_made_the_round(&self) -> bool {
-        let made = self.watch.kinds();
+        let made = self.watch.run.counts();
         CHANGES.iter().all(|kind| made.contains_key(kind))
     }
 

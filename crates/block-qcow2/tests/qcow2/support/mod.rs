@@ -1,16 +1,28 @@
 //! What the tests share: `test-support`, and short ways to make and open images.
 
-use std::ffi::OsStr;
+mod qemu;
+pub mod tape;
+
 use std::path::Path;
 
 use block_drivers::File;
-use block_gs::{Backend, BqlGuard, GraphError, IoError, Node, Perm};
-use block_io::{Buffer, WriteFlags};
+use block_gs::{Backend, BqlGuard, GraphError, IoError, Node, Perm, SnapshotInfo};
+use block_io::aio::Wait;
+use block_io::{Buffer, CheckResult, Repairs, Request, WriteFlags};
 use block_qcow2::{CreateOptions, Qcow2Image, Qcow2Options};
 
+pub use qemu::{assert_sound, assert_sound_and_reads, beside_qemu_img, qemu_reads, text};
+pub use test_support::stored::{COPIED, Stored};
 pub use test_support::{
-    READ_WRITE, Tool, backend, disk, flush, in_layer_with_files as in_layer, pattern, read, write,
+    READ_WRITE, Random, Tool, backend, disk, flush, in_layer_with_files as in_layer, pattern, read,
+    write,
 };
+
+/// Runs a test in a block layer of its own, at a path where nothing is yet.
+#[track_caller]
+pub fn at_a_path(test: impl FnOnce(&mut BqlGuard, &Path)) {
+    in_layer(|bql, directory| test(bql, &directory.path().join("image")));
+}
 
 /// Opens an image, and the backing images that the headers name.
 pub fn open(bql: &mut BqlGuard, path: &Path, read_only: bool) -> Result<Node, GraphError> {
@@ -57,6 +69,36 @@ pub fn open_with(
     image.settings(options).options(unmap).open(bql, "")
 }
 
+/// Opens an image and a disk over it, to be written.
+pub fn attached(bql: &mut BqlGuard, path: &Path) -> (Node, Backend) {
+    let node = open(bql, path, false).expect("opened");
+    let disk = disk(bql, &node);
+    (node, disk)
+}
+
+/// A device called `guest`, which reads and writes.
+pub fn guest(bql: &mut BqlGuard, node: &Node) -> Backend {
+    guest_with(bql, node, READ_WRITE)
+}
+
+/// A device called `guest`, which asks for these permissions.
+pub fn guest_with(bql: &mut BqlGuard, node: &Node, perm: Perm) -> Backend {
+    let guest = Backend::new(bql, "guest", perm, Perm::all()).expect("a backend");
+    guest.insert(bql, node).expect("nobody objects");
+    guest
+}
+
+/// Drops the last that there is of nodes, and lets the main loop close them.
+pub fn close<T>(bql: &mut BqlGuard, last: T) {
+    drop(last);
+    turn(bql);
+}
+
+/// One turn of the main loop, which closes what nobody has any more.
+pub fn turn(bql: &mut BqlGuard) {
+    bql.poll(Wait::No);
+}
+
 /// Makes a range read as zeroes.
 pub fn zero(
     bql: &mut BqlGuard,
@@ -85,19 +127,12 @@ pub fn write_compressed(
     bql.block_on(disk.root().write_with(offset, buffer.source(), flags))
 }
 
-/// What QEMU reads in an image.
-pub fn qemu_reads(qemu_img: &Tool, path: &Path) -> Vec<u8> {
-    let raw = path.with_extension("raw");
-    qemu_img.succeed([
-        OsStr::new("convert"),
-        "-O".as_ref(),
-        "raw".as_ref(),
-        path.as_ref(),
-        raw.as_ref(),
-    ]);
-    let bytes = std::fs::read(&raw).expect("converted");
-    std::fs::remove_file(raw).expect("it was there");
-    bytes
+/// A small image with clusters of this size, all else as it is by default.
+pub fn clusters_of(cluster_size: u64, length: u64) -> CreateOptions {
+    CreateOptions {
+        cluster_size,
+        ..CreateOptions::new(length)
+    }
 }
 
 /// Makes an image in a new file.
@@ -117,4 +152,35 @@ pub fn create(bql: &mut BqlGuard, path: &Path, options: &CreateOptions) {
     let data = data.as_ref().map(Backend::root);
     bql.block_on(options.write_to(disk.root(), data))
         .expect("made");
+}
+
+/// Makes an image, writes to it, and closes it.
+pub fn create_written(
+    bql: &mut BqlGuard,
+    path: &Path,
+    options: &CreateOptions,
+    written: &[(u64, &[u8])],
+) {
+    create(bql, path, options);
+    let (node, disk) = attached(bql, path);
+    for (offset, bytes) in written {
+        write(bql, &disk, *offset, bytes).expect("written");
+    }
+    close(bql, (disk, node));
+}
+
+/// Keeps what an image shows now. Returns by which id.
+pub fn take_snapshot(bql: &mut BqlGuard, node: &Node, name: &str) -> Result<String, GraphError> {
+    let mut info = SnapshotInfo {
+        name: name.to_owned(),
+        ..SnapshotInfo::default()
+    };
+    node.drain(bql).create_snapshot(&mut info)?;
+    Ok(info.id)
+}
+
+/// Looks for what is wrong with an image, and repairs it as it is told.
+pub fn check(bql: &mut BqlGuard, node: &Node, repairs: Repairs) -> Result<CheckResult, IoError> {
+    let check = async |request: Request<'_>| request.check(repairs).await;
+    node.drain(bql).io(check)
 }
