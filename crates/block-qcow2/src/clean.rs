@@ -309,7 +309,7 @@ impl Cleaner {
                 Some(activity) => {
                     driver(&node).is_some_and(|driver| driver.image.clean(activity.request()))
                 }
-                None => spare,
+                None => false,
             };
             drop(node);
             spare = spare && !self.give_back(Duration::ZERO).await;
