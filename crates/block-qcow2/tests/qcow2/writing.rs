@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use block_gs::{Backend, BqlGuard, IoError};
-use block_io::{Request, WriteFlags};
+use block_gs::{Backend, BqlGuard, IoError, Perm};
+use block_io::{Preallocation, Request, WriteFlags};
 use block_qcow2::CreateOptions;
 pub use test_support::Random;
 
 use crate::support::{
-    Tool, assert_sound_and_reads, attached, beside_qemu_img, close, create, discard, disk, flush,
-    in_layer, open, pattern, qemu_reads, read, text, turn, write, write_compressed, zero,
+    READ_WRITE, Tool, assert_sound_and_reads, attached, beside_qemu_img, close, create, discard,
+    disk, flush, guest_with, in_layer, open, pattern, qemu_reads, read, text, turn, write,
+    write_compressed, zero,
 };
 
 /// Writes `count` times somewhere; `model` has what must be read.
@@ -269,6 +270,44 @@ fn what_is_given_up_in_a_data_file_is_mapped_as_qemu_maps_it() {
                 seen[(3 << 20) + 1024..(3 << 20) + 1536].fill(8);
                 assert_sound_and_reads(qemu_img, path, &seen);
             }
+        }
+    });
+}
+
+#[test]
+fn what_is_cut_off_of_a_data_file_is_mapped_as_qemu_maps_it() {
+    beside_qemu_img(|bql, path, qemu_img| {
+        const M: u64 = 1 << 20;
+        for data_file_raw in [false, true] {
+            let options = CreateOptions {
+                data_file: Some(text(&path.with_file_name("data")).to_owned()),
+                data_file_raw,
+                ..CreateOptions::new(8 * M)
+            };
+            let map = || qemu_img.succeed(["map", "--output=json", text(path)]);
+            let counted = || qemu_img.succeed(["check", text(path)]);
+            let begin = |bql: &mut BqlGuard| {
+                create(bql, path, &options);
+                let (node, disk) = attached(bql, path);
+                write(bql, &disk, M, &vec![7; 4 << 20]).expect("written");
+                close(bql, (disk, node));
+            };
+            begin(bql);
+            qemu_img.succeed(["resize", "--shrink", text(path), "3M"]);
+            qemu_img.succeed(["resize", text(path), "8M"]);
+            let theirs = (map(), counted());
+            begin(bql);
+            let node = open(bql, path, false).expect("opened");
+            let disk = guest_with(bql, &node, READ_WRITE | Perm::RESIZE);
+            for size in [3 * M, 8 * M] {
+                let resize = disk.root().truncate(size, true, Preallocation::Off);
+                bql.block_on(resize).expect("resized");
+            }
+            close(bql, (disk, node));
+            assert_eq!((map(), counted()), theirs, "raw: {data_file_raw}");
+            let mut seen = vec![0; 8 << 20];
+            seen[1 << 20..3 << 20].fill(7);
+            assert_sound_and_reads(qemu_img, path, &seen);
         }
     });
 }
