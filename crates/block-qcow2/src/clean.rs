@@ -299,7 +299,8 @@ impl Cleaner {
             }
             sleep_until(next).await;
             if spare {
-                spare = !self.give_back(PATIENCE).await;
+                // If it comes to nothing, the memory is found again below.
+                self.give_back(PATIENCE).await;
             }
             let Some(node) = self.node.upgrade() else {
                 return;
@@ -309,7 +310,7 @@ impl Cleaner {
                 Some(activity) => {
                     driver(&node).is_some_and(|driver| driver.image.clean(activity.request()))
                 }
-                None => spare,
+                None => false,
             };
             drop(node);
             spare = spare && !self.give_back(Duration::ZERO).await;

@@ -298,7 +298,6 @@ impl Image {
             Become::Zero if stored => self.zeroed_in_place(old),
             Become::Discarded if stored && keep => self.zeroed_in_place(old),
             Become::Discarded if self.without_zeroes.load(Ordering::Acquire) => Entry::default(),
-            _ if !geometry.keeps_data && old.word != 0 => self.zeroed_in_place(old),
             _ => unmapped,
         }
     }

@@ -12,12 +12,16 @@ use std::time::Duration;
 use block_gs::{Backend, BlockDriver, BqlGuard, IoError, Node, NodeBuilder, NodeOptions, Perm};
 use block_io::aio::yield_now;
 use block_io::{
-    Buffer, Capabilities, CheckResult, Destination, DriverIo, IoFuture, Preallocation, Repairs,
-    Request, Source, Truncation, WriteFlags,
+    Buffer, Capabilities, Destination, DriverIo, IoFuture, Preallocation, Repairs, Request, Source,
+    Truncation, WriteFlags,
 };
 use block_qcow2::{CreateOptions, Qcow2, Qcow2Image, Qcow2Options};
 
-use crate::support::{READ_WRITE, backend, create, discard, disk, flush, in_layer, read, write};
+use crate::support::{
+    READ_WRITE, Stored, at_a_path, backend, check, close, create_written, discard, disk, flush,
+    read, turn, write,
+};
+use test_support::stored::put;
 
 const EIO: i32 = 5;
 
@@ -52,9 +56,9 @@ pub struct Device {
 }
 
 impl Device {
-    pub fn new(bytes: Vec<u8>) -> Arc<Device> {
+    pub fn new(bytes: Stored) -> Arc<Device> {
         Arc::new(Device {
-            bytes: Mutex::new(bytes),
+            bytes: Mutex::new(bytes.0),
             rule: Mutex::new(Box::new(|_| Outcome::Done)),
         })
     }
@@ -63,8 +67,8 @@ impl Device {
         *self.rule.lock().expect("not poisoned") = Box::new(rule);
     }
 
-    pub fn bytes(&self) -> Vec<u8> {
-        self.bytes.lock().expect("not poisoned").clone()
+    pub fn bytes(&self) -> Stored {
+        Stored(self.bytes.lock().expect("not poisoned").clone())
     }
 
     /// Opens the image that is there.
@@ -166,31 +170,8 @@ impl BlockDriver for Device {
     }
 }
 
-fn put(bytes: &mut Vec<u8>, offset: u64, data: &[u8]) {
-    let end = offset as usize + data.len();
-    if bytes.len() < end {
-        bytes.resize(end, 0);
-    }
-    bytes[offset as usize..end].copy_from_slice(data);
-}
-
-fn word(bytes: &[u8], at: u64) -> u64 {
-    let at = at as usize;
-    u64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight"))
-}
-
-fn close(bql: &mut BqlGuard, node: Node) {
-    drop(node);
-    bql.poll(block_io::aio::Wait::No);
-}
-
-fn check(bql: &mut BqlGuard, node: &Node, repairs: Repairs) -> Result<CheckResult, IoError> {
-    node.drain(bql)
-        .io(async |request: Request<'_>| request.check(repairs).await)
-}
-
 /// What a check finds in these bytes: what is wrong, and what is leaked.
-fn look(bql: &mut BqlGuard, bytes: Vec<u8>) -> (u64, u64) {
+fn look(bql: &mut BqlGuard, bytes: Stored) -> (u64, u64) {
     let device = Device::new(bytes);
     let node = device.open(bql, Qcow2Options::default());
     let found = check(bql, &node, Repairs::empty()).expect("looked at");
@@ -202,7 +183,7 @@ const SIZE: u64 = 1 << 20;
 
 /// An image full of data, as it is in its file. A block of counts describes
 /// 128 KiB of it.
-fn image(bql: &mut BqlGuard, path: &Path) -> Vec<u8> {
+fn image(bql: &mut BqlGuard, path: &Path) -> Stored {
     let options = CreateOptions {
         cluster_size: 512,
         ..CreateOptions::new(SIZE)
@@ -210,25 +191,20 @@ fn image(bql: &mut BqlGuard, path: &Path) -> Vec<u8> {
     image_of(bql, path, &options)
 }
 
-fn image_of(bql: &mut BqlGuard, path: &Path, options: &CreateOptions) -> Vec<u8> {
-    create(bql, path, options);
-    let node = crate::support::open(bql, path, false).expect("opened");
-    let device = disk(bql, &node);
-    write(bql, &device, 0, &vec![7; SIZE as usize / 2]).expect("written");
-    drop(device);
-    close(bql, node);
-    std::fs::read(path).expect("read")
+fn image_of(bql: &mut BqlGuard, path: &Path, options: &CreateOptions) -> Stored {
+    create_written(bql, path, options, &[(0, &[7; SIZE as usize / 2])]);
+    Stored::read(path)
 }
 
 /// Where a block of counts is.
-fn block(bytes: &[u8], index: u64) -> u64 {
-    word(bytes, word(bytes, 48) + index * 8)
+fn block(bytes: &Stored, index: u64) -> u64 {
+    bytes.place(bytes.table() + index * 8)
 }
 
 #[test]
 fn what_cannot_be_counted_is_not_given_back_and_nothing_else_fails() {
-    in_layer(|bql, directory| {
-        let bytes = image(bql, &directory.path().join("image"));
+    at_a_path(|bql, path| {
+        let bytes = image(bql, path);
         let bad = block(&bytes, 2);
         let device = Device::new(bytes);
         let node = device.open(bql, Qcow2Options::default());
@@ -248,8 +224,7 @@ fn what_cannot_be_counted_is_not_given_back_and_nothing_else_fails() {
         // What has become free around it can be used.
         write(bql, &root, SIZE - 4096, &[9; 4096]).expect("written");
         flush(bql, &root).expect("flushed");
-        drop(root);
-        close(bql, node);
+        close(bql, (root, node));
         let (wrong, leaks) = look(bql, device.bytes());
         assert_eq!(wrong, 0);
         assert!((200..=256).contains(&leaks), "those of one block: {leaks}");
@@ -258,8 +233,8 @@ fn what_cannot_be_counted_is_not_given_back_and_nothing_else_fails() {
 
 #[test]
 fn what_could_not_be_counted_is_given_back_in_the_end() {
-    in_layer(|bql, directory| {
-        let bytes = image(bql, &directory.path().join("image"));
+    at_a_path(|bql, path| {
+        let bytes = image(bql, path);
         let bad = block(&bytes, 2);
         let device = Device::new(bytes);
         let node = device.open(bql, Qcow2Options::default());
@@ -273,18 +248,17 @@ fn what_could_not_be_counted_is_given_back_in_the_end() {
         discard(bql, &root, 128 << 10, 300 << 10).expect("given up");
         flush(bql, &root).expect("flushed");
         is_bad.store(false, Ordering::Relaxed);
-        drop(root);
-        close(bql, node);
+        close(bql, (root, node));
         assert_eq!(look(bql, device.bytes()), (0, 0));
     });
 }
 
 #[test]
 fn nothing_is_written_to_an_image_whose_table_of_counts_is_in_doubt() {
-    in_layer(|bql, directory| {
-        let mut bytes = image(bql, &directory.path().join("image"));
-        let table = word(&bytes, 48);
-        put(&mut bytes, table, &[0; 8]);
+    at_a_path(|bql, path| {
+        let mut bytes = image(bql, path);
+        let table = bytes.table();
+        bytes.put(table, 0);
         for outcome in [Outcome::Fails, Outcome::DoneAndFails] {
             for flush_fails in [false, true] {
                 let device = Device::new(bytes.clone());
@@ -318,7 +292,7 @@ fn nothing_is_written_to_an_image_whose_table_of_counts_is_in_doubt() {
                     assert!(refused.is_err(), "nobody knows what is free");
                 }
                 flush(bql, &root).expect("there is nothing to be stored");
-                assert!(device.bytes() == before);
+                assert!(device.bytes() == before, "nothing is written");
                 let seen = read(bql, &root, 0, 4096).expect("read");
                 assert!(seen.iter().all(|byte| *byte == 7));
                 // Repaired, it goes on.
@@ -327,8 +301,7 @@ fn nothing_is_written_to_an_image_whose_table_of_counts_is_in_doubt() {
                 assert_eq!((found.corruptions, found.check_errors), (0, 0));
                 write(bql, &root, SIZE / 2, &[9; 8192]).expect("written");
                 flush(bql, &root).expect("flushed");
-                drop(root);
-                close(bql, node);
+                close(bql, (root, node));
                 assert_eq!(look(bql, device.bytes()), (0, 0));
             }
         }
@@ -367,19 +340,18 @@ fn is_mended(bql: &mut BqlGuard, device: &Arc<Device>, node: Node, refuses: Opti
     flush(bql, &root).expect("flushed");
     let seen = read(bql, &root, 0, SIZE as usize / 2).expect("read");
     assert!(seen.iter().all(|byte| *byte == 7), "data is lost");
-    drop(root);
-    close(bql, node);
+    close(bql, (root, node));
     assert_eq!(look(bql, device.bytes()), (0, 0));
 }
 
 #[test]
 fn what_was_repaired_and_cannot_be_read_again_is_not_written() {
-    in_layer(|bql, directory| {
-        let mut bytes = image(bql, &directory.path().join("image"));
+    at_a_path(|bql, path| {
+        let mut bytes = image(bql, path);
         // A cluster of data that is free, and a leak.
         let counts = block(&bytes, 1);
-        put(&mut bytes, counts + 2 * 20, &[0, 0]);
-        put(&mut bytes, counts + 2 * 21, &[0, 2]);
+        bytes.put_bytes(counts + 2 * 20, &[0, 0]);
+        bytes.put_bytes(counts + 2 * 21, &[0, 2]);
         for fails in [Op::Flush, Op::Read(0, 512)] {
             let device = Device::new(bytes.clone());
             let node = device.open(bql, Qcow2Options::default());
@@ -405,10 +377,10 @@ fn what_was_repaired_and_cannot_be_read_again_is_not_written() {
 
 #[test]
 fn a_repair_that_is_given_up_anywhere_can_be_repeated() {
-    in_layer(|bql, directory| {
-        let mut bytes = image(bql, &directory.path().join("image"));
-        let table = word(&bytes, 48);
-        put(&mut bytes, table, &[0; 8]);
+    at_a_path(|bql, path| {
+        let mut bytes = image(bql, path);
+        let table = bytes.table();
+        bytes.put(table, 0);
         for steps in 0.. {
             let device = Device::new(bytes.clone());
             let node = device.open(bql, Qcow2Options::default());
@@ -426,16 +398,15 @@ fn a_repair_that_is_given_up_anywhere_can_be_repeated() {
 
 #[test]
 fn the_header_of_a_corrupt_image_is_not_older_than_what_was_done() {
-    in_layer(|bql, directory| {
-        let path = directory.path().join("image");
+    at_a_path(|bql, path| {
         let options = CreateOptions {
             cluster_size: 4096,
             ..CreateOptions::new(SIZE)
         };
-        let mut bytes = image_of(bql, &path, &options);
-        let l2 = word(&bytes, word(&bytes, 40)) & 0x00ff_ffff_ffff_fe00;
-        let entry = word(&bytes, l2);
-        put(&mut bytes, l2, &(entry + 512).to_be_bytes());
+        let mut bytes = image_of(bql, path, &options);
+        let l2 = bytes.l2();
+        let entry = bytes.get(l2);
+        bytes.put(l2, entry + 512);
         let device = Device::new(bytes);
         let node = device.open(bql, Qcow2Options::default());
         let root = backend(bql, &node, READ_WRITE | Perm::RESIZE).expect("nobody objects");
@@ -465,25 +436,24 @@ fn the_header_of_a_corrupt_image_is_not_older_than_what_was_done() {
             outcome
         });
         for _ in 0..50 {
-            bql.poll(block_io::aio::Wait::No);
+            turn(bql);
         }
         let refused = read(bql, &root, 0, 512);
         assert!(refused.is_err(), "it is unaligned");
         bql.block_on(resize).expect("it had begun");
         assert!(marking.load(Ordering::Relaxed), "the image was marked");
         let length = node.io().length();
-        drop(root);
-        close(bql, node);
+        close(bql, (root, node));
         let bytes = device.bytes();
-        assert_eq!(word(&bytes, 72) & 2, 2, "it is marked");
-        assert_eq!(word(&bytes, 24), length, "as long as everybody was told");
+        assert_eq!(bytes.get(72) & 2, 2, "it is marked");
+        assert_eq!(bytes.get(24), length, "as long as everybody was told");
     });
 }
 
 #[test]
 fn memory_that_goes_back_makes_nobody_wait_for_a_request_that_hangs() {
-    in_layer(|bql, directory| {
-        let bytes = image(bql, &directory.path().join("image"));
+    at_a_path(|bql, path| {
+        let bytes = image(bql, path);
         let device = Device::new(bytes);
         let often = Qcow2Options {
             l2_cache_size: Some(SIZE),
@@ -528,7 +498,6 @@ fn memory_that_goes_back_makes_nobody_wait_for_a_request_that_hangs() {
         while cached(bql, &root).slices > 1 {
             bql.run_for(Duration::from_millis(10));
         }
-        drop(root);
-        close(bql, node);
+        close(bql, (root, node));
     });
 }

@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use block_gs::BqlGuard;
-use block_io::{Request, WriteFlags};
+use block_gs::{Backend, BqlGuard, IoError, Perm};
+use block_io::{Preallocation, Request, WriteFlags};
 use block_qcow2::CreateOptions;
 pub use test_support::Random;
 
 use crate::support::{
-    Tool, attached, create, discard, disk, flush, in_layer, open, pattern, qemu_reads, read, turn,
-    write, write_compressed, zero,
+    READ_WRITE, Tool, assert_sound_and_reads, attached, beside_qemu_img, close, create, discard,
+    disk, flush, guest_with, in_layer, open, pattern, qemu_reads, read, text, turn, write,
+    write_compressed, zero,
 };
 
 /// Writes `count` times somewhere; `model` has what must be read.
@@ -216,5 +217,97 @@ fn what_is_below_is_kept_in_divided_clusters() {
         section.set_backing(None).expect("nobody objects");
         section.end();
         assert!(read(bql, &disk, 0, 1 << 20).expect("read") == model);
+    });
+}
+
+#[test]
+fn what_is_given_up_in_a_data_file_is_mapped_as_qemu_maps_it() {
+    let Some(qemu_io) = Tool::find("qemu-io") else {
+        return;
+    };
+    beside_qemu_img(|bql, path, qemu_img| {
+        const M: u64 = 1 << 20;
+        type Deed = fn(&mut BqlGuard, &Backend) -> Result<(), IoError>;
+        let deeds: [(&str, Deed); 3] = [
+            ("discard 2M 2M", |bql, disk| {
+                discard(bql, disk, 2 * M, 2 * M)
+            }),
+            ("write -z -u 2M 2M", |bql, disk| {
+                zero(bql, disk, 2 * M, 2 * M, WriteFlags::MAY_UNMAP)
+            }),
+            ("write -z 2M 2M", |bql, disk| {
+                zero(bql, disk, 2 * M, 2 * M, WriteFlags::empty())
+            }),
+        ];
+        for (data_file_raw, extended_l2) in [(false, false), (false, true), (true, false)] {
+            for (command, deed) in deeds {
+                let what = format!("{command}, raw {data_file_raw}, extended {extended_l2}");
+                let options = CreateOptions {
+                    data_file: Some(text(&path.with_file_name("data")).to_owned()),
+                    data_file_raw,
+                    extended_l2,
+                    ..CreateOptions::new(8 * M)
+                };
+                let map = || qemu_img.succeed(["map", "--output=json", text(path)]);
+                let counted = || qemu_img.succeed(["check", text(path)]);
+                create(bql, path, &options);
+                turn(bql);
+                qemu_io.succeed(["-c", "write 1M 4M", "-c", command, text(path)]);
+                let theirs = (map(), counted());
+                create(bql, path, &options);
+                let (node, disk) = attached(bql, path);
+                write(bql, &disk, M, &vec![7; 4 << 20]).expect("written");
+                deed(bql, &disk).expect("done");
+                close(bql, (disk, node));
+                assert_eq!((map(), counted()), theirs, "{what}");
+                // What is written there again is found again.
+                let (node, disk) = attached(bql, path);
+                write(bql, &disk, 3 * M + 1024, &[8; 512]).expect("written");
+                close(bql, (disk, node));
+                let mut seen = vec![0; 8 << 20];
+                seen[1 << 20..2 << 20].fill(7);
+                seen[4 << 20..5 << 20].fill(7);
+                seen[(3 << 20) + 1024..(3 << 20) + 1536].fill(8);
+                assert_sound_and_reads(qemu_img, path, &seen);
+            }
+        }
+    });
+}
+
+#[test]
+fn what_is_cut_off_of_a_data_file_is_mapped_as_qemu_maps_it() {
+    beside_qemu_img(|bql, path, qemu_img| {
+        const M: u64 = 1 << 20;
+        for data_file_raw in [false, true] {
+            let options = CreateOptions {
+                data_file: Some(text(&path.with_file_name("data")).to_owned()),
+                data_file_raw,
+                ..CreateOptions::new(8 * M)
+            };
+            let map = || qemu_img.succeed(["map", "--output=json", text(path)]);
+            let counted = || qemu_img.succeed(["check", text(path)]);
+            let begin = |bql: &mut BqlGuard| {
+                create(bql, path, &options);
+                let (node, disk) = attached(bql, path);
+                write(bql, &disk, M, &vec![7; 4 << 20]).expect("written");
+                close(bql, (disk, node));
+            };
+            begin(bql);
+            qemu_img.succeed(["resize", "--shrink", text(path), "3M"]);
+            qemu_img.succeed(["resize", text(path), "8M"]);
+            let theirs = (map(), counted());
+            begin(bql);
+            let node = open(bql, path, false).expect("opened");
+            let disk = guest_with(bql, &node, READ_WRITE | Perm::RESIZE);
+            for size in [3 * M, 8 * M] {
+                let resize = disk.root().truncate(size, true, Preallocation::Off);
+                bql.block_on(resize).expect("resized");
+            }
+            close(bql, (disk, node));
+            assert_eq!((map(), counted()), theirs, "raw: {data_file_raw}");
+            let mut seen = vec![0; 8 << 20];
+            seen[1 << 20..3 << 20].fill(7);
+            assert_sound_and_reads(qemu_img, path, &seen);
+        }
     });
 }
