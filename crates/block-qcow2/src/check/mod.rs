@@ -39,7 +39,7 @@ use crate::format::entry::Entry;
 use crate::format::header::{BitmapsExtension, Header, Incompatible};
 use crate::geometry::Geometry;
 use crate::image::Image;
-use crate::open::{Stored as Tables, Strictness, read_bytes};
+use crate::open::{Stored as Tables, Strictness, read_bytes, without_advice};
 use crate::options::OverlapChecks;
 use crate::switch::Extent;
 use compare::Stored;
@@ -196,7 +196,8 @@ impl<'c> Check<'c> {
         findings: &'c dyn Findings,
     ) -> Result<Check<'c>, IoError> {
         let file = request.file()?;
-        let tables = Tables::read(file, Strictness::Checkable).await?;
+        let tables = Tables::read(file, Strictness::Checkable).await;
+        let tables = tables.map_err(without_advice)?;
         let geometry = Geometry::of(&tables.header);
         let clusters = geometry.clusters_of(tables.file_length);
         if clusters > MAX_CLUSTERS {
