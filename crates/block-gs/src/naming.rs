@@ -24,6 +24,26 @@ pub struct HeaderBacking {
 #[derive(Debug, Default)]
 pub(crate) struct Names(HashMap<NodeUid, Option<String>>);
 
+/// Adds an option; the members of a list get keys of their own, as a command
+/// line has them: `inject-error.0.event`.
+fn flatten(key: String, value: Value, options: &mut Vec<(String, Value)>) {
+    let Value::List(members) = value else {
+        options.push((key, value));
+        return;
+    };
+    for (place, member) in members.into_iter().enumerate() {
+        let key = format!("{key}.{place}");
+        match member {
+            Value::Map(parts) => {
+                for (part, value) in parts {
+                    flatten(format!("{key}.{part}"), value, options);
+                }
+            }
+            member => flatten(key, member, options),
+        }
+    }
+}
+
 impl<'g> NodeView<'g> {
     /// The options with which a node like this would be opened, children
     /// included (`full_open_options`): what decides what is read, and nothing
@@ -34,8 +54,9 @@ impl<'g> NodeView<'g> {
         }
         let driver = self.driver();
         let mut options = vec![("driver".to_owned(), driver.format_name().into())];
-        let own = driver.strong_options(bql).into_iter();
-        options.extend(own.map(|(key, value)| (key.to_owned(), value)));
+        for (key, value) in driver.strong_options(bql) {
+            flatten(key.to_owned(), value, &mut options);
+        }
         let overridden = self.backing_is_overridden(bql);
         for edge in self.children() {
             if edge.role() != Role::COW || overridden {

@@ -214,6 +214,11 @@ impl OpenError {
                 let why = why.map(|why| why + "\n").unwrap_or_default();
                 Some(why + "Could not open backing image.")
             }
+            // QEMU lets the names of drivers be guessed.
+            OpenError::Below(error) | OpenError::NoExistingImage { error, .. } => match **error {
+                OpenError::UnknownDriver(_) => None,
+                ref error => error.hint(),
+            },
             OpenError::Graph(error) => error.hint().map(str::to_owned),
             _ => None,
         }

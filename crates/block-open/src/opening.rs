@@ -41,6 +41,8 @@ pub struct Opener {
     no_backing: bool,
     /// Images are opened that can only be checked.
     to_be_checked: bool,
+    /// Images are opened whose data nobody reads or writes.
+    without_io: bool,
     /// How many images are being opened whose headers name the next.
     depth: u32,
 }
@@ -128,6 +130,18 @@ impl Opener {
     pub fn to_be_checked(mut self, checked: bool) -> Self {
         self.to_be_checked = checked;
         self
+    }
+
+    /// Opens images for what they say about themselves, and no requests
+    /// (`BDRV_O_NO_IO`): a file that only has their data is not opened, and
+    /// need not be there. Those below them are opened as ever.
+    pub fn without_io(mut self, without: bool) -> Self {
+        self.without_io = without;
+        self
+    }
+
+    pub(crate) fn set_without_io(&mut self, without: bool) {
+        self.without_io = without;
     }
 
     /// Whether some drivers may not be used (`bdrv_uses_whitelist`).
@@ -303,6 +317,11 @@ fn open_level(
         }
         if !is_described && options.get(child.name) == Some(&Value::Null) {
             without.push(child.name);
+        }
+        if opener.without_io && child.role == Role::DATA && within.is_none() {
+            options.remove(child.name);
+            options.take_below(child.name);
+            continue;
         }
         let opened = open_child(opener, bql, &mut options, child, protocol);
         let opened = opened.map_err(|error| match is_backing {
@@ -522,6 +541,12 @@ impl Opening<'_> {
     /// Whether it is opened to be checked.
     pub fn is_to_be_checked(&self) -> bool {
         self.opener.to_be_checked
+    }
+
+    /// Whether nobody reads or writes its data. So it is for the image that
+    /// was asked for, not for those that its header names.
+    pub fn is_without_io(&self) -> bool {
+        self.opener.without_io && self.opener.depth == 0
     }
 
     /// Does what takes the exclusive proof.

@@ -268,9 +268,7 @@ impl CreateOptions {
             below
         };
         file.truncate(layout.end(), false, here).await?;
-        if let Some(data) = data
-            && (self.data_file_raw || self.preallocation != Preallocation::Off)
-        {
+        if let Some(data) = data {
             data.truncate(self.size, false, below).await?;
         }
         // The header comes last: without it there is no image.

@@ -259,8 +259,10 @@ impl BlockDriver for Qcow2 {
             say("corrupt", Value::Bool(corrupt));
             say("extended-l2", Value::Bool(header.has_subclusters()));
         }
-        if let Some(name) = header.data_file.as_ref().filter(|_| header.has_data_file()) {
+        if let Some(name) = &header.data_file {
             say("data-file", name.as_str().into());
+        }
+        if header.has_data_file() {
             say("data-file-raw", Value::Bool(header.has_raw_data()));
         }
         if !state.bitmaps.is_empty() {
@@ -321,7 +323,7 @@ impl BlockDriver for Qcow2 {
     }
 
     fn supports_persistent_bitmaps(&self) -> bool {
-        true
+        self.image.lock().header.version >= 3
     }
 
     fn reopens(&self) -> bool {

@@ -11,7 +11,7 @@ use crate::format::FormatError;
 use crate::format::header::{Compatible, Incompatible, MAX_BACKING_NAME};
 use crate::geometry::Geometry;
 use crate::image::{Image, Standing};
-use crate::open::{Stored, Strictness};
+use crate::open::{Stored, Strictness, without_advice};
 use crate::steps::step;
 use crate::switch::Extent;
 
@@ -75,7 +75,8 @@ impl Image {
             Reload::Foreign { .. } => Strictness::Usable,
             Reload::Repaired => Strictness::Checkable,
         };
-        let stored = Stored::read(request.file()?, strictness).await?;
+        let stored = Stored::read(request.file()?, strictness).await;
+        let stored = stored.map_err(without_advice)?;
         if !self.geometry.is_like(&Geometry::of(&stored.header)) {
             let text = "The image is another one than before";
             return Err(IoError::refused(errno::EINVAL, text));

@@ -35,6 +35,7 @@ pub struct Qcow2Image {
     backing: Option<Node>,
     data_file: Option<Node>,
     to_be_checked: bool,
+    without_io: bool,
 }
 
 /// How much of an image has to make sense.
@@ -104,6 +105,7 @@ impl Qcow2Image {
             backing: None,
             data_file: None,
             to_be_checked: strictness == Strictness::Checkable,
+            without_io: false,
         })
     }
 
@@ -164,6 +166,14 @@ impl Qcow2Image {
         self
     }
 
+    /// Nobody is going to read or write the data (`BDRV_O_NO_IO`): it need not
+    /// be there.
+    #[must_use = "the node is made by `open`"]
+    pub fn without_io(mut self, without: bool) -> Self {
+        self.without_io = without;
+        self
+    }
+
     /// The data is there.
     #[must_use = "the node is made by `open`"]
     pub fn data_file(mut self, data_file: &Node) -> Self {
@@ -196,6 +206,7 @@ impl Qcow2Image {
             .settle(&geometry, header.size, self.node.unmap, lazy)?;
         let has_data_file = header.has_data_file();
         match &self.data_file {
+            None if self.without_io => {}
             None if has_data_file => return Err(refuse("'data-file' is required for this image")),
             Some(_) if !has_data_file => {
                 let text = "'data-file' can only be set for images with an external data file";
@@ -340,7 +351,7 @@ fn try_repair(section: &mut Drained<'_>, driver: &Qcow2) -> Result<(), GraphErro
 
 impl Stored {
     /// Reads the tables of the image in the file that `file` is at.
-    pub async fn read(file: Request<'_>, strictness: Strictness) -> Result<Stored, IoError> {
+    pub async fn read(file: Request<'_>, strictness: Strictness) -> Result<Stored, GraphError> {
         let file_length = file.length().await?;
         let head = read_bytes(file, 0, HEAD, "Could not read qcow2 header").await?;
         let cluster_size = Header::cluster_size_of(&head)?;
@@ -349,8 +360,10 @@ impl Stored {
             false => head,
         };
         let mut header = Header::parse(&head)?;
-        if header.crypt_method != 0 {
-            return Err(FormatError::Encrypted(header.crypt_method).into());
+        match header.crypt_method {
+            0 => {}
+            method @ 1..=2 => return Err(FormatError::Encrypted(method).into()),
+            method => return Err(FormatError::EncryptionMethod(method).into()),
         }
         let size = header.cluster_size();
         if header.refcount_table_clusters == 0 {
@@ -425,19 +438,29 @@ impl Stored {
     }
 }
 
+/// Why tables cannot be read, for a request.
+pub(crate) fn without_advice(error: GraphError) -> IoError {
+    match error {
+        GraphError::Io(error) => error,
+        error => IoError::refused(error.errno(), error.to_string()),
+    }
+}
+
 /// Reads the table of snapshots, and says how long it is.
 async fn read_snapshots(
     file: Request<'_>,
     header: &Header,
     file_length: u64,
-) -> Result<(Vec<Snapshot>, u64), IoError> {
+) -> Result<(Vec<Snapshot>, u64), GraphError> {
     if header.snapshot_count == 0 {
         return Ok((Vec::new(), 0));
     }
     // What the file lacks is zero; so are snapshots without a name.
     let there = file_length.saturating_sub(header.snapshots_offset);
-    let least = 40 * u64::from(header.snapshot_count);
-    let bytes = there.max(least).min(Limits::SNAPSHOT_TABLE_BYTES) as usize;
+    let nameless = snapshot::FIXED as u64 * u64::from(header.snapshot_count);
+    // One entry may reach beyond the end, or beyond the limit.
+    let bytes = (there + nameless).min(Limits::SNAPSHOT_TABLE_BYTES) as usize;
+    let bytes = bytes + snapshot::LONGEST;
     // Most tables are short; what is too short is read once more.
     let mut length = bytes.min(64 << 10);
     loop {
@@ -445,7 +468,7 @@ async fn read_snapshots(
         let table = read_bytes(file, header.snapshots_offset, length, text).await?;
         match snapshot::parse(&table, header.snapshot_count, header.size) {
             Ok((snapshots, used)) => return Ok((snapshots, used as u64)),
-            Err(FormatError::SnapshotTable) if length < bytes => {
+            Err(FormatError::SnapshotTable(_)) if length < bytes => {
                 length = length.saturating_mul(8).min(bytes);
             }
             Err(error) => return Err(error.into()),

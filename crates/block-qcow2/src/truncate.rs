@@ -14,6 +14,9 @@ use crate::steps::step;
 use crate::switch::Extent;
 use crate::zero::Become;
 
+/// The last step of a truncation, if it fails.
+const SIZE: &str = "Failed to update the image size";
+
 fn in_words(what: &'static str, error: &IoError) -> IoError {
     IoError::refused(error.errno(), format!("{what}: {error}"))
 }
@@ -79,14 +82,20 @@ impl Image {
     async fn shrink(&self, request: Request<'_>, old: u64, new: u64) -> Result<(), IoError> {
         let edge = new.next_multiple_of(self.geometry.cluster_size());
         // What is left of the last cluster must not come back.
-        self.wipe(request, new..edge.min(old)).await?;
-        // Whoever cuts it off wants the space.
-        self.forget_behind(request, edge, true).await?;
+        let crop = async {
+            self.wipe(request, new..edge.min(old)).await?;
+            // Whoever cuts it off wants the space.
+            self.forget_behind(request, edge, true).await
+        };
+        crop.await
+            .map_err(|error| in_words("Failed to discard cropped clusters", &error))?;
         self.drop_tables(request, self.geometry.l1_entries(new), true);
-        self.set_size(request, new).await?;
+        step(request, "l1_shrink_write_table").await;
+        let dropped = "Failed to reduce the number of L2 tables";
+        self.set_size(request, new, dropped).await?;
         if !self.geometry.keeps_data {
             let data = request.child("data-file")?;
-            if data.node().is_writable() && self.lock().header.has_raw_data() {
+            if data.node().is_writable() {
                 data.truncate(new, false, Preallocation::Off).await?;
             }
         }
@@ -160,7 +169,7 @@ impl Image {
         self.forget_behind(request, end, discard).await?;
         let grown = self.grow_l1(request, entries).await;
         grown.map_err(|error| in_words("Failed to grow the L1 table", &error))?;
-        if !self.geometry.keeps_data && self.lock().header.has_raw_data() {
+        if !self.geometry.keeps_data {
             let below = match to.preallocation {
                 Preallocation::Metadata => Preallocation::Off,
                 other => other,
@@ -181,11 +190,17 @@ impl Image {
             // image need not show it yet.
             let zeroes = Buffer::zeroed((edge - old) as usize);
             let _here = self.grace.enter();
-            self.write_runs(request, old, zeroes.source()).await?;
+            let written = self.write_runs(request, old, zeroes.source()).await;
+            written.map_err(|error| in_words("Failed to zero out the new area", &error))?;
             let end = new.next_multiple_of(unit);
-            if edge < end {
-                self.convert(request, edge..end, Become::Zero, false)
-                    .await?;
+            // What is preallocated with contents is zero for that.
+            let is_written = matches!(
+                to.preallocation,
+                Preallocation::Falloc | Preallocation::Full
+            );
+            if edge < end && !is_written {
+                let zeroed = self.convert(request, edge..end, Become::Zero, false).await;
+                zeroed.map_err(|error| in_words("Failed to zero out new clusters", &error))?;
             }
         }
         let is_raw = self.lock().header.has_raw_data();
@@ -194,22 +209,33 @@ impl Image {
             Preallocation::Off if is_raw && !to.zeroes => Preallocation::Metadata,
             how => how,
         };
+        let before = match how {
+            Preallocation::Off => SIZE,
+            Preallocation::Metadata => "Allocating clusters failed",
+            Preallocation::Falloc | Preallocation::Full => "Failed to update L2 tables",
+        };
         if how != Preallocation::Off {
-            self.preallocate(request, old, new, how).await?;
+            let given = self.preallocate(request, old, new, how).await;
+            given.map_err(|error| in_words(before, &error))?;
         }
-        self.set_size(request, new).await
+        self.set_size(request, new, before).await
     }
 
-    /// Stores everything, and then the new size.
-    async fn set_size(&self, request: Request<'_>, size: u64) -> Result<(), IoError> {
+    /// Stores everything that was done in the step so called, and then the new
+    /// size.
+    async fn set_size(
+        &self,
+        request: Request<'_>,
+        size: u64,
+        before: &'static str,
+    ) -> Result<(), IoError> {
         let _turn = self.commits.enter(0..1, true).await;
-        self.commit_now(request, Goal::Durable).await?;
+        let stored = self.commit_now(request, Goal::Durable).await;
+        stored.map_err(|error| in_words(before, &error))?;
         let resized = self.switch_header(request, Extent::Fields, Vec::new(), |header| {
             header.size = size;
         });
-        resized
-            .await
-            .map_err(|error| in_words("Failed to update the image size", &error))?;
+        resized.await.map_err(|error| in_words(SIZE, &error))?;
         self.size.store(size, Ordering::Release);
         Ok(())
     }

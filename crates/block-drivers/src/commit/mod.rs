@@ -131,11 +131,17 @@ impl<'c> Commit<'c> {
         if was_writable {
             return commit_into(bql, self, chain, &base);
         }
-        base.set_read_only(bql, false)
-            .map_err(|error| GraphError::Refused {
-                message: error.to_string(),
-                errno: errno::EACCES,
-            })?;
+        base.set_read_only(bql, false).map_err(|error| {
+            let (message, errno) = (error.to_string(), errno::EACCES);
+            match error.hint().map(str::to_owned) {
+                Some(hint) => GraphError::RefusedWithHint {
+                    message,
+                    hint,
+                    errno,
+                },
+                None => GraphError::Refused { message, errno },
+            }
+        })?;
         let writable = Writable { bql, node: &base };
         commit_into(writable.bql, self, chain, &base)
     }

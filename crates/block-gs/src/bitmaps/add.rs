@@ -136,15 +136,11 @@ impl Drained<'_> {
     /// Whether the image can keep one more bitmap
     /// (`bdrv_can_store_new_dirty_bitmap`).
     fn check_storable(&mut self, name: &str, granularity: u32) -> Result<(), BitmapError> {
-        let outcome = if self.node().supports_persistent_bitmaps(self) {
-            self.check_free(name)?;
-            self.io(async |request: Request<'_>| {
-                let driver = request.node().driver();
-                driver.can_store_bitmap(request, name, granularity).await
-            })
-        } else {
-            Err(IoError::NotSupported)
-        };
+        self.check_free(name)?;
+        let outcome = self.io(async |request: Request<'_>| {
+            let driver = request.node().driver();
+            driver.can_store_bitmap(request, name, granularity).await
+        });
         outcome.map_err(|error| match error {
             IoError::NotSupported => BitmapError::NotStorable {
                 node: device_or_node_name(self.graph(), self.node().key(self)),

@@ -232,7 +232,10 @@ fn open_base(
     let mut options = for_filename(&base, options)?;
     options.set_default("read-only", true);
     options.set_default("force-share", true);
-    let node = opener.open(bql, options)?;
+    opener.set_without_io(true);
+    let opened = opener.open(bql, options);
+    opener.set_without_io(false);
+    let node = opened?;
     let format = node.view(bql).driver().format_name();
     Ok((node.length(bql), format))
 }

@@ -11,7 +11,7 @@ use block_io::{Activity, WriteFlags};
 use super::driver::{Creating, How, SECTOR};
 use super::given::Given;
 use crate::drivers::{Driver, Key};
-use crate::filename::for_filename;
+use crate::filename::{for_filename, protocol_of};
 use crate::opening::Opener;
 use crate::{OpenError, Options};
 
@@ -66,6 +66,17 @@ pub(super) async fn make_file(
         // Neither is what a file name leads to.
         How::AsItsFile | How::InFile(_) => Err(OpenError::NoFilename(protocol.name)),
     }
+}
+
+/// Makes the empty file that `filename` says, and opens it: for an image that
+/// keeps something beside itself. What was there is lost.
+pub(crate) async fn make_beside(main: &MainLoop, filename: &str) -> Result<Node, OpenError> {
+    let protocol = protocol_of(filename)?;
+    if let Some(create) = &protocol.create {
+        let mut given = Given::none(create, create);
+        make_file(main, protocol, filename, &mut given).await?;
+    }
+    open_file(main, protocol, filename.to_owned()).await
 }
 
 /// Makes the file and lets a format write its image into it

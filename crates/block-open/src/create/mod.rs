@@ -22,4 +22,5 @@ pub use amend::{amendment, amendment_help};
 pub use by_name::{ImageSpec, PlannedImage, creation_help};
 pub use driver::{Create, CreateKind, CreateOption};
 pub(crate) use driver::{Creating, How, Work};
+pub(crate) use make::make_beside;
 pub use typed::TypedImage;

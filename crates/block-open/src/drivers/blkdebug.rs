@@ -294,7 +294,7 @@ mod tests {
         assert_eq!(
             ruled.as_deref(),
             Ok(
-                "json:{\"driver\": \"blkdebug\", \"inject-error\": [{\"event\": \"none\"}], \
+                "json:{\"driver\": \"blkdebug\", \"inject-error.0.event\": \"none\", \
                  \"image\": {\"driver\": \"null-co\"}}"
             )
         );

@@ -1,14 +1,13 @@
 //! `qcow2`.
 
 use block_common::{GraphError, Role};
-use block_drivers::File;
 use block_gs::{Backend, CreateImage, Creation, HeaderBacking, Measurement, NewImage, Node, Perm};
 use block_io::Preallocation;
 use block_qcow2::format::header::Compression;
 use block_qcow2::{CreateOptions, OverlapChecks, Qcow2Image, Qcow2Options};
 
 use super::{Child, Driver, Key, Reopen};
-use crate::create::{Create, CreateKind, CreateOption, Creating, How};
+use crate::create::{Create, CreateKind, CreateOption, Creating, How, make_beside};
 use crate::opening::Opening;
 use crate::reopen::Reopening;
 use crate::{OpenError, Options, Value};
@@ -286,7 +285,10 @@ fn open(opening: &mut Opening<'_>) -> Result<Node, OpenError> {
     };
     let mut image = opening.with_guard(|bql| read(bql, &file))?;
     image = image.settings(settings).options(opening.general().node);
+    let without_io = opening.is_without_io();
+    image = image.without_io(without_io);
     let data_file = match (opening.child(DATA_FILE), image.data_file_name()) {
+        _ if without_io => None,
         (Ok(node), _) => Some(node),
         (Err(_), Some(name)) => Some(opening.open_named(DATA_FILE, name, None)?),
         (Err(_), None) => None,
@@ -660,15 +662,17 @@ impl CreateImage for WithData {
             let options = self.0;
             options.check()?;
             let path = options.data_file.clone().unwrap_or_default();
+            let made = make_beside(image.main_loop(), &path).await;
+            let file = made.map_err(|error| match error {
+                OpenError::Graph(error) => error,
+                error => GraphError::Refused {
+                    message: error.to_string(),
+                    errno: error.errno(),
+                },
+            })?;
             let opened = image
                 .main_loop()
                 .call(move |bql| -> Result<Backend, GraphError> {
-                    match File::create(&path, 0) {
-                        Err(GraphError::CouldNotCreate { error, .. })
-                            if error.errno() == EEXIST => {}
-                        made => made?,
-                    }
-                    let file = File::new(&path).open(bql, "")?;
                     let perm = Perm::CONSISTENT_READ | Perm::WRITE | Perm::RESIZE;
                     let data = Backend::new(bql, "", perm, Perm::all())?;
                     data.set_grows(bql, true);
@@ -681,9 +685,6 @@ impl CreateImage for WithData {
         })
     }
 }
-
-/// The file is there.
-const EEXIST: i32 = 17;
 
 #[cfg(test)]
 mod tests {

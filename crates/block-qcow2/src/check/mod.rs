@@ -40,7 +40,7 @@ use crate::format::header::{BitmapsExtension, Header, Incompatible};
 use crate::geometry::Geometry;
 use crate::image::{Image, Standing};
 use crate::manage::Reload;
-use crate::open::{Stored as Tables, Strictness, read_bytes};
+use crate::open::{Stored as Tables, Strictness, read_bytes, without_advice};
 use crate::options::OverlapChecks;
 use crate::switch::Extent;
 use compare::Stored;
@@ -201,7 +201,8 @@ impl<'c> Check<'c> {
         findings: &'c dyn Findings,
     ) -> Result<Check<'c>, IoError> {
         let file = request.file()?;
-        let tables = Tables::read(file, Strictness::Checkable).await?;
+        let tables = Tables::read(file, Strictness::Checkable).await;
+        let tables = tables.map_err(without_advice)?;
         let geometry = Geometry::of(&tables.header);
         let clusters = geometry.clusters_of(tables.file_length);
         if clusters > MAX_CLUSTERS {

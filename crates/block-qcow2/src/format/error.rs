@@ -96,15 +96,18 @@ pub enum FormatError {
     /// A snapshot has more of something than is supported.
     #[error("Too much extra metadata in snapshot table entry {0}")]
     SnapshotExtra(u32),
-    /// Beyond what is supported, or beyond the end of the file.
-    #[error("Snapshot table too large")]
-    SnapshotTable,
+    /// It does not end where it has to: how many snapshots are beyond that.
+    #[error("Snapshot table is too big")]
+    SnapshotTable(u32),
     /// Marked as such, and to be written.
     #[error("qcow2: Image is corrupt; cannot be opened read/write")]
     Corrupt,
-    /// Encrypted, which this driver does not do.
+    /// Encrypted in a way that is known, and that this driver does not do.
     #[error("Encrypted qcow2 images (method {0}) are not supported")]
     Encrypted(u32),
+    /// Not a way to encrypt.
+    #[error("Unsupported encryption method {}", .0.cast_signed())]
+    EncryptionMethod(u32),
 }
 
 impl FormatError {
@@ -119,9 +122,22 @@ impl FormatError {
             FormatError::TableTooLarge(_)
             | FormatError::TooBig
             | FormatError::SnapshotExtra(_)
-            | FormatError::SnapshotTable => 27,
+            | FormatError::SnapshotTable(_) => 27,
             FormatError::HeaderFull => errno::ENOSPC,
             _ => errno::EINVAL,
+        }
+    }
+
+    /// What to do about it, where more than the message can be said.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            FormatError::SnapshotExtra(_) => Some(
+                "You can force-remove this extra metadata with qemu-img check -r all".to_owned(),
+            ),
+            FormatError::SnapshotTable(count) => Some(format!(
+                "You can force-remove all {count} overhanging snapshots with qemu-img check -r all"
+            )),
+            _ => None,
         }
     }
 }
@@ -134,9 +150,14 @@ impl From<FormatError> for IoError {
 
 impl From<FormatError> for GraphError {
     fn from(error: FormatError) -> Self {
-        GraphError::Refused {
-            message: error.to_string(),
-            errno: error.errno(),
+        let (message, errno) = (error.to_string(), error.errno());
+        match error.hint() {
+            Some(hint) => GraphError::RefusedWithHint {
+                message,
+                hint,
+                errno,
+            },
+            None => GraphError::Refused { message, errno },
         }
     }
 }

@@ -13,6 +13,9 @@ const KNOWN_EXTRA: usize = 24;
 /// The longest extra data that is kept, in bytes.
 pub(crate) const MAX_EXTRA: usize = 1024;
 
+/// The longest entry that is kept, in bytes.
+pub(crate) const LONGEST: usize = FIXED + MAX_EXTRA + 2 * u16::MAX as usize;
+
 /// How long the parts of an entry are, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Lengths {
@@ -102,20 +105,23 @@ pub fn parse(
     for index in 0..count {
         at = at.next_multiple_of(8);
         let entry = bytes.get(at..).unwrap_or_default();
+        let too_long = FormatError::SnapshotTable(count - index);
         if entry.len() < FIXED {
-            return Err(FormatError::SnapshotTable);
+            return Err(too_long);
         }
         let lengths = Lengths::of(entry);
         if lengths.extra > MAX_EXTRA {
             return Err(FormatError::SnapshotExtra(index));
         }
         let length = lengths.all();
-        let entry = entry.get(..length).ok_or(FormatError::SnapshotTable)?;
+        let Some(entry) = entry.get(..length) else {
+            return Err(too_long);
+        };
         let (front, names) = entry.split_at(lengths.names_at());
         found.push(read(front, &front[FIXED..], names, lengths, disk_size));
         at += length;
         if at as u64 > Limits::SNAPSHOT_TABLE_BYTES {
-            return Err(FormatError::SnapshotTable);
+            return Err(too_long);
         }
     }
     Ok((found, at))
@@ -157,7 +163,7 @@ pub(crate) fn read(
 /// The table as it is stored.
 ///
 /// # Errors
-/// [`FormatError::SnapshotTable`] when it is longer than is supported.
+/// [`FormatError::TableTooLarge`] when it is longer than is supported.
 pub fn write(snapshots: &[Snapshot]) -> Result<Vec<u8>, FormatError> {
     let mut out = Vec::new();
     for snapshot in snapshots {
@@ -186,13 +192,15 @@ pub fn write(snapshots: &[Snapshot]) -> Result<Vec<u8>, FormatError> {
         out.extend_from_slice(&snapshot.name);
     }
     match out.len() as u64 > Limits::SNAPSHOT_TABLE_BYTES {
-        true => Err(FormatError::SnapshotTable),
+        true => Err(TOO_LARGE),
         false => Ok(out),
     }
 }
 
+const TOO_LARGE: FormatError = FormatError::TableTooLarge("Snapshot table");
+
 fn length_of(text: &[u8]) -> Result<u16, FormatError> {
-    u16::try_from(text.len()).map_err(|_| FormatError::SnapshotTable)
+    u16::try_from(text.len()).map_err(|_| TOO_LARGE)
 }
 
 #[cfg(test)]

@@ -42,6 +42,12 @@ fn three_digits(number: f64) -> String {
     }
 }
 
+/// What a name is to who takes it for a C string. Only damaged images have
+/// others.
+pub(super) fn until_nul(name: &str) -> &str {
+    name.split('\0').next().unwrap_or("")
+}
+
 /// A table of snapshots, with `indent` blanks before each line.
 pub(super) fn snapshots(all: &[SnapshotInfo], indent: usize) -> String {
     let indent = " ".repeat(indent);
@@ -53,8 +59,8 @@ pub(super) fn snapshots(all: &[SnapshotInfo], indent: usize) -> String {
     for info in all {
         let count = info.instructions.map(|count| count.to_string());
         text += &row([
-            &info.id,
-            &info.name,
+            until_nul(&info.id),
+            until_nul(&info.name),
             &size(info.vm_state_size),
             &date(info.date),
             &clock(info.vm_clock),

@@ -339,8 +339,8 @@ fn specific_of(format: &str, value: Value) -> (String, Value) {
 
 fn snapshot_value(info: &SnapshotInfo) -> Value {
     let mut entries = vec![
-        ("id", info.id.as_str().into()),
-        ("name", info.name.as_str().into()),
+        ("id", describe::until_nul(&info.id).into()),
+        ("name", describe::until_nul(&info.name).into()),
         ("vm-state-size", info.vm_state_size.into()),
         ("date-sec", info.date.as_secs().into()),
         ("date-nsec", u64::from(info.date.subsec_nanos()).into()),

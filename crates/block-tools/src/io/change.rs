@@ -10,6 +10,7 @@ use super::command::{Command, Failed};
 use super::session::{Session, reason};
 use super::transfer::{size, tell};
 use crate::getopt::{Known, Parsed};
+use crate::human;
 
 pub(super) static COMMANDS: &[Command] = &[
     Command {
@@ -91,10 +92,17 @@ fn truncate(bql: &mut BqlGuard, session: &mut Session, line: &Parsed) -> Result<
         return Err(Failed::Report(text));
     };
     // What follows the length is not looked at.
-    let Some(length) = line.arguments.first() else {
-        return Err(Failed::Usage);
+    let length = line.arguments.first().map_or("", String::as_str);
+    // The complaint names the word behind the command, whichever that is.
+    let named = match line.has("m") {
+        true => "-m",
+        false if length.is_empty() => "--",
+        false => length,
     };
-    let length = size(length)?;
+    let length = human::parse(length).map_err(|message| {
+        let complaint = message.strip_suffix(length).unwrap_or(&message);
+        Failed::Print(format!("{complaint}{named}"))
+    })?;
     let root = session.root()?;
     let done = bql.block_on(root.truncate(length, false, mode));
     done.map_err(|error| Failed::Report(error.to_string()))

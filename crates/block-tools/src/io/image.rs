@@ -66,11 +66,20 @@ pub(super) static COMMANDS: &[Command] = &[
 fn open(bql: &mut BqlGuard, session: &mut Session, line: &Parsed) -> Result<(), Failed> {
     let mut with = OpenWith::from_tool(line).map_err(Failed::Report)?;
     for options in line.values("options") {
+        if session.has_image_opts() {
+            let text = "--image-opts and 'open -o' are mutually exclusive";
+            return Err(Failed::Print(text.to_owned()));
+        }
         with.add_options(session.name(), options)
             .map_err(Failed::Report)?;
     }
     let path = match &line.arguments[..] {
         [] => None,
+        [options] if session.has_image_opts() => {
+            with.add_options(session.name(), options)
+                .map_err(Failed::Report)?;
+            None
+        }
         [path] => Some(&**path),
         _ => return Err(Failed::Usage),
     };
@@ -121,5 +130,5 @@ fn reopen(bql: &mut BqlGuard, session: &mut Session, line: &Parsed) -> Result<()
         cache.apply(&mut options);
         writes_through = Some(cache.writethrough);
     }
-    session.reopen(bql, options, writes_through)
+    session.reopen(bql, options, line.has("r"), writes_through)
 }

@@ -142,7 +142,7 @@ pub fn main(name: &str, arguments: &[String]) -> ExitCode {
                 return code;
             }
         }
-        let mut session = Session::new(name, parsed.has("misalign"));
+        let mut session = Session::new(name, parsed.has("misalign"), parsed.has("image-opts"));
         if let Some(file) = file {
             let opened = match parsed.has("image-opts") {
                 true => with

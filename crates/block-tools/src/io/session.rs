@@ -97,6 +97,9 @@ impl OpenWith {
 pub(super) struct Image {
     pub backend: Backend,
     pub node: Node,
+    /// What the options describe: below the filter of copy-on-read, if there
+    /// is one.
+    described: Node,
     perm: Perm,
 }
 
@@ -104,15 +107,19 @@ pub(super) struct Image {
 pub(super) struct Session {
     name: String,
     misalign: bool,
+    image_opts: bool,
     image: Option<Image>,
     pending: Vec<JoinHandle<()>>,
 }
 
 impl Session {
-    pub fn new(name: &str, misalign: bool) -> Self {
+    /// For a tool called `name`. With `image_opts`, what is opened is a string
+    /// of options.
+    pub fn new(name: &str, misalign: bool, image_opts: bool) -> Self {
         Session {
             name: name.to_owned(),
             misalign,
+            image_opts,
             image: None,
             pending: Vec::new(),
         }
@@ -126,6 +133,11 @@ impl Session {
     /// Whether memory must not be aligned.
     pub fn misaligns(&self) -> bool {
         self.misalign
+    }
+
+    /// Whether what is opened is a string of options.
+    pub fn has_image_opts(&self) -> bool {
+        self.image_opts
     }
 
     pub fn is_open(&self) -> bool {
@@ -164,30 +176,31 @@ impl Session {
         Ok(())
     }
 
-    /// Changes options of the image. One that is to be read only is not
-    /// written by us any more.
+    /// Changes options of the image. One that `only_reads` is not written by
+    /// us any more; an option alone does not take that back.
     pub fn reopen(
         &mut self,
         bql: &mut BqlGuard,
         options: Options,
+        only_reads: bool,
         writes_through: Option<bool>,
     ) -> Result<(), Failed> {
         let report = |error: &dyn std::fmt::Display| Failed::Report(error.to_string());
         let Some(image) = &mut self.image else {
             return Err(Failed::Said);
         };
-        let is_on = |value: &block_open::Value| match value {
-            block_open::Value::Bool(on) => *on,
-            block_open::Value::Text(text) => text == "on" || text == "true",
-            _ => false,
-        };
         let before = image.perm;
-        if options.get("read-only").is_some_and(is_on) {
+        if only_reads && image.described != image.node {
+            let name = image.described.name();
+            let text = format!("Can't set node '{name}' to r/o with copy-on-read enabled");
+            return Err(Failed::Report(text));
+        }
+        if only_reads {
             image.perm -= Perm::WRITE | Perm::WRITE_UNCHANGED | Perm::RESIZE;
             let given_up = image.backend.set_perm(bql, image.perm, Perm::all());
             given_up.map_err(|error| report(&error))?;
         }
-        if let Err(error) = block_open::change_options(bql, &image.node, options) {
+        if let Err(error) = block_open::change_options(bql, &image.described, options) {
             if image.backend.set_perm(bql, before, Perm::all()).is_ok() {
                 image.perm = before;
             }
@@ -266,7 +279,8 @@ fn open_image(bql: &mut BqlGuard, file: Option<&str>, with: OpenWith) -> Result<
     for warning in opener.take_warnings() {
         eprintln!("{}", warning.told_by("qemu-io"));
     }
-    let mut node = opened.map_err(|error| with_hint(&error))?;
+    let described = opened.map_err(|error| with_hint(&error))?;
+    let mut node = described.clone();
     if with.copy_on_read {
         if !with.writes {
             return Err("Can't use copy-on-read on read-only device".to_owned());
@@ -286,6 +300,7 @@ fn open_image(bql: &mut BqlGuard, file: Option<&str>, with: OpenWith) -> Result<
     Ok(Image {
         backend,
         node,
+        described,
         perm,
     })
 }

@@ -8,6 +8,7 @@
 //! | `formats` | several steps with images of a format |
 //! | `amending` | images that are changed, resized, kept and made, in several steps |
 //! | `scripts` | scripts that call `qemu-io` too |
+//! | `themes` | scripts again, one for each theme of QEMU's own tests |
 //! | `alone` | what there is nothing to compare with |
 //! | `caches` | sizes of qcow2's caches, also with `qemu-io` |
 
@@ -19,6 +20,7 @@ mod check;
 mod formats;
 mod lines;
 mod scripts;
+mod themes;
 
 /// One test a subcommand: each line of it leads to the same output, the same
 /// exit code, and the same files.

@@ -94,7 +94,7 @@ fn rateless(text: &str) -> String {
     kept
 }
 
-fn compare(scripts: &[&str]) {
+pub(crate) fn compare(scripts: &[&str]) {
     let Some(theirs) = theirs() else {
         return;
     };
@@ -113,11 +113,13 @@ macro_rules! alike {
         $(
             #[test]
             fn $test() {
-                compare(&$scripts);
+                $crate::scripts::compare(&$scripts);
             }
         )*
     };
 }
+
+pub(crate) use alike;
 
 alike! {
     requests_beyond_the_end_fail_alike: [r"
