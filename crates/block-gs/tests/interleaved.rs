@@ -313,6 +313,8 @@ fn both_ends_are_in_one_context_though_one_was_moved_meanwhile() {
 /// A device that, whenever it is waited for, hands the main loop a job.
 struct Restless {
     is_idle: AtomicBool,
+    /// The job itself waits for nothing.
+    at_work: Arc<AtomicBool>,
     job: Arc<dyn Fn(&mut BqlGuard) + Send + Sync>,
 }
 
@@ -320,6 +322,7 @@ impl Restless {
     fn with(job: impl Fn(&mut BqlGuard) + Send + Sync + 'static) -> Arc<Restless> {
         Arc::new(Restless {
             is_idle: AtomicBool::new(false),
+            at_work: Arc::default(),
             job: Arc::new(job),
         })
     }
@@ -329,10 +332,17 @@ impl DeviceIo for Restless {}
 
 impl DeviceOps for Restless {
     fn drained_poll(&self, bql: &BqlGuard) -> bool {
+        if self.at_work.load(Ordering::SeqCst) {
+            return false;
+        }
         let was_idle = self.is_idle.fetch_xor(true, Ordering::SeqCst);
         if !was_idle {
-            let job = Arc::clone(&self.job);
-            bql.main_loop().schedule(move |bql| job(bql));
+            let (job, at_work) = (Arc::clone(&self.job), Arc::clone(&self.at_work));
+            bql.main_loop().schedule(move |bql| {
+                at_work.store(true, Ordering::SeqCst);
+                job(bql);
+                at_work.store(false, Ordering::SeqCst);
+            });
             bql.main_loop().kick();
         }
         !was_idle

@@ -35,6 +35,7 @@ pub struct Qcow2Image {
     backing: Option<Node>,
     data_file: Option<Node>,
     to_be_checked: bool,
+    no_contents: bool,
 }
 
 /// How much of an image has to make sense.
@@ -104,6 +105,7 @@ impl Qcow2Image {
             backing: None,
             data_file: None,
             to_be_checked: strictness == Strictness::Checkable,
+            no_contents: false,
         })
     }
 
@@ -171,6 +173,14 @@ impl Qcow2Image {
         self
     }
 
+    /// Makes a node that may lack its data file, for whoever asks only what the
+    /// image says about itself. It has to be for reading only.
+    #[must_use = "the node is made by `open`"]
+    pub fn without_contents(mut self) -> Self {
+        self.no_contents = true;
+        self
+    }
+
     /// Makes the node. Needs the exclusive proof because a new node enters
     /// the graph. An image that was left dirty is repaired first if the node
     /// can be written; nobody is told what was wrong with it, unless it is
@@ -196,6 +206,7 @@ impl Qcow2Image {
             .settle(&geometry, header.size, self.node.unmap, lazy)?;
         let has_data_file = header.has_data_file();
         match &self.data_file {
+            None if has_data_file && self.no_contents && self.node.read_only => {}
             None if has_data_file => return Err(refuse("'data-file' is required for this image")),
             Some(_) if !has_data_file => {
                 let text = "'data-file' can only be set for images with an external data file";

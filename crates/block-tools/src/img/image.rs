@@ -123,6 +123,7 @@ impl Image {
         }
         let mut opener = Opener::new()
             .without_backing(with.no_backing)
+            .without_contents(with.no_io)
             .to_be_checked(with.to_be_checked);
         let opened = opener.open(bql, options);
         for warning in opener.take_warnings() {
