@@ -373,24 +373,36 @@ fn a_backend_does_not_run_after_a_node_for_ever() {
     });
 }
 
+/// While what is above it is waited for the new child goes to another thread,
+/// and while that comes back somebody has I/O in a section of his own.
 #[test]
 fn a_change_does_not_wait_for_ever_for_what_is_changed_all_the_time() {
     in_layer(|bql| {
-        let [one, two] = ["one", "two"].map(|name| open(bql, name, None).0);
-        let (filter, _) = open(bql, "filter", Some(&one));
-        let backend = writer(bql, "disk");
-        backend.insert(bql, &filter).expect("nobody objects");
-        let moved = filter.clone();
-        let device = Restless::with(move |bql| {
-            let mut section = moved.drain(bql);
+        let thread = IoThread::create(bql, "io").expect("an iothread");
+        let [one, two, three] = ["one", "two", "three"].map(|name| open(bql, name, None).0);
+        let (top, _) = open(bql, "top", Some(&one));
+        let [above, beside] = ["above", "beside"].map(|name| writer(bql, name));
+        above.insert(bql, &top).expect("nobody objects");
+        beside.set_allow_context_change(bql, true);
+        beside.insert(bql, &two).expect("nobody objects");
+        let moved = two.clone();
+        let moves = Restless::with(move |bql| {
+            moved.set_iothread(bql, Some(&thread)).expect("moved");
+        });
+        let works = Restless::with(move |bql| {
+            let mut section = three.drain(bql);
             let flushed = section.io(async |request: Request<'_>| request.flush().await);
             flushed.expect("flushed");
         });
-        let _device = backend
-            .attach_device(bql, DeviceIdentity::default(), device)
-            .expect("attached");
-        let mut section = filter.drain(bql);
-        let refused = section.replace_child("file", &two);
+        let _devices = [(&above, moves), (&beside, works)].map(|(backend, device)| {
+            let attached = backend.attach_device(bql, DeviceIdentity::default(), device);
+            attached.expect("it has none")
+        });
+        let (other, _) = open(bql, "other", None);
+        let mut section = other.drain(bql);
+        let mut changes = section.transaction();
+        changes.at(&top).replace_child("file", &two);
+        let refused = changes.commit();
         let refused = refused.expect_err("somebody is always there");
         assert_eq!(refused.errno(), 16, "{refused}");
     });
