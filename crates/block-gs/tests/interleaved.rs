@@ -313,6 +313,8 @@ fn both_ends_are_in_one_context_though_one_was_moved_meanwhile() {
 /// A device that, whenever it is waited for, hands the main loop a job.
 struct Restless {
     is_idle: AtomicBool,
+    /// The job itself waits for nothing.
+    at_work: Arc<AtomicBool>,
     job: Arc<dyn Fn(&mut BqlGuard) + Send + Sync>,
 }
 
@@ -320,6 +322,7 @@ impl Restless {
     fn with(job: impl Fn(&mut BqlGuard) + Send + Sync + 'static) -> Arc<Restless> {
         Arc::new(Restless {
             is_idle: AtomicBool::new(false),
+            at_work: Arc::default(),
             job: Arc::new(job),
         })
     }
@@ -329,10 +332,17 @@ impl DeviceIo for Restless {}
 
 impl DeviceOps for Restless {
     fn drained_poll(&self, bql: &BqlGuard) -> bool {
+        if self.at_work.load(Ordering::SeqCst) {
+            return false;
+        }
         let was_idle = self.is_idle.fetch_xor(true, Ordering::SeqCst);
         if !was_idle {
-            let job = Arc::clone(&self.job);
-            bql.main_loop().schedule(move |bql| job(bql));
+            let (job, at_work) = (Arc::clone(&self.job), Arc::clone(&self.at_work));
+            bql.main_loop().schedule(move |bql| {
+                at_work.store(true, Ordering::SeqCst);
+                job(bql);
+                at_work.store(false, Ordering::SeqCst);
+            });
             bql.main_loop().kick();
         }
         !was_idle
@@ -363,24 +373,36 @@ fn a_backend_does_not_run_after_a_node_for_ever() {
     });
 }
 
+/// While what is above it is waited for the new child goes to another thread,
+/// and while that comes back somebody has I/O in a section of his own.
 #[test]
 fn a_change_does_not_wait_for_ever_for_what_is_changed_all_the_time() {
     in_layer(|bql| {
-        let [one, two] = ["one", "two"].map(|name| open(bql, name, None).0);
-        let (filter, _) = open(bql, "filter", Some(&one));
-        let backend = writer(bql, "disk");
-        backend.insert(bql, &filter).expect("nobody objects");
-        let moved = filter.clone();
-        let device = Restless::with(move |bql| {
-            let mut section = moved.drain(bql);
+        let thread = IoThread::create(bql, "io").expect("an iothread");
+        let [one, two, three] = ["one", "two", "three"].map(|name| open(bql, name, None).0);
+        let (top, _) = open(bql, "top", Some(&one));
+        let [above, beside] = ["above", "beside"].map(|name| writer(bql, name));
+        above.insert(bql, &top).expect("nobody objects");
+        beside.set_allow_context_change(bql, true);
+        beside.insert(bql, &two).expect("nobody objects");
+        let moved = two.clone();
+        let moves = Restless::with(move |bql| {
+            moved.set_iothread(bql, Some(&thread)).expect("moved");
+        });
+        let works = Restless::with(move |bql| {
+            let mut section = three.drain(bql);
             let flushed = section.io(async |request: Request<'_>| request.flush().await);
             flushed.expect("flushed");
         });
-        let _device = backend
-            .attach_device(bql, DeviceIdentity::default(), device)
-            .expect("attached");
-        let mut section = filter.drain(bql);
-        let refused = section.replace_child("file", &two);
+        let _devices = [(&above, moves), (&beside, works)].map(|(backend, device)| {
+            let attached = backend.attach_device(bql, DeviceIdentity::default(), device);
+            attached.expect("it has none")
+        });
+        let (other, _) = open(bql, "other", None);
+        let mut section = other.drain(bql);
+        let mut changes = section.transaction();
+        changes.at(&top).replace_child("file", &two);
+        let refused = changes.commit();
         let refused = refused.expect_err("somebody is always there");
         assert_eq!(refused.errno(), 16, "{refused}");
     });

@@ -45,6 +45,8 @@ pub struct Opener {
     without_io: bool,
     /// How many images are being opened whose headers name the next.
     depth: u32,
+    /// How many nodes headers have named since nothing was being opened.
+    named: u32,
 }
 
 /// Names of drivers that may be used.
@@ -134,7 +136,8 @@ impl Opener {
 
     /// Opens images for what they say about themselves, and no requests
     /// (`BDRV_O_NO_IO`): a file that only has their data is not opened, and
-    /// need not be there. Those below them are opened as ever.
+    /// need not be there. Those below them are opened as ever. For who asks an
+    /// image that nobody trusts which other files it means.
     pub fn without_io(mut self, without: bool) -> Self {
         self.without_io = without;
         self
@@ -301,6 +304,7 @@ fn open_level(
             }
         }
     }
+    let in_force = options.clone();
     let described = Described::new(driver, &given, options.clone());
     let mut without = Vec::new();
     for child in driver.children {
@@ -349,6 +353,7 @@ fn open_level(
         probed,
         without,
         given: &given,
+        in_force: &in_force,
         heirs: &mut heirs,
     };
     let node = (driver.open)(&mut opening)?;
@@ -499,12 +504,18 @@ pub(crate) struct Opening<'o> {
     without: Vec<&'static str>,
     /// What was said of the node itself.
     given: &'o Options,
+    /// And what it has from its parent besides.
+    in_force: &'o Options,
     /// Children that were described here, or by the image.
     heirs: &'o mut Vec<Node>,
 }
 
 /// How many images there may be below one, as their headers say.
 const MAX_CHAIN: u32 = 200;
+
+/// How many nodes headers may name for one that is opened. In a few images
+/// each of which names the next one twice there is no end to them.
+const MAX_NAMED: u32 = 500;
 
 impl Opening<'_> {
     pub fn general(&self) -> &General {
@@ -564,33 +575,53 @@ impl Opening<'_> {
         Ok(directory + name)
     }
 
-    /// Opens a child that the image names and nobody has described, of the
-    /// format `format` if that is said.
-    pub fn open_named(
+    /// Opens the backing image that the image names and nobody has described,
+    /// of the format `format` if that is said.
+    pub fn open_backing(
         &mut self,
-        child: &'static str,
         filename: &str,
         format: Option<&str>,
     ) -> Result<Node, OpenError> {
-        let role = match child {
-            "backing" => Role::COW,
-            _ => Role::DATA,
-        };
         let mut options = Options::new();
         if let Some(format) = format {
             options.set("driver", format);
-        } else if role == Role::DATA {
-            options.set("driver", "raw");
         }
         let options = for_filename(filename, options)?;
+        self.open_named(Role::COW, options)
+    }
+
+    /// Opens the file with the data that the image names and nobody has
+    /// described. Its name is a path whatever it looks like: nobody looks for
+    /// options there before he trusts an image.
+    pub fn open_data(&mut self, path: &str) -> Result<Node, OpenError> {
+        let mut options = Options::new();
+        options.set("driver", "raw");
+        options.set("file.driver", drivers::driver_for_path(path).name);
+        let mut file = Options::new();
+        drivers::set_path(path, &mut file);
+        for (key, value) in file.iter() {
+            options.set(&format!("file.{key}"), value.clone());
+        }
+        self.open_named(Role::DATA, options)
+    }
+
+    fn open_named(&mut self, role: Role, options: Options) -> Result<Node, OpenError> {
         let within = Within {
-            parent: self.given,
+            parent: self.in_force,
             role,
             protocol: false,
         };
+        if self.opener.depth == 0 {
+            self.opener.named = 0;
+        }
         if self.opener.depth >= MAX_CHAIN {
             return Err(OpenError::Value("Backing chain is too long".to_owned()));
         }
+        if self.opener.named >= MAX_NAMED {
+            let text = "Images name more images than can be opened";
+            return Err(OpenError::Value(text.to_owned()));
+        }
+        self.opener.named += 1;
         self.opener.depth += 1;
         let opened = open_level(self.opener, self.bql, options, Some(within));
         self.opener.depth -= 1;

@@ -138,6 +138,10 @@ impl Image {
         stored: &[StoredBitmap],
     ) -> Result<(), IoError> {
         self.check_sane()?;
+        if self.lock().header.version < 3 {
+            // There is no place for them since the image was made older.
+            return Ok(());
+        }
         // Given back unless the directory refers to them.
         let mut claimed = Vec::new();
         let mut written = Vec::new();

@@ -206,7 +206,7 @@ impl Qcow2Image {
             .settle(&geometry, header.size, self.node.unmap, lazy)?;
         let has_data_file = header.has_data_file();
         match &self.data_file {
-            None if self.without_io => {}
+            None if self.without_io && self.node.read_only => {}
             None if has_data_file => return Err(refuse("'data-file' is required for this image")),
             Some(_) if !has_data_file => {
                 let text = "'data-file' can only be set for images with an external data file";

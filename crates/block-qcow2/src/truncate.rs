@@ -183,6 +183,8 @@ impl Image {
                 data.write_zeroes(old, bytes, WriteFlags::MAY_UNMAP).await?;
             }
         }
+        // Who made it shorter may have left something in its last cluster.
+        self.wipe(request, old..new.min(end)).await?;
         if to.zeroes {
             let unit = self.geometry.subcluster_size();
             let edge = old.next_multiple_of(unit).min(new);

@@ -290,7 +290,7 @@ fn open(opening: &mut Opening<'_>) -> Result<Node, OpenError> {
     let data_file = match (opening.child(DATA_FILE), image.data_file_name()) {
         _ if without_io => None,
         (Ok(node), _) => Some(node),
-        (Err(_), Some(name)) => Some(opening.open_named(DATA_FILE, name, None)?),
+        (Err(_), Some(name)) => Some(opening.open_data(name)?),
         (Err(_), None) => None,
     };
     if let Some(data_file) = data_file {
@@ -303,7 +303,7 @@ fn open(opening: &mut Opening<'_>) -> Result<Node, OpenError> {
         && !opening.goes_without(BACKING)
     {
         let base = opening.beside(&file, &name)?;
-        let below = opening.open_named(BACKING, &base, format.as_deref());
+        let below = opening.open_backing(&base, format.as_deref());
         let below = below.map_err(|error| OpenError::Below(Box::new(error)))?;
         image = image.backing(&below);
     }

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use block_common::Value;
 use block_drivers::File;
 use block_gs::{Backend, BqlGuard, Node, NodeOptions, Perm, SnapshotInfo};
 use block_io::aio::Wait;
@@ -61,6 +62,26 @@ fn what_was_cut_off_in_a_subcluster_does_not_come_back() {
         end(bql);
         qemu_img.succeed(["check", "-q", text(&path)]);
         assert!(qemu_reads(&qemu_img, &path) == model);
+    });
+}
+
+#[test]
+fn what_was_left_in_the_last_cluster_does_not_come_back() {
+    let (Some(qemu_img), Some(qemu_io)) = (Tool::find("qemu-img"), Tool::find("qemu-io")) else {
+        return;
+    };
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        qemu_img.succeed(["create", "-q", "-f", "qcow2", text(&path), "1M"]);
+        qemu_io.succeed(["-c", "write -P 3 0 1M", text(&path)]);
+        // What is behind the end stays in the file.
+        qemu_img.succeed(["resize", "-q", "--shrink", text(&path), "1000k"]);
+        let node = open(bql, &path, false).expect("opened");
+        let disk = resizable(bql, &node);
+        resize(bql, &disk, 2 << 20);
+        let mut model = vec![3; 1000 << 10];
+        model.resize(2 << 20, 0);
+        assert!(read(bql, &disk, 0, 2 << 20).expect("read") == model);
     });
 }
 
@@ -397,5 +418,29 @@ fn a_raw_data_file_takes_no_room_for_what_is_new() {
         assert!(is_zero(&seen[..70 << 10]) && is_zero(&seen[(70 << 10) + 512..]));
         let raw = std::fs::read(&data).expect("read");
         assert!(raw[..1 << 20] == seen);
+    });
+}
+
+#[test]
+fn an_image_that_was_made_older_gets_no_bitmaps_back() {
+    let Some(qemu_img) = Tool::find("qemu-img") else {
+        return;
+    };
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        qemu_img.succeed(["create", "-q", "-f", "qcow2", text(&path), "1M"]);
+        qemu_img.succeed(["bitmap", "--add", text(&path), "b"]);
+        let node = open(bql, &path, false).expect("opened");
+        let options = Value::map([("compat", "0.10".into())]);
+        let amended = node.drain(bql).amend_options(&options, false);
+        amended.expect("amended");
+        // It would be stored now.
+        drop(node);
+        end(bql);
+        qemu_img.succeed(["check", "-q", text(&path)]);
+        let bytes = std::fs::read(&path).expect("read");
+        assert_eq!(bytes[4..8], [0, 0, 0, 2]);
+        let kind = 0x2385_2875u32.to_be_bytes();
+        assert!(bytes[..4096].windows(4).all(|window| window != kind));
     });
 }
