@@ -78,13 +78,17 @@ impl Image {
     async fn shrink(&self, request: Request<'_>, old: u64, new: u64) -> Result<(), IoError> {
         let size = self.geometry.cluster_size();
         let edge = new.next_multiple_of(size);
-        // What is left of the last cluster must not come back.
-        let run = self.map(request, new.min(old - 1), 1).await?;
-        if edge > new && !run.kind.is_zero() && !run.kind.is_unallocated() {
-            let end = edge.min(old);
-            let zeroes = Buffer::zeroed((end - new) as usize);
-            let _here = self.grace.enter();
-            self.write_runs(request, new, zeroes.source()).await?;
+        // What is left of the last cluster must not come back. Its subclusters
+        // need not be alike.
+        let (mut at, end) = (new, edge.min(old));
+        while at < end {
+            let run = self.map(request, at, end - at).await?;
+            if !run.kind.is_zero() && !run.kind.is_unallocated() {
+                let zeroes = Buffer::zeroed(run.bytes as usize);
+                let _here = self.grace.enter();
+                self.write_runs(request, at, zeroes.source()).await?;
+            }
+            at += run.bytes;
         }
         let end = old.next_multiple_of(size);
         if edge < end {

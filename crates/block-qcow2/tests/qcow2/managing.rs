@@ -242,6 +242,31 @@ fn images_grow_and_shrink() {
     });
 }
 
+/// Also where the first subcluster that goes has nothing.
+#[test]
+fn what_is_cut_off_of_a_cluster_does_not_come_back() {
+    in_layer(|bql, directory| {
+        let path = directory.path().join("image");
+        let options = CreateOptions {
+            cluster_size: 16384,
+            extended_l2: true,
+            ..small()
+        };
+        create(bql, &path, &options);
+        let node = open(bql, &path, false).expect("opened");
+        let disk = disk(bql, &node);
+        write(bql, &disk, 0, &pattern(1024, 1)).expect("written");
+        write(bql, &disk, 10_240, &pattern(2048, 2)).expect("written");
+        let was = node.io().length();
+        for length in [5120, was] {
+            resize(bql, &node, length, Preallocation::Off).expect("resized");
+        }
+        let mut model = pattern(1024, 1);
+        model.resize(16384, 0);
+        assert!(read(bql, &disk, 0, model.len()).expect("read") == model);
+    });
+}
+
 fn snapshot(bql: &mut BqlGuard, node: &Node, name: &str) -> String {
     let mut info = SnapshotInfo {
         name: name.to_owned(),
