@@ -1,8 +1,11 @@
 //! Kinds of images, and what is done to them.
 
+use block_io::Preallocation;
+use block_qcow2::format::header::Compression;
 use block_qcow2::{CreateOptions, Qcow2Options};
 
 use super::workload::{Plan, crash};
+use crate::writing::Random;
 
 fn sized(size: u64, cluster_size: u64) -> CreateOptions {
     CreateOptions {
@@ -255,4 +258,101 @@ fn on_a_device() {
         at_once: 2,
         ..Plan::new(36, create)
     });
+}
+
+#[test]
+fn while_counts_overflow() {
+    // A block counts 64 clusters, and 512 blocks are kept.
+    let create = CreateOptions {
+        refcount_bits: 64,
+        preallocation: Preallocation::Metadata,
+        ..sized(20 << 20, 512)
+    };
+    crash(&Plan {
+        snapshots: true,
+        at_once: 2,
+        rounds: 15,
+        ..Plan::new(37, create.clone())
+    });
+    let options = Qcow2Options {
+        lazy_refcounts: Some(true),
+        ..Default::default()
+    };
+    crash(&Plan {
+        snapshots: true,
+        rounds: 15,
+        options,
+        ..Plan::new(38, create)
+    });
+}
+
+/// Any of what images and their users differ in.
+fn any(random: &mut Random) -> Plan {
+    let one_in = |times, random: &mut Random| random.next(times) == 0;
+    loop {
+        let cluster_size = 512 << random.next(8);
+        let size = (cluster_size * (100 + random.next(900))).min(3 << 20);
+        let backing = match random.next(3) {
+            0 => 1 + random.next(size / 512),
+            _ => 0,
+        };
+        let (v3, has_data) = (!one_in(5, random), one_in(5, random));
+        let plain = sized(size, cluster_size);
+        let create = CreateOptions {
+            version: if v3 { 3 } else { 2 },
+            refcount_bits: match v3 && one_in(2, random) {
+                true => 1 << random.next(7),
+                false => 16,
+            },
+            lazy_refcounts: v3 && one_in(3, random),
+            extended_l2: one_in(2, random) && cluster_size >= 16384,
+            compression: [Compression::Zlib, Compression::Zstd][random.next(2) as usize],
+            preallocation: match random.next(5) {
+                0 => Preallocation::Metadata,
+                1 => Preallocation::Full,
+                _ => Preallocation::Off,
+            },
+            data_file: has_data.then(|| "data".to_owned()),
+            data_file_raw: has_data && one_in(2, random),
+            ..if backing > 0 { over(plain) } else { plain }
+        };
+        if create.check().is_err() {
+            continue;
+        }
+        let options = Qcow2Options {
+            l2_cache_size: [None, Some(1024)][random.next(2) as usize],
+            l2_cache_entry_size: one_in(2, random).then_some(512),
+            pass_discard_other: Some(one_in(2, random)),
+            discard_no_unref: (v3 && one_in(4, random)).then_some(true),
+            overlap_check: one_in(3, random).then(|| "all".to_owned()),
+            ..Default::default()
+        };
+        let (bits, threads) = (create.refcount_bits, one_in(4, random));
+        // What is provided on a device shows what was there.
+        let may_be_device = !has_data && create.preallocation == Preallocation::Off;
+        return Plan {
+            at_once: 1 + random.next(4),
+            threads: if threads { 2 } else { 0 },
+            compressed: bits > 2 && !has_data && one_in(2, random),
+            snapshots: bits > 4 && !has_data && one_in(2, random),
+            resizes: one_in(3, random),
+            amends: bits > 4 && one_in(4, random),
+            device: may_be_device && one_in(4, random),
+            options,
+            backing,
+            ..Plan::new(random.next(1 << 20), create)
+        };
+    }
+}
+
+#[test]
+fn of_any_kind() {
+    let more = std::env::var("QUIESCE_CRASH_KINDS");
+    let more: u64 = more.map_or(6, |number| number.parse().expect("a number"));
+    let mut random = Random(39);
+    for number in 0..more {
+        let plan = any(&mut random);
+        println!("{number}: {plan:?}");
+        crash(&plan);
+    }
 }

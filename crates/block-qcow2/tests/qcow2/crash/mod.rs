@@ -2,7 +2,7 @@
 //! an image has what it had before or after, and no more than leaks.
 //!
 //! `QUIESCE_CRASH_ROUNDS=n` runs every case with n more seeds, and looks at
-//! every moment instead of some.
+//! every moment instead of some. `QUIESCE_CRASH_KINDS=n` tries n kinds of images.
 
 mod bitmaps;
 mod cases;

@@ -79,10 +79,27 @@ pub fn assert_allowed(
         }
     }
     for (sector, value) in seen.iter().enumerate() {
+        let allowed = &allowed[sector];
         assert!(
-            allowed[sector].contains(value),
-            "{name}: sector {sector} has {value}, not {:?}",
-            allowed[sector]
+            allowed.contains(value),
+            "{name}, steps {cut} to {next}: sector {sector} has {value}, not {allowed:?}: {:#?}",
+            history(deeds, sector as u64)
         );
     }
+}
+
+/// What happened to a sector.
+fn history(deeds: &[Deed], sector: u64) -> Vec<String> {
+    let told = deeds.iter().filter_map(|deed| {
+        let at = sector.checked_sub(deed.from);
+        let value = match at.and_then(|at| deed.values.get(at as usize)) {
+            Some(value) => format!("{value} from sector {}", deed.from),
+            None if deed.flush => "flushed".to_owned(),
+            None => return None,
+        };
+        let (before, after) = (deed.before, deed.after);
+        let through = if deed.through { ", durable" } else { "" };
+        Some(format!("{value}{through}: steps {before} to {after}"))
+    });
+    told.collect()
 }

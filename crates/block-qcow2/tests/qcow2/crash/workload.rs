@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use block_common::Value;
+use block_common::error::errno;
 use block_drivers::Raw;
 use block_gs::{Backend, BqlGuard, GraphError, IoThread, Node, Perm, SnapshotInfo, SnapshotKey};
 use block_io::{
@@ -24,7 +25,7 @@ use crate::support::{READ_WRITE, Tool, backend, in_layer, qemu_reads, read, writ
 use crate::writing::Random;
 
 /// What happens to an image.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     pub create: CreateOptions,
     pub options: Qcow2Options,
@@ -86,9 +87,11 @@ pub fn make(bql: &mut BqlGuard, create: &CreateOptions) -> Vec<Vec<u8>> {
 }
 
 /// The same on devices.
-fn make_on_device(bql: &mut BqlGuard, create: &CreateOptions) -> Vec<Vec<u8>> {
-    // Room for what is given up and not free yet.
-    let device = vec![0xde; (create.size * 4 + (4 << 20)) as usize];
+fn make_on_device(bql: &mut BqlGuard, plan: &Plan) -> Vec<Vec<u8>> {
+    let create = &plan.create;
+    // Room for what is given up and not free yet, too.
+    let times = if plan.snapshots { 8 } else { 2 };
+    let device = vec![0xde; (create.size * times + (2 << 20)) as usize];
     let files = vec![device, Vec::new(), Vec::new()];
     make_on(bql, create, Disk::devices(files, 0))
 }
@@ -432,8 +435,11 @@ impl Running<'_> {
         }
         let disk = backend(bql, &self.node, READ_WRITE | Perm::RESIZE).expect("nobody objects");
         let length = new * SECTOR;
-        bql.block_on(disk.root().truncate(length, true, Preallocation::Off))
-            .expect("resized");
+        match bql.block_on(disk.root().truncate(length, true, Preallocation::Off)) {
+            // An old image has snapshots of one length.
+            Err(error) if error.errno() == errno::ENOTSUP && !self.snapshots.is_empty() => return,
+            outcome => outcome.expect("resized"),
+        }
         self.size = new;
         let deeds = deeds.into_iter().map(|deed| self.watch.end(deed));
         self.deeds.extend(deeds);
@@ -529,7 +535,7 @@ fn crash_once(bql: &mut BqlGuard, directory: &Path, qemu_img: &Tool, plan: &Plan
     }
     let plan = &plan;
     let mut files = match plan.device {
-        true => make_on_device(bql, &plan.create),
+        true => make_on_device(bql, plan),
         false => make(bql, &plan.create),
     };
     let count = plan.create.size / SECTOR;
@@ -621,7 +627,8 @@ fn crash_once(bql: &mut BqlGuard, directory: &Path, qemu_img: &Tool, plan: &Plan
 
 /// Whether the stored header says that counts may be wrong.
 fn says_dirty(files: &[Vec<u8>]) -> bool {
-    files[IMAGE].get(79).is_some_and(|bits| bits & 1 != 0)
+    // Before version 3 something else is there.
+    files[IMAGE][7] >= 3 && files[IMAGE][79] & 1 != 0
 }
 
 /// Looks at what is left.
