@@ -147,6 +147,9 @@ impl DriverIo for Disk {
         name: &'r str,
         granularity: u32,
     ) -> IoFuture<'r> {
+        if !self.keeps_bitmaps {
+            return IoFuture::failed(IoError::NotSupported);
+        }
         let mut asked = self.asked.lock().expect("no panic");
         asked.push((name.to_owned(), granularity));
         match self.full.load(Ordering::Relaxed) {
