@@ -54,6 +54,19 @@ impl L1 {
         self.get(index) & OFFSET
     }
 
+    /// Where second-level tables are, of those that the first `count` entries
+    /// say. Pieces without any are passed over.
+    pub fn tables(&self, count: u64) -> impl Iterator<Item = u64> {
+        let pieces = self.pieces.iter().enumerate();
+        let entries = pieces.flat_map(move |(piece, entries)| {
+            let first = (FIRST * ((1 << piece) - 1)) as u64;
+            let entries = entries.get().map_or(&[][..], |entries| entries);
+            entries.iter().take(count.saturating_sub(first) as usize)
+        });
+        let tables = entries.map(|entry| entry.load(Ordering::Acquire) & OFFSET);
+        tables.filter(|table| *table != 0)
+    }
+
     /// Sets an entry.
     pub fn set(&self, index: u64, entry: u64) {
         let (piece, at) = place(index as usize);
@@ -80,5 +93,21 @@ mod tests {
         }
         assert_eq!(table.get(5), 0);
         assert_eq!(table.get(1 << 23), 0);
+    }
+
+    #[test]
+    fn tables_are_those_of_the_entries_that_count() {
+        let table = L1::default();
+        for index in [0, 1, 1023, 1024, 3071, 100_000] {
+            table.set(index, (index + 1) << 16 | 1);
+        }
+        table.set(7, 1);
+        let tables = |count: u64| table.tables(count).map(|at| (at >> 16) - 1).collect();
+        let some: Vec<u64> = tables(3071);
+        assert_eq!(some, [0, 1, 1023, 1024]);
+        let all: Vec<u64> = tables(1 << 22);
+        assert_eq!(all, [0, 1, 1023, 1024, 3071, 100_000]);
+        let none: Vec<u64> = tables(0);
+        assert!(none.is_empty());
     }
 }

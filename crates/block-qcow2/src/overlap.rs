@@ -95,8 +95,8 @@ impl Image {
                 self.filter.add((entry & OFFSET) >> bits);
             }
         }
-        for index in 0..u64::from(state.header.l1_size) {
-            self.filter.add(self.l1.table(index) >> bits);
+        for table in self.l1.tables(u64::from(state.header.l1_size)) {
+            self.filter.add(table >> bits);
         }
     }
 
@@ -205,11 +205,8 @@ impl Image {
         };
         or(OverlapChecks::MAIN_HEADER, &|| hits(0, size));
         or(OverlapChecks::ACTIVE_L2, &|| {
-            let mut entries = 0..u64::from(state.header.l1_size);
-            entries.any(|index| {
-                let table = self.l1.table(index);
-                table != 0 && hits(table, size)
-            })
+            let mut tables = self.l1.tables(u64::from(state.header.l1_size));
+            tables.any(|table| hits(table, size))
         });
         or(OverlapChecks::REFCOUNT_BLOCK, &|| {
             // Blocks that were made since count what was written since.
