@@ -87,7 +87,8 @@ fn a_second_of_it_finds_nothing_wrong_and_does_something() {
     }
     let chain = fs::read_to_string(dir.path().join("pictures/chain.dot"));
     let chain = chain.expect("a picture of the chain");
-    assert!(chain.contains("qcow2-1") && chain.contains("backing"));
+    // Which images it has depends on how far the tour came.
+    assert!(chain.contains("qcow2-") && chain.contains("backing"));
     for picture in ["before.svg", "before.dot", "after.svg", "after.dot"] {
         let path = dir.path().join("pictures").join(picture);
         let drawn = fs::read_to_string(&path).expect("a picture");
