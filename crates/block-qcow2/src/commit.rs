@@ -13,10 +13,9 @@
 //! clusters that are counted although nothing uses them.
 //!
 //! With lazy counts the stored header says before that they may be wrong. From
-//! then on counts are stored
-//! when their cache has no room, when a block of them is new, and before the
-//! header says that they hold again; who opens the image before that counts
-//! everything anew.
+//! then on counts are stored when their cache has no room, when a block of them
+//! is new, and before the header says that they hold again; who opens the image
+//! before that counts everything anew.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
